@@ -1,0 +1,416 @@
+"""What a flow is made of: effects, rows, triggers, deadlines, roles; and `Flow`, which checks itself when it is built."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from .errors import CODES, InvalidFlow
+from .model import Reason
+
+# --- effects: a closed set of data ------------------------------------------------------------------------------------
+
+Target: TypeAlias = Literal["peers", "siblings", "others", "invited", "merged", "stale"]
+
+
+@attrs.frozen
+class OpenMedia:
+    """The device opens its media; the leg is marked `joined`."""
+
+
+@attrs.frozen
+class CloseMedia:
+    """The device closes its media, once."""
+
+
+@attrs.frozen
+class Claim:
+    """Take the caller's line and the line of everyone invited."""
+
+
+@attrs.frozen
+class Release:
+    """Free the user's line, unless another leg or an open invitation of the same user still holds it."""
+
+
+@attrs.frozen
+class Tell:
+    """Tell the device's listeners."""
+
+    event: str
+    """The event; a listener's method is `on_` and this."""
+
+
+@attrs.frozen
+class Fire:
+    """Send a trigger to other legs, before anything else happens to them."""
+
+    trigger: str
+    """The trigger."""
+    at: Target
+    """Which legs."""
+
+
+@attrs.frozen
+class Mark:
+    """Set or clear a flag of the leg. Everyone in the session sees it."""
+
+    flag: str
+    """One of the flow's flags."""
+    on: bool = True
+    """Set or clear."""
+
+
+@attrs.frozen
+class Retype:
+    """Change the type of the whole call."""
+
+    type: Literal["audio", "video"]
+    """The new type."""
+
+
+@attrs.frozen
+class Answer:
+    """Settle the invitation of the leg's user, if there is one."""
+
+    state: Literal["joined", "declined", "unanswered", "left"]
+    """What became of it."""
+
+
+@attrs.frozen
+class Custom:
+    """Something of the application's own: the event `custom` with this name and data."""
+
+    name: str
+    """What it is."""
+    data: str = ""
+    """Anything, as text."""
+
+
+Effect: TypeAlias = OpenMedia | CloseMedia | Claim | Release | Tell | Fire | Mark | Retype | Answer | Custom
+
+
+# --- rows and the rest of the vocabulary ------------------------------------------------------------------------------
+
+
+def _names(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+@attrs.frozen
+class Row:
+    """One transition: in this state, on this trigger, under these conditions, go there and do this."""
+
+    state: str
+    """Where the leg is."""
+    trigger: str
+    """What happens."""
+    to: str
+    """Where it goes."""
+    effects: tuple[Effect, ...] = attrs.field(default=(), converter=tuple)
+    """What is done, in this order, after the state has changed."""
+    when: tuple[str, ...] = attrs.field(default=(), converter=_names, kw_only=True)
+    """Conditions that must be true."""
+    unless: tuple[str, ...] = attrs.field(default=(), converter=_names, kw_only=True)
+    """Conditions that must be false."""
+    reason: Reason | None = attrs.field(default=None, kw_only=True)
+    """Why the leg ended; given exactly where `to` is final."""
+    refuse: str | None = attrs.field(default=None, kw_only=True)
+    """The code of the error that this trigger raises here. Nothing changes."""
+    decider: Literal["switchboard", "endpoint"] = attrs.field(default="switchboard", kw_only=True)
+    """Who may take this row by itself."""
+
+
+@attrs.frozen
+class Trigger:
+    """A name of something that can happen, and who may make it happen."""
+
+    name: str
+    """The name."""
+    by: Literal["user", "media", "timer", "leg", "system"]
+    """A user's command, a device's media, a timer, another leg's `Fire`, or the service itself."""
+    help: str = ""
+    """One line for the reference."""
+    grant: str | None = attrs.field(default=None, kw_only=True)
+    """The grant that the condition `granted` asks for."""
+    consent: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_names)
+    """What capture ("audio", "video") the user says yes to by this command."""
+
+
+@attrs.frozen
+class Deadline:
+    """The timer that a state carries."""
+
+    state: str
+    """The state."""
+    timer: str
+    """A field of `Timers`: ring, connect, consent ..."""
+    trigger: str
+    """What it fires at the leg."""
+    flag: str | None = None
+    """Only while this flag is on."""
+
+
+@attrs.frozen(kw_only=True)
+class Capture:
+    """When a device captures and sends: its token grants it, the flag `on` is set and the flag `off` is not."""
+
+    kind: Literal["audio", "video", "screen"]
+    """What is captured; also the name of the grant."""
+    on: str | None = None
+    """A flag that must be set; None if joining is enough."""
+    off: str | None = None
+    """A flag that must not be set."""
+    type: Literal["audio", "video"] | None = None
+    """Only possible while the call is of this type."""
+    at_join: bool = True
+    """Whether the flags may be set by who joins, as settings say."""
+
+
+@attrs.frozen(kw_only=True)
+class Roles:
+    """What the states mean to those who interpret a flow without knowing its names."""
+
+    ringing: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    """It rings: the caller waits, the receiver has not decided."""
+    joinable: frozenset[str] = attrs.field(converter=frozenset)
+    """It was accepted: media may open and connect."""
+    media: frozenset[str] = attrs.field(converter=frozenset)
+    """Media is up and in-call actions are legal."""
+
+
+CONDITIONS: dict[str, str] = {
+    "caller": "this leg placed the call",
+    "joined": "this leg has joined: its media may be open",
+    "connected": "this leg has reported that its media works",
+    "ready": "every other live leg has joined and reported that its media works, and there is one",
+    "authorized": "the command carries a token that is good for this session, user and device",
+    "granted": "the leg's token grants what the trigger asks for",
+    "engaged": "the caller's own line is full, not counting calls that this one replaces",
+    "busy": "the receiver's line is full, not counting calls that this one replaces",
+    "known": "the receiver is a user the service knows",
+    "to_self": "the receiver is the caller",
+    "glare": "a call of the receiver to this user is ringing",
+    "stale": "an older call of this user to the receiver is held by a device that is gone",
+    "full": "the session has as many participants as it may have",
+    "video": "the call is a video call",
+}
+"""The conditions the switchboard can work out, besides the flow's flags (the leg's own), `other_` and a flag (some other
+participant's), and the application's own."""
+
+
+# --- the flow ---------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Flow:
+    """A kind of call: its table, and what its names mean. Checked when it is built (InvalidFlow says which rule broke).
+
+    Build your own, or extend one of ours with `extend`. A flow is plain data: it compares, hashes, and exports as JSON.
+    """
+
+    name: str
+    """The flow's name; service and client hold flows of the same name and hash."""
+    rows: tuple[Row, ...] = attrs.field(converter=tuple, repr=False)
+    """The table."""
+    triggers: tuple[Trigger, ...] = attrs.field(converter=tuple, repr=False)
+    """Every trigger that a row uses."""
+    roles: Roles
+    """What the states mean."""
+    initial: str = "idle"
+    """Where a leg begins: it does not exist yet."""
+    final: str = "ended"
+    """Where it ends, for good."""
+    deadlines: tuple[Deadline, ...] = attrs.field(default=(), converter=tuple)
+    """At most one a state (and flag)."""
+    flags: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    """The marks that rows may set."""
+    captures: tuple[Capture, ...] = attrs.field(default=(), converter=tuple)
+    """What devices capture, and which flags rule it."""
+    conditions: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    """The application's own conditions, beside those of `CONDITIONS`."""
+    start: str
+    """The trigger that makes a call and its first leg."""
+    up: str
+    """What a device reports when its media works."""
+    failed: str
+    """What a device reports when its media cannot go on."""
+    lost: str
+    """What the service fires when a leg's device is gone."""
+    idle: str | None = None
+    """What an endpoint fires at itself when it was alone for too long."""
+    lingers: bool = False
+    """Whether an empty call waits `Timers.empty` for somebody to come back."""
+
+    def __attrs_post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Every state, in the order in which the rows first lead to it; the final one last."""
+        order = dict.fromkeys([self.initial, *(s for row in self.rows for s in (row.state, row.to))])
+        order.pop(self.final, None)
+        return (*order, self.final)
+
+    def trigger(self, name: str) -> Trigger | None:
+        """The trigger of this name."""
+        return next((trigger for trigger in self.triggers if trigger.name == name), None)
+
+    def extend(self, name: str, *, rows: Sequence[Row] = (), without: Sequence[Row] = (), **changes: Any) -> Flow:
+        """A new flow: this one's rows less `without` plus `rows`; sequences in `changes` are added, the rest replaced."""
+        for key in ("triggers", "deadlines", "flags", "conditions"):
+            changes[key] = (*getattr(self, key), *changes.get(key, ()))
+        kept = tuple(row for row in self.rows if row not in without)
+        return attrs.evolve(self, name=name, rows=(*kept, *rows), **changes)
+
+    def export(self) -> dict[str, Any]:
+        """The whole flow as JSON-ready data, for clients in other languages."""
+        data: dict[str, Any] = attrs.asdict(self, value_serializer=_plain)
+        data["states"] = list(self.states)
+        for row, source in zip(data["rows"], self.rows, strict=True):
+            row["effects"] = [{"do": type(e).__name__, **attrs.asdict(e)} for e in source.effects]
+        return data
+
+    @property
+    def hash(self) -> str:
+        """A short digest of the exported table: equal on both sides, or the two must not talk."""
+        text = json.dumps(self.export(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(_: Any, __: Any, value: Any) -> Any:
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+# --- the rules every flow keeps ---------------------------------------------------------------------------------------
+
+
+def _check(flow: Flow) -> None:
+    for rule in (_names_apart, _names_known, _rows_whole, _no_overlap, _ends, _media, _deadlines):
+        why = rule(flow)
+        if why:
+            raise InvalidFlow(flow=flow.name, why=why)
+
+
+def _known_conditions(flow: Flow) -> set[str]:
+    return {*CONDITIONS, *flow.flags, *("other_" + flag for flag in flow.flags), *flow.conditions}
+
+
+def _names_apart(flow: Flow) -> str:
+    """No effect, condition or state may share a name with a trigger: `transitions` would not bind the trigger."""
+    triggers = {trigger.name for trigger in flow.triggers}
+    if len(triggers) != len(flow.triggers):
+        return "a trigger is declared twice"
+    named = {name for row in flow.rows for name in (*row.when, *row.unless)}
+    tells = {effect.event for row in flow.rows for effect in row.effects if isinstance(effect, Tell)}
+    for kind, names in (("state", set(flow.states)), ("condition", named), ("event", tells)):
+        shared = triggers & names
+        if shared:
+            return f"{kind} and trigger share the name {min(shared)!r}"
+    return ""
+
+
+def _names_known(flow: Flow) -> str:
+    declared = {trigger.name for trigger in flow.triggers}
+    conditions = _known_conditions(flow)
+    fired = {e.trigger for row in flow.rows for e in row.effects if isinstance(e, Fire)}
+    used = {row.trigger for row in flow.rows} | fired | {deadline.trigger for deadline in flow.deadlines}
+    used |= {flow.start, flow.up, flow.failed, flow.lost} | ({flow.idle} if flow.idle else set())
+    if used - declared:
+        return f"trigger {min(used - declared)!r} is not declared"
+    if declared - used:
+        return f"trigger {min(declared - used)!r} is declared but never used"
+    for row in flow.rows:
+        for name in (*row.when, *row.unless):
+            if name not in conditions:
+                return f"condition {name!r} of {_name(row)} is not declared"
+        for effect in row.effects:
+            if isinstance(effect, Mark) and effect.flag not in (*flow.flags, "connected"):
+                return f"flag {effect.flag!r} of {_name(row)} is not declared"
+    return ""
+
+
+def _rows_whole(flow: Flow) -> str:
+    for row in flow.rows:
+        if row.refuse is not None:
+            if row.to != row.state or row.effects or row.refuse not in CODES:
+                return f"{_name(row)} refuses: it must stay, do nothing, and name an error code"
+        elif (row.to == flow.final) != (row.reason is not None):
+            return f"{_name(row)} must give a reason exactly if it ends the leg"
+        if set(row.when) & set(row.unless):
+            return f"{_name(row)} can never be taken"
+    return ""
+
+
+def _no_overlap(flow: Flow) -> str:
+    cells: dict[tuple[str, str], list[Row]] = {}
+    for row in flow.rows:
+        for other in cells.setdefault((row.state, row.trigger), []):
+            apart = set(row.when) & set(other.unless) | set(other.when) & set(row.unless)
+            if not apart:
+                return f"two rows for one cell: {_name(row)} and {_name(other)}"
+        cells[row.state, row.trigger].append(row)
+    return ""
+
+
+def _ends(flow: Flow) -> str:
+    """Every state is reachable, the final one from everywhere, and nothing leads out of it."""
+    moves = {(row.state, row.to) for row in flow.rows if row.refuse is None}
+    if any(state == flow.final for state, _ in moves):
+        return f"the final state {flow.final!r} has a row that leads on"
+    for state in flow.states:
+        if state not in _reach(flow.initial, moves):
+            return f"state {state!r} cannot be reached"
+        if flow.final not in _reach(state, moves):
+            return f"no way from state {state!r} to {flow.final!r}"
+    return ""
+
+
+def _reach(start: str, moves: set[tuple[str, str]]) -> set[str]:
+    seen, todo = {start}, [start]
+    while todo:
+        here = todo.pop()
+        fresh = {to for state, to in moves if state == here} - seen
+        seen |= fresh
+        todo += fresh
+    return seen
+
+
+def _media(flow: Flow) -> str:
+    """Media opens on the way to, and closes on the way from, the states that are joinable or carry media."""
+    live = flow.roles.joinable | flow.roles.media
+    for row in flow.rows:
+        opens, closes = OpenMedia() in row.effects, CloseMedia() in row.effects
+        if opens and row.to not in live:
+            return f"{_name(row)} opens media in a state whose role has none"
+        if row.refuse is None and closes != (row.state in live and row.to not in live):
+            return f"{_name(row)} must close media exactly if it leaves the states that may have it"
+        if row.to in flow.roles.media and row.state not in flow.roles.media and "joined" not in row.when and not opens:
+            return f"{_name(row)} reaches a state with media without `joined`"
+    claims = any(Claim() in row.effects for row in flow.rows)
+    for row in flow.rows:
+        ends = row.refuse is None and row.to == flow.final and row.state != flow.initial
+        if claims and ends and Release() not in row.effects:
+            return f"{_name(row)} ends a leg without releasing its line"
+    return ""
+
+
+def _deadlines(flow: Flow) -> str:
+    seen: set[tuple[str, str | None]] = set()
+    for deadline in flow.deadlines:
+        key = (deadline.state, deadline.flag)
+        if key in seen or (deadline.state, None) in seen:
+            return f"state {deadline.state!r} has two deadlines"
+        if deadline.state not in flow.states:
+            return f"deadline {deadline.timer!r} stands in {deadline.state!r}, which is no state"
+        seen.add(key)
+    return ""
+
+
+def _name(row: Row) -> str:
+    conditions = ", ".join([*row.when, *("not " + name for name in row.unless)])
+    return f"row ({row.state}, {row.trigger}{' [' + conditions + ']' if conditions else ''}) -> {row.to}"

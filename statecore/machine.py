@@ -1,0 +1,148 @@
+"""From rows to something that runs: builds a `transitions.Machine` from a flow and compiles the look-up from it.
+
+`transitions` defines what a table means: which row of a cell is taken, in which order conditions are asked. The look-up is
+what runs, thirty times faster, and is made from the built machine's own events, never from the rows beside it. A test holds
+both to one answer for every cell of state, trigger and conditions.
+
+This is the only module that imports `transitions`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from transitions import Machine, MachineError
+from transitions.core import Condition, EventData, Transition
+
+from .errors import IllegalTransition
+from .flow import Flow, Row
+
+
+class Cell:
+    """One (state, trigger): which conditions matter, and the row for every combination of them."""
+
+    __slots__ = ("mask", "needs", "rows")
+
+    def __init__(self, needs: tuple[str, ...], bits: dict[str, int], rows: dict[int, Row]) -> None:
+        self.needs = needs
+        """The names of the conditions that the rows of this cell mention."""
+        self.mask = sum(bits[name] for name in needs)
+        """Their bits."""
+        self.rows = rows
+        """By masked bits; a combination without a row is absent."""
+
+
+class FlowMachine:
+    """The compiled form of one flow. Make it with `compiled(flow)`; it is shared by every call of that flow."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        names = dict.fromkeys(name for row in flow.rows for name in (*row.when, *row.unless))
+        self.bits: dict[str, int] = {name: 1 << place for place, name in enumerate(names)}
+        """The bit of each condition that a row mentions."""
+        self.machine = build(flow)
+        """The `transitions.Machine` that defines the table; it has no model of its own."""
+        self.cells: dict[str, dict[str, Cell]] = {
+            state: {trigger: self._cell(transitions) for trigger, transitions in self._events(state)}
+            for state in flow.states
+        }
+        """The look-up: cells[state][trigger]."""
+
+    def next(self, state: str, trigger: str, bits: int = 0) -> Row:
+        """The row that is taken. Raises IllegalTransition, naming what is legal, where there is none."""
+        try:
+            cell = self.cells[state][trigger]
+            return cell.rows[bits & cell.mask]
+        except KeyError:
+            raise IllegalTransition(state=state, trigger=trigger, legal=self.legal(state)) from None
+
+    def legal(self, state: str) -> list[str]:
+        """The users' triggers that this state takes under some conditions."""
+        users = {trigger.name for trigger in self.flow.triggers if trigger.by == "user"}
+        return sorted(
+            name
+            for name, cell in self.cells.get(state, {}).items()
+            if name in users and any(row.refuse is None for row in cell.rows.values())
+        )
+
+    def pack(self, true: frozenset[str] | set[str]) -> int:
+        """The bits of the conditions that hold."""
+        return sum(bit for name, bit in self.bits.items() if name in true)
+
+    def _events(self, state: str) -> Iterator[tuple[str, list[Transition]]]:
+        for name, event in self.machine.events.items():
+            transitions = event.transitions.get(state)
+            if transitions:
+                yield name, transitions
+
+    def _cell(self, transitions: list[Transition]) -> Cell:
+        needs = tuple(dict.fromkeys(condition.func for t in transitions for condition in t.conditions))
+        rows = {}
+        for values in product((False, True), repeat=len(needs)):
+            truth = dict(zip(needs, values, strict=True))
+            taken = next((t for t in transitions if all(truth[c.func] == c.target for c in t.conditions)), None)
+            if taken is not None:
+                rows[sum(self.bits[name] for name, value in truth.items() if value)] = taken.row
+        return Cell(needs, self.bits, rows)
+
+
+class _RowTransition(Transition):  # type: ignore[misc]  # transitions ships no strict types
+    """A transition that remembers its row, and tells a probe that it was taken."""
+
+    row: Row
+    conditions: list[Condition]
+
+    def execute(self, event_data: EventData) -> bool:
+        taken: bool = super().execute(event_data)
+        if taken and isinstance(event_data.model, _Probe):
+            event_data.model.taken = self.row
+        return taken
+
+
+class _RowMachine(Machine):  # type: ignore[misc]  # transitions ships no strict types
+    transition_cls = _RowTransition
+
+
+def build(flow: Flow) -> Machine:
+    """The flow as a `transitions.Machine` without a model: bind your own, with one attribute for each condition."""
+    machine = _RowMachine(
+        model=None, states=list(flow.states), initial=flow.initial, auto_transitions=False, send_event=True
+    )
+    for row in flow.rows:
+        machine.add_transition(row.trigger, row.state, row.to, conditions=list(row.when), unless=list(row.unless))
+        machine.events[row.trigger].transitions[row.state][-1].row = row
+    return machine
+
+
+@functools.cache
+def compiled(flow: Flow) -> FlowMachine:
+    """The flow's machine, built once."""
+    return FlowMachine(flow)
+
+
+class _Probe:
+    """A model for asking `transitions` itself about one cell: every condition is an attribute."""
+
+    def __init__(self, state: str, truth: dict[str, bool]) -> None:
+        self.state = state
+        self.taken: Row | None = None
+        vars(self).update({name: functools.partial(_answer, value) for name, value in truth.items()})
+
+
+def _answer(value: bool, _event: EventData) -> bool:
+    return value
+
+
+def asked(machine: Machine, state: str, trigger: str, truth: dict[str, bool]) -> tuple[str, Row | None]:
+    """What `transitions` does with one cell: the next state and the row; (state, None) where it refuses.
+
+    The slow way, for the differential test and for people who want to see that both agree."""
+    probe = _Probe(state, truth)
+    try:
+        moved = machine.events[trigger].trigger(probe)
+    except (MachineError, KeyError):
+        return state, None
+    return (probe.state, probe.taken) if moved else (state, None)

@@ -1,0 +1,262 @@
+"""What statecore needs from the outside, as small protocols: media, signaling, store, clock, ids, token signer.
+
+An adapter implements one of them and is found by entry point (`statecore.media`, `statecore.signaling`,
+`statecore.store`). Each port has a conformance suite in `statecore.testing` that every adapter passes, ours and other
+people's. Nothing here imports asyncio: the async methods are only declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+import attrs
+
+if TYPE_CHECKING:
+    from .errors import MediaError
+    from .settings import CallSettings
+
+# --- media ------------------------------------------------------------------------------------------------------------
+
+Kind: TypeAlias = Literal["audio", "video", "screen"]
+"""What a stream carries. A screen share is a second video stream."""
+
+
+@attrs.frozen(kw_only=True)
+class MediaPeer:
+    """Another participant of the session with whom this one exchanges media."""
+
+    pid: str
+    """The participant's id in this session; never used again after the participant left."""
+    uid: str
+    """The user's id."""
+    joined: int
+    """The participant's place in the order of joining: of two, the one with the lower number makes the first offer."""
+
+
+class MediaHost(Protocol):
+    """What an open media session may ask of the session that drives it. Every method returns at once and may be
+    called from any task of the loop, also after the end (then it does nothing)."""
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+
+    @property
+    def pid(self) -> str:
+        """This participant's own id; the same kind as `MediaPeer.pid`."""
+
+    @property
+    def joined(self) -> int:
+        """This participant's own place in the order of joining."""
+
+    @property
+    def settings(self) -> CallSettings:
+        """What the session was started with. Frozen."""
+
+    def send(self, pid: str, kind: Literal["offer", "answer", "candidate"], body: str) -> None:
+        """Send a piece of media signaling to one participant: delivered in order, at most once, lost with the link.
+
+        An offer is carried only while this side holds the pair's offer token (see `ask`); an answer only in reply.
+        """
+
+    def ask(self, pid: str) -> None:
+        """Ask for the pair's offer token. Answered, some time, by `MediaSession.granted(pid)`. Idempotent."""
+
+    def free(self, pid: str) -> None:
+        """Give the pair's offer token back: the answer was applied, or there is nothing left to offer. Idempotent.
+
+        A token not given back within 10 s is taken back; the other side may then get it."""
+
+    def up(self) -> None:
+        """Report that media can be exchanged with everyone who has joined (at once when alone). Idempotent."""
+
+    def peer_connected(self, pid: str) -> None:
+        """Report that media with one participant works, for the first time or again."""
+
+    def peer_lost(self, pid: str) -> None:
+        """Report that media with one participant stopped working; reported once per loss, without waiting."""
+
+    def failed(self, error: MediaError) -> None:
+        """Report that this media session cannot go on. Only the first report counts."""
+
+    def fault(self, error: Exception) -> None:
+        """Report something that went wrong but that the session survives; it reaches `on_error`."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class AudioFrame:
+    """A piece of sound."""
+
+    samples: Any
+    """An int16 NumPy array of shape (samples, channels)."""
+    rate: int
+    """Samples a second and channel."""
+    time: float
+    """Seconds since the stream's first frame, by the sender's timestamps."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class VideoFrame:
+    """A picture."""
+
+    pixels: Any
+    """A uint8 NumPy array of shape (height, width, 3), RGB."""
+    time: float
+    """Seconds since the stream's first frame, by the sender's timestamps."""
+
+
+@attrs.frozen(kw_only=True)
+class StreamStats:
+    """Counters of one stream since it began. A counter that the adapter cannot know is None, never a guess."""
+
+    pid: str
+    """The other participant."""
+    kind: Kind
+    """What the stream carries."""
+    direction: Literal["in", "out"]
+    """From this participant's point of view."""
+    packets: int
+    """Packets sent or received."""
+    bytes: int
+    """Payload bytes sent or received."""
+    lost: int | None = None
+    """Packets lost, by the receiver's count."""
+    jitter: float | None = None
+    """Inter-arrival jitter in seconds."""
+    round_trip: float | None = None
+    """Round-trip time in seconds."""
+    dropped_frames: int | None = None
+    """Frames dropped because nobody took them from `audio()` or `video()` in time."""
+
+
+@runtime_checkable
+class MediaSession(Protocol):
+    """One participant's media in one session. Made by `MediaAdapter.open`, used from one event loop.
+
+    The session that drives it makes the synchronous calls in the order of events, and never after `close` began.
+    """
+
+    def set_peers(self, peers: Sequence[MediaPeer]) -> None:
+        """Say who else has joined: the whole list, each time. Begin media with who is new, stop it with who is gone."""
+
+    def receive(self, pid: str, kind: str, body: str) -> None:
+        """Take a piece of media signaling that a participant sent with `MediaHost.send`."""
+
+    def granted(self, pid: str) -> None:
+        """The offer token of the pair with `pid` is this side's now: make an offer, or `free` it."""
+
+    def resumed(self) -> None:
+        """The link to the service was cut and is back; what was sent meanwhile is lost: negotiate again if in need."""
+
+    async def set_enabled(self, kind: Literal["audio", "video"], enabled: bool) -> None:
+        """Send the stream, or send nothing (mute, pause). Nothing of the source is captured while it is off and never
+        was on. Turning video on for the first time in an audio call opens the camera and negotiates. Idempotent."""
+
+    async def set_source(self, kind: Kind, source: Any) -> None:
+        """Replace what is sent, without negotiating where possible. `screen`: a source starts, None stops the share.
+
+        Raises SourceError if the source cannot be opened; what was sent before goes on."""
+
+    def audio(self, pid: str) -> AsyncIterator[AudioFrame]:
+        """The sound of one participant, frame by frame: bounded, drops the oldest and counts it. Ends with the
+        participant or the session. Several readers each get every frame."""
+
+    def video(self, pid: str, kind: Literal["video", "screen"] = "video") -> AsyncIterator[VideoFrame]:
+        """The pictures of one participant; otherwise like `audio`."""
+
+    async def stats(self) -> list[StreamStats]:
+        """The counters of every stream, now."""
+
+    async def close(self) -> None:
+        """Release everything: devices, sockets, tasks, files. Called once by the session, in a shielded task with a
+        deadline; safe at any moment, also while opening peers. Must not raise for what is already gone."""
+
+    def abort(self) -> None:
+        """Release whatever can be released at once, without waiting: the force path when `close` takes too long."""
+
+
+@runtime_checkable
+class MediaAdapter(Protocol):
+    """A way to exchange media. One adapter serves any number of sessions."""
+
+    async def open(self, host: MediaHost, *, audio: bool, video: bool) -> MediaSession:
+        """Open local media: the microphone if `audio`, the camera if `video`. Returns once it can take peers.
+
+        Raises MediaError (device, negotiation, connection, time-out) and leaves nothing open then; the same when it is
+        cancelled."""
+
+
+# --- signaling --------------------------------------------------------------------------------------------------------
+
+
+class Channel(Protocol):
+    """One live connection to the call service: whole messages, in order, at most once."""
+
+    def send(self, message: bytes) -> None:
+        """Queue a message; returns at once. Raises SignalingLost when the channel is closed."""
+
+    async def receive(self) -> bytes:
+        """The next message. Raises SignalingLost when the channel broke or was closed. Safe to cancel."""
+
+    async def close(self) -> None:
+        """Close. Idempotent."""
+
+
+class Signaling(Protocol):
+    """How one user's device reaches the call service, again and again."""
+
+    @property
+    def user(self) -> str:
+        """The user's id."""
+
+    @property
+    def device(self) -> str | None:
+        """The device's id if the application gave one; else the client makes one from its id source."""
+
+    async def connect(self) -> Channel:
+        """A new channel. Raises SignalingLost (worth another try) or SignalingRefused (not). Safe to cancel."""
+
+
+# --- store ------------------------------------------------------------------------------------------------------------
+
+Key: TypeAlias = tuple[str, str]
+"""What a record is kept under: (kind, id), for example ("call", session id) or ("line", user id)."""
+
+
+class Store(Protocol):
+    """Versioned records with an all-or-nothing commit. Values are immutable."""
+
+    async def load(self, keys: Iterable[Key]) -> dict[Key, tuple[int, Any]]:
+        """Each key with its version and value; (version, None) for a deleted key and (0, None) for one never written.
+
+        All of one call are read at one instant."""
+
+    async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
+        """Write every value if every key still has the expected version, else write nothing and return False.
+
+        A value of None deletes: the key keeps its version, which goes up by one with every write. A key that is
+        written with the value it has (a check of the version only) is legal."""
+
+    async def scan(self, kind: str) -> list[tuple[Key, Any]]:
+        """Every live record of a kind, in the order of first writing."""
+
+
+# --- what makes a run repeatable --------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The two times there are. They are never compared with each other."""
+
+    def wall(self) -> int:
+        """Unix time in integer milliseconds: the switchboard's time."""
+
+    def monotonic(self) -> int:
+        """Milliseconds of a clock that never goes back: an endpoint's time."""
+
+
+class Ids(Protocol):
+    """Where ids come from."""
+
+    def __call__(self) -> str:
+        """A new id that no other call has returned or will return, anywhere: 36 characters of a UUID by default."""
