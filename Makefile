@@ -1,0 +1,123 @@
+# Everything a newcomer, a developer or a CI machine runs. `make` lists it.
+# Needs: make, bash and any Python >= 3.11. Everything else goes into .venv, at the versions of constraints.txt.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test lint bench docs clean venv-demo venv-dev wheel system
+
+# What is tested is what is installed, never something that happens to lie on a path.
+unexport PYTHONPATH
+export PYTHONSAFEPATH := 1
+
+# Programs that some tests use, as command:package. Without one, its tests are left out, and named at the end.
+SYSTEM := espeak-ng:espeak-ng
+# The branch coverage of statecore/ below which `make test` fails, in per cent.
+COV_FAIL ?= 100
+# Passed on: make demo ARGS="--play tune.mp3", make test ARGS="tests/flow -x", make bench ARGS=...
+ARGS ?=
+
+VENV := .venv
+WHEEL_VENV := .venv-wheel
+PINS := pyproject.toml constraints.txt
+PIP := -m pip --disable-pip-version-check install -c constraints.txt
+# pip's own output is long: show the name of each package as it comes. Errors are not filtered.
+NAMES := awk '/^Collecting /{printf "  %s\n", $$2; fflush()}'
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+ifndef PYTHON
+PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$name" -c '$(NEW_ENOUGH)' 2>/dev/null && echo "$$name" && break; done)
+endif
+APT := $(shell command -v apt-get >/dev/null && test "$$(id -u)" = 0 && echo yes)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: venv-demo ## two people call each other, in both flows; results in out/demo (ARGS="--play FILE", ARGS=--json)
+	@$(VENV)/bin/statecore demo $(ARGS)
+
+lint: venv-dev ## ruff, mypy --strict, import-linter
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy --strict statecore adapters/statecore_aiortc
+	$(VENV)/bin/lint-imports
+
+bench: venv-dev ## measure, each figure beside its peer; writes out/bench.json
+	@$(VENV)/bin/statecore bench $(ARGS)
+
+docs: venv-dev ## build the documentation into out/docs; warnings are errors, no network
+	$(VENV)/bin/python -m sphinx -W --keep-going -b html -d out/doctrees docs out/docs
+	@echo "Documentation: out/docs/index.html"
+
+# --- tests ------------------------------------------------------------------------------------------------------------
+
+PYTEST := -P -m pytest --import-mode=importlib --cov --cov-branch --cov-fail-under=$(COV_FAIL) $(ARGS)
+
+ifeq ($(CI),true)
+TESTED := $(WHEEL_VENV)
+test: system wheel
+else
+TESTED := $(VENV)
+test: system venv-dev
+endif
+test: ## all tests, with branch coverage; CI=true tests the built wheel and insists on the system packages
+	@mkdir -p out/coverage
+	@$(TESTED)/bin/python -P -c 'import statecore; print("Testing", statecore.__file__)'
+	@status=0; $(TESTED)/bin/python $(PYTEST) || status=$$?; \
+	for pair in $(SYSTEM); do command -v "$${pair%%:*}" >/dev/null || echo "Left out: what needs $${pair%%:*}"; done; \
+	exit $$status
+
+system:
+	@missing=""; for pair in $(SYSTEM); do command -v "$${pair%%:*}" >/dev/null || missing+=" $${pair#*:}"; done; \
+	test -n "$$missing" || exit 0; \
+	if [ "$(APT)" = yes ]; then \
+		echo "Installing system packages:$$missing"; \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null && exit 0; \
+	fi; \
+	echo "Missing system packages; to have them: sudo apt-get install -y$$missing"; \
+	test "$(CI)" != true
+
+# The source archive first, and the wheel from it, so that both are known to be whole.
+wheel: $(WHEEL_VENV)/bin/pip
+	@rm -rf out/dist && mkdir -p out
+	@echo "Building the wheel, and installing it with its test tools into $(WHEEL_VENV)"
+	@$(WHEEL_VENV)/bin/python $(PIP) build hatchling | $(NAMES)
+	@$(WHEEL_VENV)/bin/python -m build --no-isolation --outdir out/dist . | tail -n 1
+	@$(WHEEL_VENV)/bin/python $(PIP) "$$(echo out/dist/*.whl)[dev]" | $(NAMES)
+	@$(WHEEL_VENV)/bin/python $(PIP) --quiet --no-deps --force-reinstall out/dist/*.whl
+	@$(WHEEL_VENV)/bin/python -P -c 'import statecore; assert "site-packages" in statecore.__file__, statecore.__file__'
+
+# --- environments -----------------------------------------------------------------------------------------------------
+
+venv-demo: $(VENV)/.demo
+venv-dev: $(VENV)/.dev
+
+$(VENV)/.demo: $(PINS) | $(VENV)/bin/pip
+	@echo "Installing statecore with WebRTC media and the command line into $(VENV) (once, about 150 MB)"
+	@$(VENV)/bin/python $(PIP) -e '.[all]' | $(NAMES)
+	@touch $@
+
+$(VENV)/.dev: $(PINS) | $(VENV)/bin/pip
+	@echo "Installing statecore with everything for tests, lint, docs and benchmarks into $(VENV) (once, about 300 MB)"
+	@$(VENV)/bin/python $(PIP) -e '.[dev]' | $(NAMES)
+	@touch $@ $(VENV)/.demo
+
+%/bin/pip:
+	@test -n "$(PYTHON)" || { echo "statecore needs Python 3.11 or later: install it, or say make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "$(PYTHON) is older than Python 3.11"; exit 1; }
+	@if ! $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+		if [ "$(APT)" = yes ]; then \
+			echo "Installing the system package python3-venv"; \
+			{ apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv; } >/dev/null; \
+		else \
+			echo "Python's venv module is missing; run: sudo apt-get install -y python3-venv"; exit 1; \
+		fi; \
+	fi
+	@echo "Creating $* with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $*
+
+clean: ## remove everything that was made here, the environments included
+	rm -rf out build dist $(VENV) $(WHEEL_VENV) .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

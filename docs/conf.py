@@ -1,0 +1,31 @@
+"""How the documentation is built. Nothing here needs a network."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+project = "statecore"
+author = "the statecore authors"
+copyright = "2026, the statecore authors"
+release = version = metadata.version("statecore")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build"]
+suppress_warnings = [
+    "toc.empty_glob",  # a section may be empty: its pages are picked up as they come
+]
+
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "fieldlist"]
+myst_heading_anchors = 3
+
+default_role = "literal"  # docstrings write `name`, which is code here
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+
+html_theme = "furo"
+html_title = f"statecore {release}"
+html_copy_source = False
+html_show_sphinx = False
