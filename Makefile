@@ -38,11 +38,14 @@ help: ## list the targets
 demo: venv-demo ## two people call each other, in both flows; results in out/demo (ARGS="--play FILE", ARGS=--json)
 	@$(VENV)/bin/statecore demo $(ARGS)
 
-lint: venv-dev ## ruff, mypy --strict, import-linter
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy --strict statecore adapters/statecore_aiortc
-	$(VENV)/bin/lint-imports
+lint: venv-dev ## ruff, mypy --strict and import-linter; each runs, whatever the others found
+	@status=0; \
+	step() { echo "$$*"; "$(VENV)/bin/$$@" || status=1; }; \
+	step ruff check .; \
+	step ruff format --check .; \
+	step mypy --strict statecore adapters/statecore_aiortc; \
+	step lint-imports; \
+	exit $$status
 
 bench: venv-dev ## measure, each figure beside its peer; writes out/bench.json
 	@$(VENV)/bin/statecore bench $(ARGS)
@@ -95,12 +98,12 @@ venv-demo: $(VENV)/.demo
 venv-dev: $(VENV)/.dev
 
 $(VENV)/.demo: $(PINS) | $(VENV)/bin/pip
-	@echo "Installing statecore with WebRTC media and the command line into $(VENV) (once, about 150 MB)"
+	@echo "Installing statecore with WebRTC media and the command line into $(VENV) (once, about 250 MB)"
 	@$(VENV)/bin/python $(PIP) -e '.[all]' | $(NAMES)
 	@touch $@
 
 $(VENV)/.dev: $(PINS) | $(VENV)/bin/pip
-	@echo "Installing statecore with everything for tests, lint, docs and benchmarks into $(VENV) (once, about 300 MB)"
+	@echo "Installing statecore with everything for tests, lint, docs and benchmarks into $(VENV) (once, about 450 MB)"
 	@$(VENV)/bin/python $(PIP) -e '.[dev]' | $(NAMES)
 	@touch $@ $(VENV)/.demo
 
