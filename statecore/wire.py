@@ -1,0 +1,317 @@
+"""The messages between a device's endpoint and the switchboard, and their codec: JSON, typed, validated, versioned.
+
+Up go what a device wants and reports: `Hello`, `Command`, `Relay`, `Ask`, `Free`, `TokenRequest`, `Beat`, `Bye`. Down come
+facts: `Welcome`, `View` (the whole view of a leg, never a change to one), `Refused`, `Unknown`, `Relayed`, `Token`, `Beat`.
+
+Unknown fields are tolerated within a version, so that a newer peer may add some. Anything else that does not fit is
+refused with MalformedMessage, before any state is looked at. Durations and ages are integer milliseconds; the wall times in
+a view are Unix time in integer milliseconds by the service's clock, for people to read and never to be compared with a
+device's clock.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .errors import MalformedMessage, UnsupportedVersion
+from .model import NO_FLAGS, CallType, Reason, Role
+
+VERSION = 1
+"""The version of the protocol. A peer that speaks another is refused with UnsupportedVersion."""
+MAX_SIZE = 65536
+"""The longest message in bytes, unless the settings say otherwise."""
+
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+"""The id of a session, a user, a device or a participant."""
+Name = Annotated[str, Meta(max_length=256)]
+"""A name for people."""
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+"""A number, a duration or a time; never negative."""
+
+
+def _without_token(message: Struct) -> str:
+    """A repr that may be logged."""
+    fields = {name: getattr(message, name) for name in message.__struct_fields__ if name != "token"}
+    return f"{type(message).__name__}({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
+
+
+# --- up ---------------------------------------------------------------------------------------------------------------
+
+
+class Hello(Struct, frozen=True, gc=False, tag_field="m", tag="hello", omit_defaults=True):
+    """The first message of every connection: who I am and what I know."""
+
+    device: Id
+    """The device's id."""
+    epoch: Id
+    """The incarnation: new at each start of the process."""
+    conn: Count
+    """The number of this connection within the epoch: rising."""
+    v: int = VERSION
+    """The protocol's version."""
+    name: Name = ""
+    """A name to show others."""
+    flows: dict[str, str] = {}
+    """The flows this device holds: name to hash."""
+    sessions: dict[str, int] = {}
+    """Every session the device has a part in, with the number of the last view seen."""
+
+
+class Command(Struct, frozen=True, gc=False, tag_field="m", tag="command", omit_defaults=True):
+    """A trigger for my leg of a session. Said again after every resume until a view shows that it was heard."""
+
+    session: Id
+    """The session's id."""
+    n: Count
+    """The number of this command of this leg: rising from 1."""
+    trigger: Id
+    """A trigger of the flow."""
+    flow: Annotated[str, Meta(max_length=64)] = ""
+    """Which flow to run, where the command makes the call."""
+    receiver: Annotated[str, Meta(max_length=128)] = ""
+    """Who is called, likewise."""
+    type: CallType = "video"
+    """Audio or video, likewise."""
+    timeout: Count = 0
+    """How long to ring, likewise; 0 for the service's default."""
+    metadata: str = ""
+    """Anything, as JSON, likewise."""
+    token: str = ""
+    """The call token, where the command joins."""
+    flags: frozenset[str] = NO_FLAGS
+    """Flags to join with."""
+    data: dict[str, Any] | None = None
+    """Whatever else a flow of the application's own wants."""
+
+    __repr__ = _without_token
+
+
+class Relay(Struct, frozen=True, gc=False, tag_field="m", tag="relay"):
+    """A piece of media signaling or data for another participant: not kept, lost with a link."""
+
+    session: Id
+    """The session's id."""
+    to: Id
+    """The participant's pid."""
+    kind: Literal["offer", "answer", "candidate", "data"]
+    """What it is. An offer is carried only for the holder of the pair's offer token, an answer only to him."""
+    body: str
+    """Anything."""
+
+
+class Ask(Struct, frozen=True, gc=False, tag_field="m", tag="ask"):
+    """I want the offer token of the pair with this participant."""
+
+    session: Id
+    """The session's id."""
+    pid: Id
+    """The other participant."""
+
+
+class Free(Struct, frozen=True, gc=False, tag_field="m", tag="free"):
+    """I give that token back."""
+
+    session: Id
+    """The session's id."""
+    pid: Id
+    """The other participant."""
+
+
+class TokenRequest(Struct, frozen=True, gc=False, tag_field="m", tag="token?"):
+    """I want a call token for a session."""
+
+    session: Id
+    """The session's id."""
+    n: Count
+    """The number of this request, echoed in the answer."""
+
+
+class Beat(Struct, frozen=True, gc=False, tag_field="m", tag="beat"):
+    """I am here. Sent by a device; echoed by the service, which confirms the link."""
+
+
+class Bye(Struct, frozen=True, gc=False, tag_field="m", tag="bye"):
+    """This device goes for good."""
+
+
+# --- down -------------------------------------------------------------------------------------------------------------
+
+
+class Welcome(Struct, frozen=True, gc=False, tag_field="m", tag="welcome", omit_defaults=True):
+    """The answer to `Hello`: the link stands. The views the device lacks follow."""
+
+    user: Id
+    """Who the service takes the device for."""
+    v: int = VERSION
+    """The protocol's version."""
+    heartbeat: Count = 15_000
+    """How often to send a `Beat`."""
+    lease: Count = 45_000
+    """How long the device may believe in its calls without word from the service."""
+
+
+class Peer(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A participant, as others see it."""
+
+    pid: str
+    """The participant's id in the session."""
+    user: str
+    """The user's id."""
+    device: str = ""
+    """The device's id."""
+    name: str = ""
+    """A name to show."""
+    role: Role = "member"
+    """caller, callee or member."""
+    joined: int = 0
+    """Place in the order of joining; 0 before."""
+    flags: frozenset[str] = NO_FLAGS
+    """Its marks."""
+
+
+class View(Struct, frozen=True, gc=False, tag_field="m", tag="view", omit_defaults=True):
+    """A fact: the whole view of one device's leg. The last one is the truth; a gap heals itself."""
+
+    session: str
+    """The session's id."""
+    seq: Count
+    """The number of this view: rising by one for each sent to this leg."""
+    pid: str
+    """The leg's id in the session."""
+    state: str
+    """A state of the flow."""
+    initiator: str
+    """Who called."""
+    flow: str = "ringing"
+    """The flow's name."""
+    role: Role = "callee"
+    """What this leg is."""
+    type: CallType = "video"
+    """Audio or video."""
+    receiver: str = ""
+    """Who is called."""
+    heard: Count = 0
+    """The number of the last command taken from this leg."""
+    reason: Reason | None = None
+    """Why the leg ended; absent while it lives."""
+    by: str = ""
+    """Whose act ended it."""
+    via: str = ""
+    """The own initiate that counted as this leg's yes."""
+    joined: int = 0
+    """Place in the order of joining; 0 before."""
+    flags: frozenset[str] = NO_FLAGS
+    """The leg's marks, `joined` among them."""
+    grants: frozenset[str] = NO_FLAGS
+    """What its token allows."""
+    peers: tuple[Peer, ...] = ()
+    """Everyone else who was accepted and has not left."""
+    offers: dict[str, int] = {}
+    """The pairs whose offer token this leg holds: the other's pid, and the number of the turn."""
+    left: Count = 0
+    """Milliseconds until the state's timer fires; 0 for none."""
+    age: Count = 0
+    """Milliseconds since the call was made."""
+    at: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Wall times: initiated, answered, active, ended; 0 for not yet."""
+    metadata: str = ""
+    """What the caller attached, as JSON."""
+    token: str = ""
+    """A call token, with the view that says the leg may join."""
+
+    __repr__ = _without_token
+
+
+class Refused(Struct, frozen=True, gc=False, tag_field="m", tag="refused", omit_defaults=True):
+    """A command or request was refused; nothing changed."""
+
+    session: str
+    """The session's id."""
+    n: Count
+    """The command's or request's number."""
+    code: str
+    """An error code."""
+    data: dict[str, Any] = {}
+    """The error's data."""
+    request: bool = False
+    """Whether it was a `TokenRequest`."""
+
+
+class Unknown(Struct, frozen=True, gc=False, tag_field="m", tag="unknown"):
+    """The service knows no live part of this device in a session that the device named."""
+
+    session: str
+    """The session's id."""
+    seq: Count
+    """The number the device named."""
+
+
+class Relayed(Struct, frozen=True, gc=False, tag_field="m", tag="relayed"):
+    """What a participant sent with `Relay`."""
+
+    session: str
+    """The session's id."""
+    source: str
+    """The sender's pid."""
+    kind: str
+    """offer, answer, candidate or data."""
+    body: str
+    """As sent."""
+
+
+class Token(Struct, frozen=True, gc=False, tag_field="m", tag="token"):
+    """The answer to a `TokenRequest`."""
+
+    session: str
+    """The session's id."""
+    n: Count
+    """The request's number."""
+    token: str
+    """The call token."""
+
+    __repr__ = _without_token
+
+
+Up = Hello | Command | Relay | Ask | Free | TokenRequest | Beat | Bye
+Down = Welcome | View | Refused | Unknown | Relayed | Token | Beat
+
+_encoder = msgspec.json.Encoder()
+_up: msgspec.json.Decoder[Up] = msgspec.json.Decoder(Up)
+_down: msgspec.json.Decoder[Down] = msgspec.json.Decoder(Down)
+
+encode = _encoder.encode
+"""A message as bytes."""
+
+
+def decode_up(data: bytes, limit: int = MAX_SIZE) -> Up:
+    """A device's message. Raises MalformedMessage, or UnsupportedVersion for a `Hello` of another version."""
+    message = _decode(_up, data, limit)
+    if type(message) is Hello:
+        _same_version(message.v)
+    return message
+
+
+def decode_down(data: bytes, limit: int = 16 * MAX_SIZE) -> Down:
+    """The service's message. Raises MalformedMessage, or UnsupportedVersion for a `Welcome` of another version."""
+    message = _decode(_down, data, limit)
+    if type(message) is Welcome:
+        _same_version(message.v)
+    return message
+
+
+def _same_version(theirs: int) -> None:
+    if theirs != VERSION:
+        raise UnsupportedVersion(theirs=theirs, ours=VERSION)
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], data: bytes, limit: int) -> Any:
+    if len(data) > limit:
+        raise MalformedMessage(why=f"{len(data)} bytes, more than {limit}")
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # The reason names a place and a type, never a value: a message may carry a token.
+        raise MalformedMessage(why=str(error)) from None
