@@ -88,7 +88,7 @@ def test_entry_point_loads(point: metadata.EntryPoint) -> None:
     assert callable(point.load())
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", list(modules()))
 def test_exported_names_exist(name: str) -> None:
     """Every name in a module's `__all__` can be had from it, lazily exported ones included, and stands there once."""
     module: ModuleType = importlib.import_module(name)
