@@ -13,7 +13,7 @@ release = version = metadata.version("statecore")
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
-# A section may be empty: its pages are picked up as they come. `suppress_warnings` cannot name this one, it has no type.
+# A section may be empty; its pages are picked up as they come. This warning has no type to suppress it by.
 logging.getLogger("sphinx.sphinx.directives.other").addFilter(
     lambda record: getattr(record, "subtype", "") != "empty_glob"
 )
