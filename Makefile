@@ -11,6 +11,7 @@ SHELL := /bin/bash
 # What is tested is what is installed, never something that happens to lie on a path.
 unexport PYTHONPATH
 export PYTHONSAFEPATH := 1
+export DEBIAN_FRONTEND := noninteractive
 
 # Programs that some tests use, as command:package. Without one, its tests are left out, and named at the end.
 SYSTEM := espeak-ng:espeak-ng
@@ -38,13 +39,14 @@ help: ## list the targets
 demo: venv-demo ## two people call each other, in both flows; results in out/demo (ARGS="--play FILE", ARGS=--json)
 	@$(VENV)/bin/statecore demo $(ARGS)
 
+# Without its cache, because that one remembers where an import led before the module was there.
 lint: venv-dev ## ruff, mypy --strict and import-linter; each runs, whatever the others found
 	@status=0; \
 	step() { echo "$$*"; "$(VENV)/bin/$$@" || status=1; }; \
 	step ruff check .; \
 	step ruff format --check .; \
 	step mypy --strict statecore adapters/statecore_aiortc; \
-	step lint-imports; \
+	step lint-imports --no-cache; \
 	exit $$status
 
 bench: venv-dev ## measure, each figure beside its peer; writes out/bench.json
@@ -109,7 +111,7 @@ $(VENV)/.dev: $(PINS) | $(VENV)/bin/pip
 
 %/bin/pip:
 	@test -n "$(PYTHON)" || { echo "statecore needs Python 3.11 or later: install it, or say make PYTHON=/path/to/python"; exit 1; }
-	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "$(PYTHON) is older than Python 3.11"; exit 1; }
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "$(PYTHON) is not Python 3.11 or later"; exit 1; }
 	@if ! $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
 		if [ "$(APT)" = yes ]; then \
 			echo "Installing the system package python3-venv"; \
