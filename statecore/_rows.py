@@ -123,6 +123,16 @@ class Row:
     """The code of the error that this trigger raises here. Nothing changes."""
     decider: Literal["switchboard", "endpoint"] = attrs.field(default="switchboard", kw_only=True)
     """Who may take this row by itself."""
+    sets: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
+    """The flags it sets, `joined` among them if it opens media: derived from the effects, for interpreters."""
+    clears: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
+    """The flags it clears, likewise."""
+
+    def __attrs_post_init__(self) -> None:
+        marks = [effect for effect in self.effects if isinstance(effect, Mark)]
+        opens = {"joined"} if OpenMedia() in self.effects else set()
+        object.__setattr__(self, "sets", frozenset({mark.flag for mark in marks if mark.on} | opens))
+        object.__setattr__(self, "clears", frozenset(mark.flag for mark in marks if not mark.on))
 
 
 @attrs.frozen
@@ -243,6 +253,8 @@ class Flow:
     """What the service fires when a leg's device is gone."""
     idle: str | None = None
     """What an endpoint fires at itself when it was alone for too long."""
+    expire: str | None = None
+    """What an endpoint fires at itself when the session lasted as long as its settings allow."""
     lingers: bool = False
     """Whether an empty call waits `Timers.empty` for somebody to come back."""
 
@@ -255,6 +267,17 @@ class Flow:
         order = dict.fromkeys([self.initial, *(s for row in self.rows for s in (row.state, row.to))])
         order.pop(self.final, None)
         return (*order, self.final)
+
+    @property
+    def participating(self) -> frozenset[str]:
+        """The states of a participant: a leg that was accepted and has not left."""
+        return self.roles.joinable | self.roles.media
+
+    @property
+    def ring(self) -> str | None:
+        """The trigger that rings those who are invited, if the flow rings at all."""
+        fires = (e for row in self.rows for e in row.effects if isinstance(e, Fire) and e.at == "invited")
+        return next((fire.trigger for fire in fires), None)
 
     def trigger(self, name: str) -> Trigger | None:
         """The trigger of this name."""
@@ -269,7 +292,7 @@ class Flow:
 
     def export(self) -> dict[str, Any]:
         """The whole flow as JSON-ready data, for clients in other languages."""
-        data: dict[str, Any] = attrs.asdict(self, value_serializer=_plain)
+        data: dict[str, Any] = attrs.asdict(self, filter=lambda field, _: field.init, value_serializer=_plain)
         data["states"] = list(self.states)
         for row, source in zip(data["rows"], self.rows, strict=True):
             row["effects"] = [{"do": type(e).__name__, **attrs.asdict(e)} for e in source.effects]
@@ -319,7 +342,7 @@ def _names_known(flow: Flow) -> str:
     conditions = _known_conditions(flow)
     fired = {e.trigger for row in flow.rows for e in row.effects if isinstance(e, Fire)}
     used = {row.trigger for row in flow.rows} | fired | {deadline.trigger for deadline in flow.deadlines}
-    used |= {flow.start, flow.up, flow.failed, flow.lost} | ({flow.idle} if flow.idle else set())
+    used |= {flow.start, flow.up, flow.failed, flow.lost, flow.idle or flow.start, flow.expire or flow.start}
     if used - declared:
         return f"trigger {min(used - declared)!r} is not declared"
     if declared - used:

@@ -125,6 +125,7 @@ _MEDIA = (
     Trigger("connect_timeout", "timer", "accepted, but media did not connect in time"),
     Trigger("lost", "system", "the device, its process or its lease is gone"),
     Trigger("idle_timeout", "system", "alone in the session for too long"),
+    Trigger("expire", "system", "the session lasted as long as it may"),
 )
 _LEAVING = (
     Trigger("end", "user", "end my part; of two, either ends the call"),
@@ -338,6 +339,7 @@ def _two() -> tuple[Row, ...]:
         *(end(s, "peer_lost", Reason.LOST) for s in live),
         *(end(s, "dismissed", Reason.KICKED) for s in live),
         end("active", "idle_timeout", Reason.IDLE, "hangup", decider="endpoint"),
+        end("active", "expire", Reason.EXPIRED, "hangup", decider="endpoint"),
         Row(
             "active", "end_for_all", "ended", (*over, Fire("dismissed", "others"), _OVER, *_LEFT),
             when="granted", reason=Reason.KICKED,
@@ -374,6 +376,7 @@ RINGING = Flow(
     failed="failed",
     lost="lost",
     idle="idle_timeout",
+    expire="expire",
 )  # fmt: skip
 """One user calls another, whose devices ring."""
 
@@ -402,6 +405,7 @@ def _many() -> tuple[Row, ...]:
         *(end(s, "lost", Reason.LOST, decider="endpoint") for s in live),
         *(end(s, "dismissed", Reason.KICKED) for s in live),
         end("active", "idle_timeout", Reason.IDLE, decider="endpoint"),
+        end("active", "expire", Reason.EXPIRED, decider="endpoint"),
         Row(
             "active", "end_for_all", "ended", (CloseMedia(), Fire("dismissed", "others"), _OVER, *_LEFT),
             when="granted", reason=Reason.KICKED,
@@ -424,6 +428,7 @@ SESSION = Flow(
     failed="failed",
     lost="lost",
     idle="idle_timeout",
+    expire="expire",
     lingers=True,
 )
 """Whoever holds a valid call token is in."""

@@ -76,10 +76,11 @@ STATUS: dict[Reason, Status] = {
 }
 """The classic status that each end reason stands for."""
 
+_OWN_ENDS = (Reason.LOST, Reason.IDLE, Reason.EXPIRED)
 _OVERTAKEN: dict[str, frozenset[Reason]] = {
-    "caller": frozenset({Reason.HANGUP, Reason.CANCELLED, Reason.LOST, Reason.IDLE}),
-    "callee": frozenset({Reason.HANGUP, Reason.REJECTED, Reason.LOST, Reason.IDLE}),
-    "member": frozenset({Reason.HANGUP, Reason.LOST, Reason.IDLE}),
+    "caller": frozenset({Reason.HANGUP, Reason.CANCELLED, *_OWN_ENDS}),
+    "callee": frozenset({Reason.HANGUP, Reason.REJECTED, *_OWN_ENDS}),
+    "member": frozenset({Reason.HANGUP, *_OWN_ENDS}),
 }
 
 COMPATIBLE: frozenset[tuple[str, Reason, Reason]] = frozenset(
@@ -276,6 +277,8 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     """Who asked for it meanwhile; empty if nobody did."""
     until: int = 0
     """When it is taken back."""
+    turn: int = 0
+    """How often it was granted so far."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

@@ -119,7 +119,9 @@ def _series(servers: Iterable[IceServer]) -> tuple[IceServer, ...]:
 
 def _servers(_: object, attribute: attrs.Attribute[Any], servers: tuple[Any, ...]) -> None:
     if not all(isinstance(server, IceServer) for server in servers):
-        raise InvalidSettings(name=attribute.name, value=servers, why="must be a series of IceServer")
+        # By their types: what was given instead may hold a credential.
+        kinds = [type(server).__name__ for server in servers]
+        raise InvalidSettings(name=attribute.name, value=kinds, why="must be a series of IceServer")
 
 
 @attrs.frozen(kw_only=True)
@@ -251,7 +253,7 @@ class ServiceSettings:
     token_issuer: str = _text("statecore", "The issuer named in call tokens; tokens of another issuer are refused.")
     max_metadata_size: int = _whole(4_096, 0, 1_048_576, "The most metadata a call may carry, in bytes of JSON.")
     attempts: int = _whole(32, 1, 10_000, "How often a refused commit is decided again before StoreConflict.")
-    request_grace: float = _seconds(5.0, 0.0, 60.0, "A silent device is ended this long after its lease ran out.")
+    lease_grace: float = _seconds(5.0, 0.0, 60.0, "A silent device is ended this long after its lease ran out.")
 
     def __attrs_post_init__(self) -> None:
         if self.max_metadata_size >= self.max_message_size:

@@ -1,0 +1,255 @@
+"""One device's side of every call it has a part in. Pure: state and input in, state and effects out.
+
+A leg moves on facts (views) from the switchboard, along the table's shortest path, so that listeners see a legal one. By
+itself the endpoint takes only rows whose decider it is: ends, which release media at once and are owed to the switchboard.
+What is owed is said again after every resume until a fact shows that it was heard. Every wait settles: by a fact, by a
+refusal, by the end of the leg, or, if the service does not hear the command, by its bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from ..errors import CallNotFound, from_code
+from ..flow import FLOWS, Flow, Timers
+from ..machine import compiled
+from ..wire import Beat, Hello, Peer, Refused, Relayed, Token, Unknown, View, Welcome
+from ._outcome import refusal
+from ._step import Step
+from ._types import (
+    Await,
+    CloseMedia,
+    Do,
+    Drive,
+    Effect,
+    Emit,
+    Endpoint,
+    Input,
+    LinkDown,
+    LinkUp,
+    LocalLeg,
+    Media,
+    OpenMedia,
+    Received,
+    Reply,
+    Send,
+    Settle,
+    Signal,
+    Tick,
+    Wait,
+)
+
+
+class EndpointMachine:
+    """Interprets the flows on the device's side. Holds nothing but what it was configured with; safe to share."""
+
+    def __init__(self, *, flows: Mapping[str, Flow] = FLOWS, timers: Timers | None = None) -> None:
+        self.machines = {name: compiled(flow) for name, flow in flows.items()}
+        self.hashes = {name: flow.hash for name, flow in flows.items()}
+        self.timers = {name: round(value * 1000) for name, value in attrs.asdict(timers or Timers()).items()}
+        self._inputs = {
+            Await: self._await,
+            Do: self._do,
+            LinkDown: self._link_down,
+            LinkUp: self._link_up,
+            Media: self._media,
+            Received: self._received,
+            Signal: self._signal,
+            Tick: self._tick,
+        }
+        self._messages = {
+            Beat: lambda step, _: None,
+            Refused: self._refused,
+            Relayed: self._relayed,
+            Token: self._token,
+            Unknown: lambda step, message: step.unknown(message.session, message.seq),
+            View: lambda step, message: step.view(message),
+            Welcome: self._welcome,
+        }
+
+    def step(self, endpoint: Endpoint, given: Input, now: int) -> tuple[Endpoint, list[Effect]]:
+        """Take one input. `now` is the device's monotonic clock in milliseconds."""
+        step = Step(endpoint, self.machines, self.timers, now)
+        self._inputs[type(given)](step, given)
+        return step.done()
+
+    # --- the user
+
+    def _do(self, step: Step, given: Do) -> None:
+        step.do(given)
+
+    def _await(self, step: Step, given: Await) -> None:
+        """Wait for the acceptance: bounded by the ring timer and by the device's patience."""
+        leg = step.legs.get(step.session(given.session))
+        if leg is None:
+            step.settle(given.ticket, None, CallNotFound(session_id=given.session))
+        elif step.is_over(leg):
+            step.settle(given.ticket, leg, refusal(leg, "joinable"))
+        elif leg.state in step.machine(leg).participating:
+            step.settle(given.ticket, leg)
+        else:
+            step.put(leg, waits=(*leg.waits, Wait(given.ticket, "joinable", 0, "")))
+
+    # --- the link
+
+    def _link_up(self, step: Step, given: LinkUp) -> None:
+        step.changes["conn"] = conn = step.get("conn") + 1
+        known = {leg.session: leg.seq for leg in step.legs.values() if leg.seq}
+        endpoint = step.endpoint
+        hello = Hello(endpoint.device, endpoint.epoch, conn, name=given.name, flows=given.flows, sessions=known)
+        step.effects.append(Send(hello))
+
+    def _link_down(self, step: Step, _: LinkDown) -> None:
+        if step.get("online"):
+            step.changes["online"] = False
+            step.emit("connection_lost")
+
+    def _welcome(self, step: Step, message: Welcome) -> None:
+        """The link stands: say again what is owed, and let media make good what was lost meanwhile."""
+        again = step.endpoint.conn > 1
+        beat = step.now + message.heartbeat
+        step.changes.update(online=True, heartbeat=message.heartbeat, lease=message.lease, beat_due=beat)
+        for leg in step.legs.values():
+            step.effects += [Send(command) for command in leg.owed]
+            if again and leg.media == "open":
+                step.effects.append(Drive(leg.session, "resumed"))
+        if again:
+            step.emit("connection_restored")
+
+    def _received(self, step: Step, given: Received) -> None:
+        step.changes["confirmed"] = step.now
+        self._messages[type(given.message)](step, given.message)
+
+    def _refused(self, step: Step, message: Refused) -> None:
+        error = from_code(message.code, **message.data)
+        if message.request:
+            step.effects.append(Reply(message.n, error=error))
+        else:
+            step.refused(message.session, message.n, error)
+
+    def _relayed(self, step: Step, message: Relayed) -> None:
+        leg = step.legs.get(step.session(message.session))
+        if leg is not None and leg.media == "open":
+            step.effects.append(Drive(leg.session, "receive", (message.source, message.kind, message.body)))
+
+    def _token(self, step: Step, message: Token) -> None:
+        step.effects.append(Reply(message.n, message.token))
+
+    # --- media
+
+    def _media(self, step: Step, given: Media) -> None:
+        leg = step.legs.get(step.session(given.session))
+        if leg is None or leg.media != "open":
+            return  # too late: it has ended
+        flow = step.machine(leg).flow
+        if given.what == "up" and not leg.reported:
+            step.put(leg, reported=True)
+            step.do(Do(leg.session, flow.up))
+        elif given.what == "failed":
+            step.do(Do(leg.session, flow.failed))
+        elif given.what == "peer_lost" and not any(pid == given.pid for pid, _, _ in leg.lost):
+            step.put(leg, lost=(*leg.lost, (given.pid, step.now, False)))
+        elif given.what == "peer_connected":
+            for pid, _, told in leg.lost:
+                if pid == given.pid and told:
+                    step.emit("remote_connection_restored", leg, _peer(leg, pid))
+            step.put(leg, lost=tuple(entry for entry in leg.lost if entry[0] != given.pid))
+
+    def _signal(self, step: Step, given: Signal) -> None:
+        leg = step.legs.get(step.session(given.session))
+        if leg is not None and leg.media == "open" and step.get("online"):
+            step.effects.append(Send(given.message))
+
+    # --- time
+
+    def _tick(self, step: Step, _: Tick) -> None:
+        now = step.now
+        if step.get("online") and step.get("beat_due") <= now:
+            step.changes["beat_due"] = now + step.get("heartbeat")
+            step.effects.append(Send(Beat()))
+        for leg in list(step.legs.values()):
+            if step.is_over(leg):
+                continue
+            if leg.seq and now - step.get("confirmed") >= step.get("lease"):
+                step.end_by(leg, step.machine(leg).flow.lost)
+                continue
+            step.timeouts(leg)
+            leg = step.legs.get(leg.session, leg)
+            if not step.is_over(leg) and leg.media == "open":
+                self._media_clocks(step, leg)
+
+    def _media_clocks(self, step: Step, leg: LocalLeg) -> None:
+        now, flow = step.now, step.machine(leg).flow
+        lost = []
+        for pid, since, told in leg.lost:
+            if not told and now - since >= self.timers["media_notice"]:
+                step.emit("remote_connection_lost", leg, _peer(leg, pid))
+                told = True
+            lost.append((pid, since, told))
+        leg = step.put(leg, lost=tuple(lost))
+        gone = [pid for pid, since, _ in lost if now - since >= self.timers["media_lost"]]
+        others = [peer for peer in leg.peers if peer.joined]
+        # Of two, or if nobody of several can be reached, it is this side's media that cannot go on.
+        if gone and len(gone) == len(others) and (flow.ring is not None or len(others) > 1):
+            step.put(leg, lost=())
+            step.do(Do(leg.session, flow.failed))
+        elif leg.until and leg.until <= now:
+            step.end_by(leg, flow.expire)
+        elif leg.alone_since:
+            self._alone(step, leg)
+
+    def _alone(self, step: Step, leg: LocalLeg) -> None:
+        until_prompt, until_end = leg.idle
+        alone = step.now - abs(leg.alone_since)
+        if leg.alone_since > 0 and alone >= until_prompt:
+            step.put(leg, alone_since=-leg.alone_since)
+            step.emit("idle_prompt", leg, value=until_end / 1000)
+        elif alone >= until_prompt + until_end:
+            step.emit("session_timeout", leg)
+            step.end_by(leg, step.machine(leg).flow.idle)
+
+    def next_due(self, endpoint: Endpoint) -> int:
+        """When to `Tick` next; 0 for never."""
+        times = [endpoint.beat_due] if endpoint.online else []
+        for leg in endpoint.legs.values():
+            if leg.state == self.machines[leg.flow].flow.final:
+                continue
+            if leg.seq:
+                times.append(endpoint.confirmed + endpoint.lease)
+            times += [wait.due for wait in leg.waits if wait.due]
+            times += [since + self.timers["media_lost" if told else "media_notice"] for _, since, told in leg.lost]
+            times += [leg.until] if leg.until else []
+            if leg.alone_since:
+                times.append(abs(leg.alone_since) + leg.idle[0] + (leg.idle[1] if leg.alone_since < 0 else 0))
+        return min(times, default=0)
+
+
+def _peer(leg: LocalLeg, pid: str) -> Peer | None:
+    return next((peer for peer in leg.peers if peer.pid == pid), None)
+
+
+__all__ = [
+    "Await",
+    "CloseMedia",
+    "Do",
+    "Drive",
+    "Effect",
+    "Emit",
+    "Endpoint",
+    "EndpointMachine",
+    "Input",
+    "LinkDown",
+    "LinkUp",
+    "LocalLeg",
+    "Media",
+    "OpenMedia",
+    "Received",
+    "Reply",
+    "Send",
+    "Settle",
+    "Signal",
+    "Tick",
+    "Wait",
+]

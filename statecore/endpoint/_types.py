@@ -1,0 +1,237 @@
+"""What goes into an endpoint's `step`, what comes out, and what an endpoint is."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from ..errors import StatecoreError
+from ..model import NO_FLAGS, CallType, Reason, Role
+from ..wire import Command, Down, Peer, Up
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+class Wait(Struct, frozen=True, gc=False):
+    """Somebody awaits the outcome of a command."""
+
+    ticket: int
+    """Whose wait this is: settled exactly once."""
+    goal: Literal["ringing", "joinable", "media", "heard"]
+    """What must be reached."""
+    n: int
+    """The number of the command."""
+    trigger: str
+    """Its trigger."""
+    due: int = 0
+    """When the wait fails unless the service has heard the command; 0 once it has."""
+
+
+class LocalLeg(Struct, frozen=True, gc=False):
+    """This device's part in a call, as the device knows it."""
+
+    session: str
+    flow: str
+    state: str
+    role: Role = "callee"
+    pid: str = ""
+    type: CallType = "video"
+    initiator: str = ""
+    receiver: str = ""
+    seq: int = 0
+    flags: frozenset[str] = NO_FLAGS
+    grants: frozenset[str] = NO_FLAGS
+    joined: int = 0
+    peers: tuple[Peer, ...] = ()
+    offers: dict[str, int] = {}
+    reason: Reason | None = None
+    by: str = ""
+    at: tuple[int, int, int, int] = (0, 0, 0, 0)
+    age: int = 0
+    metadata: str = ""
+    token: str = ""
+    owed: tuple[Command, ...] = ()
+    """What was told the switchboard and is not known to have been heard: said again after every resume."""
+    waits: tuple[Wait, ...] = ()
+    """Who awaits what."""
+    consent: frozenset[str] = NO_FLAGS
+    """What this user agreed, in this call, that his device captures."""
+    media: Literal["none", "open", "closed"] = "none"
+    """Whether media was opened, and closed again."""
+    reported: bool = False
+    """Whether media was reported up."""
+    settled: bool = False
+    """Whether the switchboard is known to know of the end."""
+    lost: tuple[tuple[str, int, bool], ...] = ()
+    """Participants with whom media is lost: pid, since when, whether it was told."""
+    idle: tuple[int, int] = (0, 0)
+    """Milliseconds alone until the prompt, and from the prompt to the end; 0 disables."""
+    alone_since: int = 0
+    """Since when nobody else is there, 0 while somebody is; negative once the prompt was shown."""
+    until: int = 0
+    """When the session has lasted as long as its settings allow; 0 for never."""
+    longest: int = 0
+    """How long it may last, in milliseconds; 0 for ever."""
+    after: int = 0
+    """The number of this device's previous leg in the session: views of that one are old."""
+
+
+class Endpoint(Struct, frozen=True, gc=False):
+    """One device, all its calls. Times are milliseconds of the device's monotonic clock."""
+
+    user: str
+    device: str
+    epoch: str
+    legs: dict[str, LocalLeg] = {}
+    """By session id: live legs, and ended ones until the switchboard is known to know."""
+    names: dict[str, str] = {}
+    """Second names: the id of an own initiate that was merged, and the session it became."""
+    tombs: dict[str, int] = {}
+    """The last sessions that ended, and the number of the leg: bounded, so that a late ring does not ring."""
+    conn: int = 0
+    """The number of the newest connection."""
+    online: bool = False
+    """Whether the service has welcomed that connection."""
+    n: int = 0
+    """The number of the last command."""
+    confirmed: int = 0
+    """When the service was last heard of."""
+    beat_due: int = 0
+    """When the next heartbeat is due."""
+    heartbeat: int = 15_000
+    """How often to beat, as the service says."""
+    lease: int = 45_000
+    """How long to believe in calls without word from the service, as the service says."""
+
+
+# --- in ---------------------------------------------------------------------------------------------------------------
+
+
+class Do(Struct, frozen=True, gc=False):
+    """The user wants something of a call."""
+
+    session: str
+    trigger: str
+    ticket: int = 0
+    """Settled exactly once with the outcome; 0 if nobody waits."""
+    flow: str = ""
+    """Which flow, where this makes the call."""
+    receiver: str = ""
+    type: CallType = "video"
+    timeout: int = 0
+    metadata: str = ""
+    token: str = ""
+    flags: frozenset[str] = NO_FLAGS
+    consent: frozenset[str] | None = None
+    """What capture is agreed to, if less than the trigger says."""
+    idle: tuple[int, int] = (0, 0)
+    longest: int = 0
+    data: dict[str, Any] | None = None
+
+
+class Await(Struct, frozen=True, gc=False):
+    """Somebody wants to know when the call is accepted."""
+
+    session: str
+    ticket: int
+
+
+class LinkUp(Struct, frozen=True, gc=False):
+    """A connection stands: say hello."""
+
+    name: str = ""
+    flows: dict[str, str] = {}
+
+
+class LinkDown(Struct, frozen=True, gc=False):
+    """The connection broke."""
+
+
+class Received(Struct, frozen=True, gc=False):
+    """A message came."""
+
+    message: Down
+
+
+class Media(Struct, frozen=True, gc=False):
+    """What the media session reports."""
+
+    session: str
+    what: Literal["up", "failed", "peer_connected", "peer_lost"]
+    pid: str = ""
+
+
+class Signal(Struct, frozen=True, gc=False):
+    """What the media session wants said."""
+
+    session: str
+    message: Up
+
+
+class Tick(Struct, frozen=True, gc=False):
+    """Time has passed."""
+
+
+Input = Do | Await | LinkUp | LinkDown | Received | Media | Signal | Tick
+
+# --- out --------------------------------------------------------------------------------------------------------------
+
+
+class Send(Struct, frozen=True, gc=False):
+    """Say this to the switchboard, if there is a link; lost otherwise."""
+
+    message: Up
+
+
+class Emit(Struct, frozen=True, gc=False):
+    """Tell the listeners."""
+
+    event: str
+    leg: LocalLeg | None = None
+    """The leg as it stood then; None for what concerns the device."""
+    peer: Peer | None = None
+    """The participant concerned."""
+    value: Any = None
+    """Anything else."""
+
+
+class OpenMedia(Struct, frozen=True, gc=False):
+    """Open media for this leg, now."""
+
+    session: str
+    capture: frozenset[str]
+    """What to capture from the beginning: audio, video."""
+
+
+class CloseMedia(Struct, frozen=True, gc=False):
+    """Close media of this leg, now and once."""
+
+    session: str
+
+
+class Drive(Struct, frozen=True, gc=False):
+    """Tell the open media session: `peers`, `granted`, `receive`, `resumed` or `capture`."""
+
+    session: str
+    what: Literal["peers", "granted", "receive", "resumed", "capture"]
+    args: tuple[Any, ...] = ()
+
+
+class Settle(Struct, frozen=True, gc=False):
+    """The outcome of a wait."""
+
+    ticket: int
+    leg: LocalLeg | None = None
+    error: StatecoreError | None = None
+
+
+class Reply(Struct, frozen=True, gc=False):
+    """The answer to a `TokenRequest`."""
+
+    n: int
+    token: str = ""
+    error: StatecoreError | None = None
+
+
+Effect = Send | Emit | OpenMedia | CloseMedia | Drive | Settle | Reply

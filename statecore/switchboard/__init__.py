@@ -1,0 +1,447 @@
+"""The authority: decides what happens to every call, by interpreting the call's flow. Pure: records in, records out.
+
+`Switchboard.step(view, input, now)` answers with `Need(keys)` if a record it must see is not in the view, else with
+`Done(writes, reads, effects)`: commit the writes if nothing that was read has changed, then carry out the effects. On a
+conflict, load again and ask again. The same function runs over a dictionary or any store; it names no state and no trigger
+of a flow, only the roles a flow declares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from msgspec.structs import replace
+
+from ..errors import (
+    BlankId,
+    CallGone,
+    CallNotFound,
+    InvalidArgument,
+    NotAParty,
+    NotConnected,
+    SpacedId,
+    StatecoreError,
+    UnsupportedVersion,
+)
+from ..flow import FLOWS, Flow, Timers
+from ..machine import FlowMachine, compiled
+from ..model import Device, Invitation, Leg, Line, Offer, Record
+from ..ports import Key
+from ..settings import ServiceSettings
+from ..wire import Ask, Hello, Refused, Relayed, Unknown, Welcome
+from ._commands import (
+    Act,
+    Confirm,
+    Connect,
+    Deliver,
+    Disconnect,
+    Done,
+    Due,
+    Goodbye,
+    Input,
+    Need,
+    Negotiate,
+    Register,
+    Restart,
+    Route,
+)
+from ._views import close_empty, deliver, finish, pair_of, set_offer
+from ._work import Draft, Missing, Work
+
+
+def check_id(name: str, value: Any) -> str:
+    """An id that is fit to be one. Raises BlankId, SpacedId, or InvalidArgument for what is not text."""
+    if not isinstance(value, str):
+        raise InvalidArgument(name=name)
+    if not value.strip():
+        raise BlankId(name=name)
+    if len(value) > 128 or any(c.isspace() or not c.isprintable() for c in value):
+        raise SpacedId(name=name, value=value[:128])
+    return value
+
+
+def next_due(value: Record | Line | None) -> int:
+    """When a timer of this record fires next, in the switchboard's milliseconds; 0 for never."""
+    if value is None:
+        return 0
+    if isinstance(value, Line):
+        times = [device.lease for device in value.devices]
+    else:
+        times = [leg.deadline for leg in value.legs if not leg.ended_at and leg.deadline]
+        times += [offer.until for offer in value.offers if offer.until]
+        times += [value.empty_until] if value.empty_until else []
+    return min(times, default=0)
+
+
+class Switchboard:
+    """Decides. Holds nothing but what it was configured with; safe to share."""
+
+    def __init__(
+        self,
+        *,
+        flows: Mapping[str, Flow] = FLOWS,
+        timers: Timers | None = None,
+        settings: ServiceSettings | None = None,
+    ) -> None:
+        self.timers = timers or Timers()
+        self.settings = settings or ServiceSettings()
+        self.milliseconds = {name: round(value * 1000) for name, value in attrs.asdict(self.timers).items()}
+        self._machines = {name: compiled(flow) for name, flow in flows.items()}
+        self._steps: dict[type, Any] = {
+            Act: self._act,
+            Confirm: self._confirm,
+            Connect: self._connect,
+            Disconnect: self._disconnect,
+            Due: self._fire_due,
+            Goodbye: self._goodbye,
+            Negotiate: self._negotiate,
+            Register: self._register,
+            Restart: self._restart,
+            Route: self._route,
+        }
+
+    def machine(self, flow: str) -> FlowMachine:
+        """The machine of a flow that this switchboard holds."""
+        return self._machines[flow]
+
+    @property
+    def lease(self) -> int:
+        """How long the switchboard waits for a silent device, in milliseconds: longer than the device itself does."""
+        return self.milliseconds["lease"] + round(self.settings.lease_grace * 1000)
+
+    def step(self, view: Mapping[Key, Any], command: Input, now: int) -> Need | Done:
+        """Decide about one input. `now` is Unix time in milliseconds. `view` maps keys to values, None for absent."""
+        work = Work(self, view, now)
+        try:
+            effects = self._steps[type(command)](work, command)
+            return _done(work, effects)
+        except Missing as missing:
+            return Need(missing.keys)
+
+    # --- devices
+
+    def _register(self, work: Work, command: Register) -> list[Deliver]:
+        line = work.line(command.user)
+        if line is None:
+            work.lines[command.user] = Line(command.user, command.name)
+        elif command.name and command.name != line.name:
+            work.lines[command.user] = replace(line, name=command.name)
+        return []
+
+    def _connect(self, work: Work, command: Connect) -> list[Deliver]:
+        """A device is here: its older incarnation is lost, it hears what it lacks, and what rings, rings there too."""
+        user, hello = command.user, command.hello
+        line = work.line(user) or Line(user, hello.name)
+        before = next((d for d in line.devices if d.device == hello.device), None)
+        if before is not None and before.epoch == hello.epoch and hello.conn < before.conn:
+            return []  # an older connection of the same incarnation, late
+        device = Device(hello.device, hello.epoch, hello.conn, True, work.now + self.lease)
+        devices = (*(d for d in line.devices if d.device != hello.device), device)
+        work.lines[user] = replace(line, devices=devices, name=hello.name or line.name)
+        welcome = Welcome(user, heartbeat=self.milliseconds["heartbeat"], lease=self.milliseconds["lease"])
+        effects = [Deliver(user, hello.device, hello.epoch, welcome)]
+        for session in (*line.holds, *line.sessions):
+            self._meet(work, session, user, hello)
+        return [*effects, *self._catch_up(work, user, hello)]
+
+    def _meet(self, work: Work, session: str, user: str, hello: Hello) -> None:
+        """One of the user's calls, as a device connects: older incarnations go, an open invitation rings."""
+        draft = work.draft(session)
+        if draft is None:
+            return
+        for place, leg in enumerate(draft.legs):
+            if leg.user == user and leg.device == hello.device and leg.epoch != hello.epoch and draft.is_live(leg):
+                work.apply(draft, place, draft.machine.flow.lost)
+        invited = any(i.user == user and i.state == "ringing" for i in draft.invitations)
+        place_here = draft.find(user, hello.device, hello.epoch)
+        if invited and (place_here is None or not draft.is_live(draft.legs[place_here])):
+            ring = draft.machine.flow.ring
+            if ring is not None:
+                work.apply(draft, work.add_leg(draft, user, hello.device, hello.epoch, "callee"), ring)
+
+    def _catch_up(self, work: Work, user: str, hello: Hello) -> list[Deliver]:
+        """A view for every session in which the device is behind, and `Unknown` for those in which it has no part."""
+        line = work.line(user)
+        live = (*line.holds, *line.sessions) if line else ()
+        effects = []
+        for session, seen in {**dict.fromkeys(live, -1), **hello.sessions}.items():
+            draft = self._named(work, session)
+            place = draft.find(user, hello.device, hello.epoch) if draft else None
+            if draft is None or place is None:
+                if session in hello.sessions:
+                    effects.append(Deliver(user, hello.device, hello.epoch, Unknown(session, seen)))
+            elif place not in draft.moved and draft.legs[place].seq > seen:
+                effects.append(deliver(work, draft.base, draft.legs[place]))
+        return effects
+
+    def _named(self, work: Work, session: str) -> Draft | None:
+        """A call by its id, or by a second name."""
+        draft = work.draft(session)
+        merged: str = draft.get("merged_into") if draft else ""
+        return work.draft(merged) if merged else draft
+
+    def _disconnect(self, work: Work, command: Disconnect) -> list[Deliver]:
+        line = work.line(command.user)
+        for device in line.devices if line else ():
+            if (device.device, device.epoch, device.conn) == (command.device, command.epoch, command.conn):
+                self._put_device(work, command.user, replace(device, online=False))
+        return []
+
+    def _confirm(self, work: Work, command: Confirm) -> list[Deliver]:
+        line = work.line(command.user)
+        for device in line.devices if line else ():
+            if device.device == command.device and device.epoch == command.epoch:
+                self._put_device(work, command.user, replace(device, lease=work.now + self.lease))
+        return []
+
+    def _put_device(self, work: Work, user: str, device: Device) -> None:
+        line = work.line(user)
+        if line is not None:
+            devices = tuple(device if d.device == device.device else d for d in line.devices)
+            work.lines[user] = replace(line, devices=devices)
+
+    def _goodbye(self, work: Work, command: Goodbye) -> list[Deliver]:
+        self._lose(work, command.user, command.device, command.epoch)
+        return []
+
+    def _lose(self, work: Work, user: str, device: str, epoch: str) -> None:
+        """A device is gone: so are its legs."""
+        line = work.line(user)
+        if line is None or not any(d.device == device and d.epoch == epoch for d in line.devices):
+            return
+        work.lines[user] = replace(line, devices=tuple(d for d in line.devices if d.device != device))
+        for session in (*line.holds, *line.sessions):
+            draft = work.draft(session)
+            for place, leg in enumerate(draft.legs if draft else ()):
+                if draft and leg.device == device and leg.user == user and leg.epoch == epoch:
+                    work.apply(draft, place, draft.machine.flow.lost)
+
+    def _restart(self, work: Work, command: Restart) -> list[Deliver]:
+        line = work.line(command.user)
+        if line is not None and line.devices:
+            devices = tuple(replace(d, online=False, lease=work.now + self.lease) for d in line.devices)
+            work.lines[command.user] = replace(line, devices=devices)
+        return []
+
+    # --- commands
+
+    def _act(self, work: Work, act: Act) -> list[Deliver]:
+        work.by = act.user
+        draft = self._named(work, act.command.session)
+        place = draft.find(act.user, act.device, act.epoch) if draft else None
+        if draft is not None and place is not None and act.command.n <= draft.legs[place].heard:
+            return self._repeat(work, draft, place, act)
+        try:
+            draft, place = self._place(work, draft, place, act)
+            work.apply(draft, place, act.command.trigger, act)
+        except StatecoreError as error:
+            return [self._refuse(work, draft, place, act, error)]
+        self._heard(work, draft, place, act)
+        merged = self._named(work, draft.session_id)
+        if merged is not None and merged is not draft:
+            self._heard(work, merged, merged.find(act.user, act.device, act.epoch) or 0, act)
+        return []
+
+    def _heard(self, work: Work, draft: Draft, place: int, act: Act) -> None:
+        draft.legs[place] = replace(draft.legs[place], heard=act.command.n, refused="")
+        draft.moved.add(place)
+        draft.dirty = True
+
+    def _repeat(self, work: Work, draft: Draft, place: int, act: Act) -> list[Deliver]:
+        """A command that was taken before: the same answer, nothing else."""
+        leg = draft.legs[place]
+        if leg.refused and act.command.n == leg.heard:
+            refused = Refused(act.command.session, act.command.n, leg.refused)
+            return [Deliver(act.user, act.device, act.epoch, refused)]
+        return [deliver(work, draft.base, leg)]
+
+    def _place(self, work: Work, draft: Draft | None, place: int | None, act: Act) -> tuple[Draft, int]:
+        """The leg that a command is for, made where the command is one that makes it."""
+        command = act.command
+        if draft is None:
+            return self._start(work, act)
+        if draft.get("ended_at") and place is None:
+            raise CallGone(session_id=command.session, reason=draft.get("reason"))
+        starts = draft.machine.flow.start == command.trigger and not draft.base.receiver
+        if starts and not draft.get("ended_at") and (place is None or not draft.is_live(draft.legs[place])):
+            self._here(work, act)
+            return draft, work.add_leg(draft, act.user, act.device, act.epoch, "member")
+        if place is None:
+            raise NotAParty(user=act.user, session_id=command.session)
+        return draft, place
+
+    def _start(self, work: Work, act: Act) -> tuple[Draft, int]:
+        """A new call, with its first leg in the initial state."""
+        command = act.command
+        machine = self._machines.get(command.flow)
+        if machine is None and command.flow:
+            raise UnsupportedVersion(theirs=command.flow, ours=sorted(self._machines))
+        if machine is None or machine.flow.start != command.trigger:
+            raise CallNotFound(session_id=command.session)
+        check_id("session_id", command.session)
+        self._here(work, act)
+        rings = machine.flow.ring is not None
+        record = Record(
+            session_id=command.session,
+            flow=command.flow,
+            type=command.type,
+            initiator=act.user,
+            receiver=check_id("receiver", command.receiver) if rings else "",
+            invitations=(Invitation(command.receiver),) if rings else (),
+            metadata=self._metadata(command.metadata),
+            initiated_at=work.now,
+            ring_until=work.now + (min(command.timeout, 3_600_000) or self.milliseconds["ring"]) if rings else 0,
+        )
+        draft = work.create(record)
+        return draft, work.add_leg(draft, act.user, act.device, act.epoch, "caller" if rings else "member")
+
+    def _metadata(self, metadata: str) -> str:
+        if len(metadata) > self.settings.max_metadata_size:
+            raise InvalidArgument(f"metadata is longer than {self.settings.max_metadata_size} characters")
+        return metadata
+
+    def _here(self, work: Work, act: Act) -> None:
+        """Only the newest incarnation of a device may take part in something new."""
+        line = work.line(act.user)
+        if line is None or not any(d.device == act.device and d.epoch == act.epoch for d in line.devices):
+            raise NotConnected()
+
+    def _refuse(
+        self, work: Work, draft: Draft | None, place: int | None, act: Act, error: StatecoreError
+    ) -> Deliver:
+        """Nothing changes but the number of the last command, so that a repeat gets the same answer."""
+        work.drafts.clear()
+        work.lines = dict(work.old_lines)
+        if draft is not None and place is not None:
+            kept = work.drafts[draft.session_id] = Draft(draft.base, draft.machine, fresh=False)
+            kept.legs[place] = replace(kept.legs[place], heard=act.command.n, refused=error.code)
+            kept.dirty = True
+        data = {k: v for k, v in error.data.items() if isinstance(v, str | int | float | list) or v is None}
+        refused = Refused(act.command.session, act.command.n, error.code, data)
+        return Deliver(act.user, act.device, act.epoch, refused)
+
+    # --- media signaling
+
+    def _route(self, work: Work, command: Route) -> list[Deliver]:
+        """Carry a message to another participant; what has no right to go is dropped, as it is lost with a link."""
+        relay = command.relay
+        found = self._pair(work, command.user, command.device, command.epoch, relay.session, relay.to)
+        if found is None:
+            return []
+        draft, me, other = found
+        if relay.kind in ("offer", "answer"):
+            turn = next((o for o in draft.offers if o.pair == pair_of(me, other)), None)
+            if turn is None or turn.holder != (me if relay.kind == "offer" else other).pid:
+                return []
+        message = Relayed(draft.session_id, me.pid, relay.kind, relay.body)
+        return [Deliver(other.user, other.device, other.epoch, message)]
+
+    def _negotiate(self, work: Work, command: Negotiate) -> list[Deliver]:
+        """Grant, queue or pass on the offer token of a pair."""
+        wish = command.wish
+        found = self._pair(work, command.user, command.device, command.epoch, wish.session, wish.pid)
+        if found is not None:
+            draft, me, other = found
+            pair = pair_of(me, other)
+            offer = next((o for o in draft.offers if o.pair == pair), Offer(pair))
+            asked = isinstance(wish, Ask)
+            set_offer(draft, self._asked(work, offer, me.pid) if asked else self._freed(work, offer, me.pid))
+        return []
+
+    def _asked(self, work: Work, offer: Offer, pid: str) -> Offer:
+        if offer.holder and offer.holder != pid:
+            return replace(offer, waiting=pid)
+        until = work.now + self.milliseconds["offer"]
+        return replace(offer, holder=pid, until=until, turn=offer.turn + 1)
+
+    def _freed(self, work: Work, offer: Offer, pid: str) -> Offer:
+        if offer.holder != pid:
+            return replace(offer, waiting="") if offer.waiting == pid else offer
+        if not offer.waiting:
+            return replace(offer, holder="", until=0)
+        return self._asked(work, replace(offer, holder="", waiting=""), offer.waiting)
+
+    def _pair(
+        self, work: Work, user: str, device: str, epoch: str, session: str, pid: str
+    ) -> tuple[Draft, Leg, Leg] | None:
+        """Two participants who have joined: the device's own leg, and another."""
+        draft = self._named(work, session)
+        place = draft.find(user, device, epoch) if draft else None
+        if draft is None or place is None:
+            return None
+        me, other = draft.legs[place], next((leg for leg in draft.legs if leg.pid == pid), None)
+        participating = draft.machine.participating
+        if other is None or other is me or any(
+            "joined" not in leg.control.flags or leg.control.state not in participating for leg in (me, other)
+        ):
+            return None
+        return draft, me, other
+
+    # --- time
+
+    def _fire_due(self, work: Work, command: Due) -> list[Deliver]:
+        kind, name = command.key
+        if kind == "line":
+            line = work.line(name)
+            for device in line.devices if line else ():
+                if device.lease <= work.now:
+                    self._lose(work, name, device.device, device.epoch)
+            return []
+        draft = work.draft(name)
+        if draft is not None and not draft.get("ended_at"):
+            self._fire_call(work, draft)
+        return []
+
+    def _fire_call(self, work: Work, draft: Draft) -> None:
+        for place in range(len(draft.legs)):
+            leg = draft.legs[place]
+            due = draft.machine.deadline(leg.control.state, leg.control.flags)
+            if due is not None and draft.is_live(leg) and 0 < leg.deadline <= work.now:
+                work.apply(draft, place, due.trigger)
+        for offer in draft.offers:
+            if offer.holder and offer.until <= work.now:
+                set_offer(draft, self._freed(work, offer, offer.holder))
+        empty_until = draft.get("empty_until")
+        if 0 < empty_until <= work.now and not any(draft.live()):
+            close_empty(work, draft)
+
+
+def _done(work: Work, effects: list[Deliver]) -> Done:
+    writes: dict[Key, Any] = {}
+    views: list[Deliver] = []
+    for draft in list(work.drafts.values()):
+        if draft.dirty or draft.moved or draft.shared:
+            writes["call", draft.session_id], told = finish(work, draft)
+            views += told
+    for user, line in work.lines.items():
+        if line is not work.old_lines[user]:
+            writes["line", user] = line
+    reads = (
+        *(("call", session) for session in (*work.drafts, *work.absent)),
+        *(("line", user) for user in work.old_lines),
+    )
+    # A welcome comes before the views; refusals and relays come with nothing else.
+    return Done(writes, reads, tuple([*effects[:1], *views, *effects[1:]]))
+
+
+__all__ = [
+    "Act",
+    "Confirm",
+    "Connect",
+    "Deliver",
+    "Disconnect",
+    "Done",
+    "Due",
+    "Goodbye",
+    "Input",
+    "Need",
+    "Negotiate",
+    "Register",
+    "Restart",
+    "Route",
+    "Switchboard",
+    "check_id",
+    "next_due",
+]

@@ -1,0 +1,112 @@
+"""What the named conditions of the flows' tables mean: one function each, over the records at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from ..errors import TokenError
+from ..model import Leg
+from ..tokens import check
+
+if TYPE_CHECKING:
+    from ._commands import Act
+    from ._work import Draft, Work
+
+Condition: TypeAlias = "Callable[[Work, Draft, Leg, Act | None], bool]"
+
+
+def _caller(_work: Work, _draft: Draft, leg: Leg, _act: Act | None) -> bool:
+    return leg.control.role == "caller"
+
+
+def _ready(_work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
+    others = [other for other in draft.live() if other is not leg]
+    return bool(others) and all("connected" in other.control.flags for other in others)
+
+
+def _authorized(work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
+    if act is None or act.claims is None:
+        return False
+    try:
+        check(act.claims, session=draft.session_id, user=leg.user, device=leg.device, now=work.now)
+    except TokenError as error:
+        work.token_error = error
+        return False
+    return True
+
+
+def _granted(work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
+    grant = draft.machine.triggers[act.command.trigger].grant if act else None
+    return grant is None or grant in leg.grants
+
+
+def _engaged(work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
+    return _full_line(work, draft, leg.user, leg.user)
+
+
+def _busy(work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
+    return _full_line(work, draft, draft.receiver, leg.user)
+
+
+def _full_line(work: Work, draft: Draft, user: str, caller: str) -> bool:
+    line = work.line(user)
+    if line is None:
+        return False
+    replaced = work.stale_calls(caller, draft.receiver)
+    return sum(1 for session in line.holds if session not in replaced) >= work.board.settings.line_capacity
+
+
+def _known(work: Work, draft: Draft, _leg: Leg, _act: Act | None) -> bool:
+    return work.line(draft.receiver) is not None
+
+
+def _to_self(_work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
+    return draft.receiver == leg.user
+
+
+def _glare(work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
+    return work.glaring(leg.user, draft.receiver) is not None
+
+
+def _stale(work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
+    return bool(work.stale_calls(leg.user, draft.receiver))
+
+
+def _full(work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
+    inside = sum(1 for other in draft.live() if "joined" in other.control.flags and other is not leg)
+    return inside >= work.board.settings.session_capacity
+
+
+def _video(_work: Work, draft: Draft, _leg: Leg, _act: Act | None) -> bool:
+    return draft.type == "video"
+
+
+KNOWN: dict[str, Condition] = {
+    "caller": _caller,
+    "ready": _ready,
+    "authorized": _authorized,
+    "granted": _granted,
+    "engaged": _engaged,
+    "busy": _busy,
+    "known": _known,
+    "to_self": _to_self,
+    "glare": _glare,
+    "stale": _stale,
+    "full": _full,
+    "video": _video,
+}
+"""The conditions that are more than a flag. `joined`, `connected` and the flow's flags are read off the leg."""
+
+
+def holds(name: str, work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
+    """Whether a condition holds: one of ours, the leg's own flag, another participant's, or the application's."""
+    known = KNOWN.get(name)
+    if known is not None:
+        return known(work, draft, leg, act)
+    if name in leg.control.flags:
+        return True
+    if name.startswith("other_"):
+        flag = name[6:]
+        return any(flag in other.control.flags for other in draft.live() if other is not leg)
+    return act is not None and name in act.given

@@ -1,0 +1,141 @@
+"""The end of a decision: what is over, who hears of it, and what each device is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from ..model import NO_FLAGS, Leg, Offer, Reason, Record
+from ..wire import Peer, View
+from ._commands import Deliver
+from ._work import QUIET, Draft, Work, mark
+
+
+def finish(work: Work, draft: Draft) -> tuple[Record, list[Deliver]]:
+    """Close what is over, number the views, and make the record to commit."""
+    if draft.freed:
+        _tidy(work, draft)
+    elif draft.get("empty_until") and any(draft.live()):
+        draft.changes["empty_until"] = 0
+    told = [] if draft.get("merged_into") else _audience(draft)
+    for place in told:
+        leg = draft.legs[place]
+        draft.legs[place] = replace(leg, seq=leg.seq + 1)
+    record = replace(
+        draft.base, legs=tuple(draft.legs), invitations=draft.invitations, offers=draft.offers, **draft.changes
+    )
+    return record, [deliver(work, record, record.legs[place], moved=place in draft.moved) for place in told]
+
+
+def _audience(draft: Draft) -> list[int]:
+    """Whose view changed: the legs that moved, and every participant if what they share did."""
+    if not draft.shared:
+        return sorted(draft.moved)
+    participating = draft.machine.participating
+    return [i for i, leg in enumerate(draft.legs) if i in draft.moved or leg.control.state in participating]
+
+
+def _tidy(work: Work, draft: Draft) -> None:
+    """After a leg or an invitation ended: offers, lines, and the call itself if nobody is left."""
+    gone = {leg.pid for leg in draft.legs if not draft.is_live(leg)}
+    draft.offers = tuple(offer for offer in draft.offers if not gone & set(offer.pair))
+    if not any(draft.live()):
+        if draft.machine.flow.lingers and draft.cause is not None and draft.base.joins:
+            draft.changes["empty_until"] = work.now + work.board.milliseconds["empty"]
+        else:
+            _close(work, draft)
+    for user in {leg.user for leg in draft.legs}:
+        work.unlist(draft, user)
+
+
+def _close(work: Work, draft: Draft) -> None:
+    """Nobody is left: the record becomes the row of the call log, and nothing holds a line any more."""
+    for invitation in draft.invitations:
+        if invitation.state == "ringing":
+            work.settle(draft, invitation.user, "unanswered")
+            work.free(draft, invitation.user)
+            work.unlist(draft, invitation.user)
+    last = draft.cause or max(draft.legs, key=lambda leg: leg.ended_at)
+    draft.changes.update(ended_at=work.now, empty_until=0, reason=last.control.reason, by=last.by)
+
+
+def close_empty(work: Work, draft: Draft) -> None:
+    """An empty session has waited long enough."""
+    draft.dirty = True
+    _close(work, draft)
+
+
+# --- offer tokens -----------------------------------------------------------------------------------------------------
+
+
+def pair_of(one: Leg, other: Leg) -> tuple[str, str]:
+    """The name of a pair of legs: who joined first stands in front."""
+    return (one.pid, other.pid) if one.joined <= other.joined else (other.pid, one.pid)
+
+
+def set_offer(draft: Draft, offer: Offer) -> None:
+    """Put an offer token, and let both legs of the pair see it if its holder changed."""
+    before = next((o for o in draft.offers if o.pair == offer.pair), Offer(offer.pair))
+    if offer == before:
+        return
+    draft.offers = (*(o for o in draft.offers if o.pair != offer.pair), offer)
+    draft.dirty = True
+    if offer.turn != before.turn or offer.holder != before.holder:
+        draft.moved |= {i for i, leg in enumerate(draft.legs) if leg.pid in (before.holder, offer.holder)}
+
+
+# --- views ------------------------------------------------------------------------------------------------------------
+
+
+def deliver(work: Work, record: Record, leg: Leg, *, moved: bool = True) -> Deliver:
+    """The whole view of a leg, for its device. A leg that may join and has just heard of it gets a call token."""
+    flow = work.board.machine(record.flow).flow
+    wants = moved and leg.control.state in flow.roles.joinable and "joined" not in leg.control.flags
+    return Deliver(leg.user, leg.device, leg.epoch, _view(work, record, leg), wants)
+
+
+def _view(work: Work, record: Record, leg: Leg) -> View:
+    control = leg.control
+    inside = control.state in work.board.machine(record.flow).participating
+    return View(
+        session=record.session_id,
+        seq=leg.seq,
+        pid=leg.pid,
+        state=control.state,
+        initiator=record.initiator,
+        flow=record.flow,
+        role=control.role,
+        type=record.type,
+        receiver=record.receiver,
+        heard=leg.heard,
+        reason=Reason(control.reason) if control.reason else None,
+        by=leg.by,
+        via=leg.via,
+        joined=leg.joined,
+        flags=control.flags,
+        grants=leg.grants,
+        peers=_peers(work, record, leg) if inside else (),
+        offers={_other(o, leg.pid): o.turn for o in record.offers if o.holder == leg.pid} if record.offers else {},
+        left=max(0, leg.deadline - work.now) if leg.deadline else 0,
+        age=max(0, work.now - record.initiated_at),
+        at=(record.initiated_at, record.answered_at, record.active_at, record.ended_at),
+        metadata=record.metadata,
+    )
+
+
+def _other(offer: Offer, pid: str) -> str:
+    return offer.pair[1] if offer.pair[0] == pid else offer.pair[0]
+
+
+def _peers(work: Work, record: Record, me: Leg) -> tuple[Peer, ...]:
+    participating = work.board.machine(record.flow).participating
+    peers = [_peer(work, leg) for leg in record.legs if leg.pid != me.pid and leg.control.state in participating]
+    return tuple(peers)
+
+
+def _peer(work: Work, leg: Leg) -> Peer:
+    line: Any = work.lines.get(leg.user)
+    name = line.name if line is not None else ""
+    flags = mark(leg.control.flags, NO_FLAGS, QUIET)
+    return Peer(leg.pid, leg.user, leg.device, name, leg.control.role, leg.joined, flags)

@@ -1,0 +1,399 @@
+"""One decision in the making: drafts of the calls it touches, the lines, and the interpreter of the flow's rows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from .. import flow as f
+from ..errors import IllegalTransition, StatecoreError, TokenMissing, from_code
+from ..machine import FlowMachine
+from ..model import NO_FLAGS, Control, Invitation, Leg, Line, Record
+from ..ports import Key
+from ._conditions import holds
+
+if TYPE_CHECKING:
+    from . import Switchboard
+    from ._commands import Act
+
+QUIET = frozenset({"connected"})
+"""Flags that concern only the switchboard."""
+
+
+class Missing(Exception):
+    """A record that the decision needs was not given."""
+
+    def __init__(self, *keys: Key) -> None:
+        self.keys = keys
+
+
+class Draft:
+    """A call as this decision changes it."""
+
+    def __init__(self, base: Record, machine: FlowMachine, *, fresh: bool) -> None:
+        self.base = base
+        self.machine = machine
+        self.session_id = base.session_id
+        self.receiver = base.receiver
+        self.type = base.type
+        self.legs: list[Leg] = list(base.legs)
+        self.invitations = base.invitations
+        self.offers = base.offers
+        self.changes: dict[str, Any] = {}
+        """Plain fields of the record that change."""
+        self.dirty = fresh
+        self.moved: set[int] = set()
+        """The legs whose own view changed."""
+        self.shared = False
+        """Whether something changed that every participant sees."""
+        self.freed = False
+        """Whether a leg or an invitation ended, so that lines may come free."""
+        self.cause: Leg | None = None
+        """The first leg that ended in this decision."""
+
+    def get(self, name: str) -> Any:
+        """A plain field as it stands now."""
+        return self.changes.get(name, getattr(self.base, name))
+
+    def is_live(self, leg: Leg) -> bool:
+        """Whether a leg has not ended."""
+        return leg.control.state != self.machine.flow.final
+
+    def live(self) -> Iterator[Leg]:
+        """The legs that have not ended."""
+        final = self.machine.flow.final
+        return (leg for leg in self.legs if leg.control.state != final)
+
+    def find(self, user: str, device: str, epoch: str) -> int | None:
+        """The newest leg of a device, by its place."""
+        for place in range(len(self.legs) - 1, -1, -1):
+            leg = self.legs[place]
+            if leg.device == device and leg.epoch == epoch and leg.user == user:
+                return place
+        return None
+
+    def concerns(self, user: str) -> bool:
+        """Whether a user has a live leg or an open invitation."""
+        return any(leg.user == user for leg in self.live()) or any(
+            invitation.user == user and invitation.state == "ringing" for invitation in self.invitations
+        )
+
+
+class Work:
+    """The records one decision reads and writes."""
+
+    def __init__(self, board: Switchboard, view: Mapping[Key, Any], now: int) -> None:
+        self.board = board
+        self.view = view
+        self.now = now
+        self.drafts: dict[str, Draft] = {}
+        self.lines: dict[str, Line | None] = {}
+        self.old_lines: dict[str, Line | None] = {}
+        self.absent: set[str] = set()
+        self.fires: deque[tuple[str, Draft, int]] = deque()
+        self.by = ""
+        """The user whose act this is."""
+        self.token_error: StatecoreError | None = None
+        """Why the command's token was refused."""
+
+    # --- records
+
+    def draft(self, session_id: str) -> Draft | None:
+        """A call that exists, live or ended."""
+        draft = self.drafts.get(session_id)
+        if draft is None and session_id not in self.absent:
+            record = self._load(("call", session_id))
+            if record is None:
+                self.absent.add(session_id)
+                return None
+            draft = self.drafts[session_id] = Draft(record, self.board.machine(record.flow), fresh=False)
+        return draft
+
+    def create(self, record: Record) -> Draft:
+        """A call that did not exist."""
+        draft = self.drafts[record.session_id] = Draft(record, self.board.machine(record.flow), fresh=True)
+        return draft
+
+    def line(self, user: str) -> Line | None:
+        """A user's line; None for a user who is not known."""
+        if user not in self.lines:
+            self.lines[user] = self.old_lines[user] = self._load(("line", user))
+        return self.lines[user]
+
+    def _load(self, key: Key) -> Any:
+        try:
+            return self.view[key]
+        except KeyError:
+            raise Missing(key) from None
+
+    # --- what the conditions about lines ask
+
+    def stale_calls(self, caller: str, receiver: str) -> frozenset[str]:
+        """The caller's calls with this receiver that only devices hold which are gone: what a recall replaces."""
+        line = self.line(caller)
+        if line is None or not line.holds:
+            return NO_FLAGS
+        there = {(device.device, device.epoch) for device in line.devices if device.online}
+        return frozenset(s for s in line.holds if self._is_stale(s, caller, receiver, there))
+
+    def _is_stale(self, session: str, caller: str, receiver: str, there: set[tuple[str, str]]) -> bool:
+        draft = self.draft(session)
+        if draft is None or {draft.base.initiator, draft.receiver} != {caller, receiver}:
+            return False
+        mine = [leg for leg in draft.live() if leg.user == caller]
+        return bool(mine) and all((leg.device, leg.epoch) not in there for leg in mine)
+
+    def glaring(self, user: str, other: str) -> Draft | None:
+        """The call in which `other` is ringing `user` just now."""
+        line = self.line(user)
+        for session in line.holds if line else ():
+            draft = self.draft(session)
+            if draft is not None and draft.base.initiator == other and draft.receiver == user:
+                if any(i.user == user and i.state == "ringing" for i in draft.invitations):
+                    return draft
+        return None
+
+    # --- legs
+
+    def add_leg(self, draft: Draft, user: str, device: str, epoch: str, role: Any) -> int:
+        """A new leg in the flow's initial state, by its place."""
+        control = Control(draft.machine.flow.initial, role)
+        draft.legs.append(Leg(str(len(draft.legs) + 1), user, device, epoch, control))
+        draft.dirty = True
+        self._list_session(draft, user)
+        return len(draft.legs) - 1
+
+    def _list_session(self, draft: Draft, user: str) -> None:
+        """Let the user's line know of the session, unless the call takes the line itself."""
+        line = self.line(user)
+        if line is not None and draft.session_id not in line.sessions and draft.session_id not in line.holds:
+            self.lines[user] = replace(line, sessions=(*line.sessions, draft.session_id))
+
+    # --- the interpreter
+
+    def apply(self, draft: Draft, place: int, trigger: str, act: Act | None = None) -> None:
+        """Take the row for this trigger, and everything it fires. A command without a row, or with one that refuses,
+        raises; a fired trigger without a row does nothing."""
+        leg = draft.legs[place]
+        cell = draft.machine.cells[leg.control.state].get(trigger)
+        row = None
+        if cell is not None:
+            bits = draft.machine.bits
+            row = cell.rows.get(sum([bits[name] for name in cell.needs if holds(name, self, draft, leg, act)]))
+        if act is not None and row is not None and row.decider == "switchboard":
+            row = row if draft.machine.triggers[trigger].by in ("user", "media") else None
+        if row is None or row.refuse is not None:
+            if act is not None:
+                raise self._refusal(draft, leg, trigger, act, row)
+            return
+        self._take(draft, place, row, act)
+        while self.fires:
+            fired, target, there = self.fires.popleft()
+            self.apply(target, there, fired)
+
+    def _refusal(self, draft: Draft, leg: Leg, trigger: str, act: Act, row: f.Row | None) -> StatecoreError:
+        state = leg.control.state
+        if row is None:
+            return IllegalTransition(state=state, trigger=trigger, legal=draft.machine.legal(state))
+        if row.refuse == "token":
+            return self.token_error or act.token_error or TokenMissing()
+        grant = draft.machine.triggers[trigger].grant
+        reason = leg.control.reason or draft.get("reason") or state
+        user = draft.receiver if row.refuse == "unknown_user" else leg.user
+        return from_code(row.refuse or "", session_id=draft.session_id, user=user, reason=reason, grant=grant)
+
+    def _take(self, draft: Draft, place: int, row: f.Row, act: Act | None) -> None:
+        leg = draft.legs[place]
+        old = leg.control
+        flags = old.flags
+        if row.sets or row.clears:
+            flags = mark(flags, row.sets, row.clears)
+        draft.dirty = True
+        if row.to != old.state or flags != old.flags:
+            self._move(draft, place, Control(row.to, old.role, flags, row.reason or ""))
+        for effect in row.effects:
+            do = _DO.get(type(effect))
+            if do is not None:
+                do(self, draft, place, effect, act)
+
+    def _move(self, draft: Draft, place: int, control: Control) -> None:
+        """Put a leg where it belongs now, with the deadline of that state, and note who is to hear of it."""
+        leg, machine = draft.legs[place], draft.machine
+        old = leg.control
+        changes: dict[str, Any] = {"control": control}
+        armed = machine.deadline(control.state, control.flags)
+        if armed is not machine.deadline(old.state, old.flags):
+            changes["deadline"] = self._due(draft, armed)
+        if control.state == machine.flow.final:
+            changes["ended_at"], changes["by"] = self.now, self.by
+        leg = draft.legs[place] = replace(leg, **changes)
+        if control.state == machine.flow.final:
+            draft.freed, draft.cause = True, draft.cause or leg
+        draft.moved.add(place)
+        inside = control.state in machine.participating
+        if inside != (old.state in machine.participating) or (inside and old.flags ^ control.flags - QUIET):
+            draft.shared = True
+        self._mark_times(draft, control.state)
+
+    def _mark_times(self, draft: Draft, state: str) -> None:
+        if state in draft.machine.participating and not draft.get("answered_at"):
+            draft.changes["answered_at"] = self.now
+        if state in draft.machine.flow.roles.media and not draft.get("active_at"):
+            draft.changes["active_at"] = self.now
+            draft.shared = True
+
+    def _due(self, draft: Draft, deadline: f.Deadline | None) -> int:
+        if deadline is None:
+            return 0
+        if deadline.timer == "ring":  # one ring timer for all legs of a call, however late they were made
+            return draft.get("ring_until")  # type: ignore[no-any-return]
+        return self.now + self.board.milliseconds[deadline.timer]
+
+    # --- effects
+
+    def _open(self, draft: Draft, place: int, _effect: f.OpenMedia, act: Act | None) -> None:
+        """Join: the token's grants count from now on, and the flags that settings may bring."""
+        leg = draft.legs[place]
+        claims = act.claims if act else None
+        asked = act.command.flags if act else NO_FLAGS
+        grants = frozenset(claims.grants) if claims else NO_FLAGS
+        draft.changes["joins"] = joined = draft.get("joins") + 1
+        wanted = asked & self._joinable_flags(draft, grants)
+        control = leg.control
+        if wanted:
+            control = replace(control, flags=control.flags | wanted)
+        draft.legs[place] = replace(leg, control=control, joined=joined, joined_at=self.now, grants=grants)
+
+    def _joinable_flags(self, draft: Draft, grants: frozenset[str]) -> frozenset[str]:
+        allowed: set[str] = set()
+        for capture in draft.machine.flow.captures:
+            if capture.at_join:
+                allowed |= {capture.off} if capture.off else set()
+                if capture.on and capture.kind in grants and capture.type in (None, draft.type):
+                    allowed.add(capture.on)
+        return frozenset(allowed)
+
+    def _claim(self, draft: Draft, place: int, _effect: f.Claim, _act: Act | None) -> None:
+        for user in (draft.legs[place].user, *(i.user for i in draft.invitations)):
+            line = self.line(user)
+            if line is not None:
+                sessions = tuple(s for s in line.sessions if s != draft.session_id)
+                self.lines[user] = replace(line, holds=(*line.holds, draft.session_id), sessions=sessions)
+
+    def _release(self, draft: Draft, place: int, _effect: f.Release, _act: Act | None) -> None:
+        self.free(draft, draft.legs[place].user)
+
+    def free(self, draft: Draft, user: str) -> None:
+        """Let the call go of a user's line if nothing of the user is left in it. Idempotent."""
+        line = self.line(user)
+        if line is not None and draft.session_id in line.holds and not draft.concerns(user):
+            self.lines[user] = replace(line, holds=tuple(s for s in line.holds if s != draft.session_id))
+
+    def unlist(self, draft: Draft, user: str) -> None:
+        """Forget a session that does not take the line, once nothing of the user is left in it. Idempotent."""
+        line = self.line(user)
+        if line is not None and draft.session_id in line.sessions and not draft.concerns(user):
+            self.lines[user] = replace(line, sessions=tuple(s for s in line.sessions if s != draft.session_id))
+
+    def _answer(self, draft: Draft, place: int, effect: f.Answer, _act: Act | None) -> None:
+        self.settle(draft, draft.legs[place].user, effect.state)
+
+    def settle(self, draft: Draft, user: str, state: Any) -> None:
+        """Settle a user's invitation; one that was declined or missed stays so."""
+        before = ("joined",) if state == "left" else ("ringing",)
+        if any(i.user == user and i.state in before for i in draft.invitations):
+            draft.invitations = tuple(
+                Invitation(i.user, state) if i.user == user and i.state in before else i for i in draft.invitations
+            )
+            draft.dirty = draft.freed = True
+
+    def _retype(self, draft: Draft, _place: int, effect: f.Retype, _act: Act | None) -> None:
+        draft.type = draft.changes["type"] = effect.type
+        draft.shared = True
+
+    def _fire(self, draft: Draft, place: int, effect: f.Fire, act: Act | None) -> None:
+        for target, there in _TARGETS[effect.at](self, draft, place):
+            self.fires.append((effect.trigger, target, there))
+
+    # --- whom a `Fire` reaches
+
+    def _others(self, draft: Draft, place: int) -> list[tuple[Draft, int]]:
+        return [(draft, i) for i, leg in enumerate(draft.legs) if i != place and draft.is_live(leg)]
+
+    def _peers(self, draft: Draft, place: int) -> list[tuple[Draft, int]]:
+        user = draft.legs[place].user
+        return [(d, i) for d, i in self._others(draft, place) if draft.legs[i].user != user]
+
+    def _siblings(self, draft: Draft, place: int) -> list[tuple[Draft, int]]:
+        user = draft.legs[place].user
+        return [(d, i) for d, i in self._others(draft, place) if draft.legs[i].user == user]
+
+    def _invited(self, draft: Draft, _place: int) -> list[tuple[Draft, int]]:
+        """A new leg for every connected device of everyone who is invited."""
+        return [
+            (draft, self.add_leg(draft, invitation.user, device.device, device.epoch, "callee"))
+            for invitation in draft.invitations
+            for device in getattr(self.line(invitation.user), "devices", ())
+            if device.online
+        ]
+
+    def _merged(self, draft: Draft, place: int) -> list[tuple[Draft, int]]:
+        """The leg, made if need be, of this device in the call that rings it: this call's id becomes its second name."""
+        leg = draft.legs[place]
+        other = self.glaring(leg.user, draft.receiver)
+        if other is None:  # pragma: no cover - the row with `glare` was taken, so there is one
+            raise AssertionError("a merge needs a call that rings")
+        there = other.find(leg.user, leg.device, leg.epoch)
+        if there is None or not other.is_live(other.legs[there]):
+            there = self.add_leg(other, leg.user, leg.device, leg.epoch, "callee")
+            self.apply(other, there, other.machine.flow.ring or "")
+        other.legs[there] = replace(other.legs[there], via=draft.session_id)
+        if draft.type != other.type and other.type == "video":  # video only if both asked for it
+            other.type = other.changes["type"] = draft.type
+        draft.changes["merged_into"] = other.session_id
+        draft.invitations = ()
+        return [(other, there)]
+
+    def _stale(self, draft: Draft, place: int) -> list[tuple[Draft, int]]:
+        caller = draft.legs[place].user
+        found = []
+        for session in self.stale_calls(caller, draft.receiver):
+            old = self.drafts[session]
+            found += [(old, i) for i, leg in enumerate(old.legs) if leg.user == caller and old.is_live(leg)]
+        return found
+
+
+_TARGETS = {
+    "others": Work._others,
+    "peers": Work._peers,
+    "siblings": Work._siblings,
+    "invited": Work._invited,
+    "merged": Work._merged,
+    "stale": Work._stale,
+}
+_DO: dict[type, Any] = {
+    f.OpenMedia: Work._open,
+    f.Claim: Work._claim,
+    f.Release: Work._release,
+    f.Answer: Work._answer,
+    f.Retype: Work._retype,
+    f.Fire: Work._fire,
+}
+"""What the switchboard does about an effect. The rest (CloseMedia, Tell, Custom) is the endpoint's; Mark is in the row."""
+
+_marks: dict[tuple[frozenset[str], frozenset[str], frozenset[str]], frozenset[str]] = {}
+
+
+def mark(flags: frozenset[str], sets: frozenset[str], clears: frozenset[str]) -> frozenset[str]:
+    """The flags after a row; equal sets are one object, since every leg of every call carries one."""
+    key = (flags, sets, clears)
+    found = _marks.get(key)
+    if found is None:
+        result = (flags | sets) - clears
+        found = _marks[key] = next((known for known in _marks.values() if known == result), result)
+    return found
+
+
