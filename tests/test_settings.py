@@ -60,7 +60,7 @@ BAD_SERVICE: dict[str, list[Any]] = {
     "token_issuer": [None, "", " "],
     "max_metadata_size": [-1, 65_536],
     "attempts": [0],
-    "request_grace": [-0.1, 61],
+    "lease_grace": [-0.1, 61],
 }
 
 
@@ -91,7 +91,7 @@ def test_the_defaults_of_a_service() -> None:
     plain = ServiceSettings()
     assert (plain.line_capacity, plain.session_capacity, plain.max_message_size) == (1, 50, 65_536)
     assert (plain.log_limit, plain.token_lifetime, plain.token_issuer) == (10_000, 3_600.0, "statecore")
-    assert (plain.max_metadata_size, plain.attempts, plain.request_grace) == (4_096, 32, 5.0)
+    assert (plain.max_metadata_size, plain.attempts, plain.lease_grace) == (4_096, 32, 5.0)
 
 
 @pytest.mark.parametrize(("name", "value"), cases(GOOD))
@@ -162,6 +162,9 @@ def test_a_credential_never_shows() -> None:
     """The password of a server stands in no repr and in no error's text or data."""
     assert "hunter2" not in repr(TURN)
     assert "hunter2" not in repr(CallSettings(ice_servers=[TURN]))
+    with pytest.raises(InvalidSettings) as slip:
+        CallSettings(ice_servers=[{"urls": "turn:turn.example.org", "credential": "hunter2"}])  # type: ignore[list-item]
+    assert "hunter2" not in str(slip.value) + repr(slip.value.data)
     secret = "hunter2" * 1000
     with pytest.raises(InvalidSettings) as caught:
         IceServer(urls="turn:turn.example.org", username="a", credential=secret)
