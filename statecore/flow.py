@@ -158,7 +158,9 @@ _RINGING = (
     Trigger("answered", "leg", "the receiver answered"),
     Trigger("answered_elsewhere", "leg", "another device of this user answered"),
     Trigger("reject", "user", "decline"),
+    Trigger("reject_busy", "user", "decline as busy"),
     Trigger("rejected", "leg", "the receiver declined"),
+    Trigger("rejected_busy", "leg", "the receiver declined as busy"),
     Trigger("rejected_elsewhere", "leg", "another device of this user declined"),
     Trigger("cancel", "user", "give up before the answer"),
     Trigger("cancelled", "leg", "the caller gave up"),
@@ -289,14 +291,18 @@ def _ringing() -> tuple[Row, ...]:
 
     gives_up: dict[str, Any] = {"reason": Reason.CANCELLED, "decider": "endpoint"}
     declines: dict[str, Any] = {"reason": Reason.REJECTED, "decider": "endpoint"}
-    no = (Answer("declined"), Release(), Fire("rejected_elsewhere", "siblings"), Fire("rejected", "peers"), _OVER)
+    busy: dict[str, Any] = {"reason": Reason.BUSY, "decider": "endpoint"}
+    quiet = (Answer("declined"), Release(), Fire("rejected_elsewhere", "siblings"))
+    no = (*quiet, Fire("rejected", "peers"), _OVER)
     missed = (Answer("unanswered"), Release())
     return (
         callee("accept", "accepted", Answer("joined"), Fire("answered_elsewhere", "siblings"), Fire("answered", "peers")),
         caller("answered", "accepted", _ACCEPTED),
         callee("answered_elsewhere", "ended", Release(), _GONE, reason=Reason.ANSWERED_ELSEWHERE),
         *(callee(t, "ended", *no, **declines) for t in ("reject", "end", "leave")),
+        callee("reject_busy", "ended", *quiet, Fire("rejected_busy", "peers"), _OVER, **busy),
         caller("rejected", "ended", Release(), _DECLINED, reason=Reason.REJECTED),
+        caller("rejected_busy", "ended", Release(), _DECLINED, reason=Reason.BUSY),
         callee("rejected_elsewhere", "ended", Release(), _GONE, reason=Reason.REJECTED_ELSEWHERE),
         *(caller(t, "ended", Release(), Fire("cancelled", "others"), _OVER, **gives_up) for t in _GIVE_UP),
         callee("cancelled", "ended", *missed, _GONE, reason=Reason.CANCELLED),

@@ -79,7 +79,7 @@ STATUS: dict[Reason, Status] = {
 _OWN_ENDS = (Reason.LOST, Reason.IDLE, Reason.EXPIRED)
 _OVERTAKEN: dict[str, frozenset[Reason]] = {
     "caller": frozenset({Reason.HANGUP, Reason.CANCELLED, *_OWN_ENDS}),
-    "callee": frozenset({Reason.HANGUP, Reason.REJECTED, *_OWN_ENDS}),
+    "callee": frozenset({Reason.HANGUP, Reason.REJECTED, Reason.BUSY, *_OWN_ENDS}),
     "member": frozenset({Reason.HANGUP, *_OWN_ENDS}),
 }
 
