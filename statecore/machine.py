@@ -18,7 +18,7 @@ from transitions import Machine, MachineError
 from transitions.core import Condition, EventData, Transition
 
 from .errors import IllegalTransition
-from .flow import Flow, Row
+from .flow import Deadline, Flow, Row
 
 
 class Cell:
@@ -50,6 +50,14 @@ class FlowMachine:
             for state in flow.states
         }
         """The look-up: cells[state][trigger]."""
+        self.triggers = {trigger.name: trigger for trigger in flow.triggers}
+        """The flow's triggers by name."""
+        self.deadlines = {
+            state: tuple(deadline for deadline in flow.deadlines if deadline.state == state) for state in flow.states
+        }
+        """The deadlines a state may carry, of which flags pick one."""
+        self.participating = flow.participating
+        """The states of a participant."""
 
     def next(self, state: str, trigger: str, bits: int = 0) -> Row:
         """The row that is taken. Raises IllegalTransition, naming what is legal, where there is none."""
@@ -71,6 +79,10 @@ class FlowMachine:
     def pack(self, true: frozenset[str] | set[str]) -> int:
         """The bits of the conditions that hold."""
         return sum(bit for name, bit in self.bits.items() if name in true)
+
+    def deadline(self, state: str, flags: frozenset[str]) -> Deadline | None:
+        """The deadline that a leg carries in this state with these flags."""
+        return next((d for d in self.deadlines[state] if d.flag is None or d.flag in flags), None)
 
     def _events(self, state: str) -> Iterator[tuple[str, list[Transition]]]:
         for name, event in self.machine.events.items():
