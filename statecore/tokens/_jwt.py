@@ -1,0 +1,145 @@
+"""JSON Web Tokens by joserfc, which is imported when the first signer is made and nowhere else."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+import msgspec
+
+from statecore.errors import (
+    AdapterMissing,
+    InvalidArgument,
+    TokenForeign,
+    TokenForged,
+    TokenMalformed,
+    TokenMissing,
+    TokenRevoked,
+)
+
+from ._claims import Claims, Revocation, check_time
+from ._keys import Algorithm, Key, Keys
+
+if TYPE_CHECKING:
+    from joserfc.jwk import Key as JoseKey
+
+_LONGEST = 8_192
+
+_KEY_TYPES: dict[Algorithm, Literal["oct", "RSA", "EC", "OKP"]] = {
+    "HS256": "oct",
+    "RS256": "RSA",
+    "ES256": "EC",
+    "Ed25519": "OKP",
+}
+
+
+class _Header(msgspec.Struct, forbid_unknown_fields=True):
+    """All that the header of a call token may say. RFC 7515, 4.1.11: what is not understood and critical is refused."""
+
+    alg: str
+    kid: str
+    typ: Literal["JWT"] = "JWT"
+
+
+_read_header = msgspec.json.Decoder(_Header).decode
+_read_claims = msgspec.json.Decoder(Claims).decode
+# Sets have no order of their own: sorted, equal claims make equal tokens.
+_write_claims = msgspec.json.Encoder(order="deterministic").encode
+
+
+@attrs.frozen
+class _Ready:
+    """A key as joserfc wants it, under the only algorithm that it may be used with."""
+
+    kid: str
+    algorithm: Algorithm
+    jose: JoseKey = attrs.field(repr=False)
+
+
+class JwtSigner:
+    """The TokenSigner that makes JSON Web Tokens. Immutable and safe to share.
+
+    Signs with the current key of the ring and names it in the token; verifies with the key named there, and with that
+    key's own algorithm only, whatever the token asks for. `leeway` is how many seconds clocks may differ. `revocation`
+    is asked last. Raises AdapterMissing without joserfc, and InvalidArgument for a key that is not what it should be.
+    """
+
+    def __init__(
+        self, keys: Keys, issuer: str = "statecore", *, leeway: float = 0.0, revocation: Revocation | None = None
+    ) -> None:
+        try:
+            from joserfc import errors, jwk, jws  # noqa: PLC0415 - heavy, and optional
+        except ImportError:
+            raise AdapterMissing(what="joserfc", extra="'statecore[tokens]'") from None
+        self._jws = jws
+        self._jose_error = errors.JoseError
+
+        def ready(key: Key) -> _Ready:
+            try:
+                jose = jwk.import_key(key.secret, _KEY_TYPES[key.algorithm])
+                jws.JWSRegistry.algorithms[key.algorithm].check_key(jose)
+            # The cause may hold the key.
+            except (errors.JoseError, ValueError, TypeError, KeyError):
+                raise InvalidArgument(f"the key {key.kid!r} is not one for {key.algorithm}", name="keys") from None
+            return _Ready(key.kid, key.algorithm, jose)
+
+        self._keys = {key.kid: ready(key) for key in keys}
+        self._current = self._keys[keys.current]
+        self._issuer = issuer
+        self._leeway = leeway
+        self._revocation = revocation
+
+    def __repr__(self) -> str:
+        return f"<JwtSigner {self._issuer!r} {', '.join(self._keys)}>"
+
+    def sign(self, claims: Claims) -> str:
+        """The token that carries these claims. Raises TokenForeign if they name another issuer than this one, and
+        InvalidArgument if the current key can only verify."""
+        if claims.issuer != self._issuer:
+            raise TokenForeign(what="issuer")
+        key = self._current
+        header = {"alg": key.algorithm, "kid": key.kid, "typ": "JWT"}
+        if not key.jose.is_private:
+            raise InvalidArgument(f"the key {key.kid!r} is public: it can only verify", name="keys")
+        return self._jws.serialize_compact(header, _write_claims(claims), key.jose, [key.algorithm])
+
+    def verify(self, token: str | None, now: int) -> Claims:
+        """The claims of a token that is genuine and good at `now`, in Unix milliseconds; raises as TokenSigner says."""
+        if token is None or token == "":
+            raise TokenMissing
+        claims = self._open(token)
+        if claims.issuer != self._issuer:
+            raise TokenForeign(what="issuer")
+        check_time(claims, now, self._leeway)
+        if self._revocation is not None and self._revocation.revoked(claims):
+            raise TokenRevoked
+        return claims
+
+    def _open(self, token: str) -> Claims:
+        """The claims of a token whose signature fits: they are not even read before that is known."""
+        header = _header(token)
+        key = self._keys.get(header.kid)
+        if key is None or key.algorithm != header.alg:
+            raise TokenForged
+        try:
+            return _read_claims(self._payload(token, key))
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise TokenMalformed(why=str(error)) from None
+
+    def _payload(self, token: str, key: _Ready) -> bytes:
+        try:
+            signed = self._jws.deserialize_compact(token, key.jose, [key.algorithm])
+        except (self._jose_error, ValueError, TypeError):
+            raise TokenForged from None  # without the cause, which may hold the token
+        return signed.payload
+
+
+def _header(token: object) -> _Header:
+    if not isinstance(token, str) or len(token) > _LONGEST or token.count(".") != 2:
+        raise TokenMalformed(why=f"not three parts of at most {_LONGEST} characters")
+    part = token.partition(".")[0]
+    try:
+        return _read_header(b64decode(part + "=" * (-len(part) % 4), b"-_", validate=True))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise TokenMalformed(why="its header is not a call token's") from None
