@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statecore.errors import InvalidSettings
@@ -171,6 +171,7 @@ def test_a_credential_never_shows() -> None:
     assert "hunter2" not in str(caught.value) + repr(caught.value) + repr(caught.value.data)
 
 
+@settings(deadline=None)  # a shared machine is slow at times
 @given(st.dictionaries(st.sampled_from(sorted(GOOD)), st.integers(0, 9)))
 def test_the_chained_form_equals_the_keyword_form(chosen: dict[str, int]) -> None:
     """Whatever is chosen, in whatever order, the builder makes the same settings as the keywords do."""
@@ -221,6 +222,7 @@ def test_what_may_change_in_a_session_is_marked() -> None:
     assert [row["name"] for row in reference(IceServer) if row["required"]] == ["urls"]
 
 
+@settings(deadline=None)  # a shared machine is slow at times
 @given(
     st.sampled_from([field.name for field in attrs.fields(CallSettings)]),
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.text())),

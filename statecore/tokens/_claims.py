@@ -120,8 +120,8 @@ def issue(
     """Claims for a user in a session, good for `lifetime` seconds from `not_before`, or from `now` if that is None.
 
     `now` and `not_before` are in milliseconds; the claims keep whole seconds and never last shorter than asked.
-    `grants` replaces what the role grants. Raises BlankId or SpacedId, or InvalidArgument for a role, grants or a lifetime that
-    cannot be one.
+    `grants` replaces what the role grants. Raises BlankId or SpacedId, or InvalidArgument for a role, grants or a
+    lifetime that cannot be one.
     """
     for name, value in {"user": user, "session": session, "token_id": token_id, "issuer": issuer}.items():
         _filled(name, value)
