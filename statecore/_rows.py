@@ -1,4 +1,4 @@
-"""What a flow is made of: effects, rows, triggers, deadlines, roles; and `Flow`, which checks itself when it is built."""
+"""What a flow is made of: effects, rows, triggers, deadlines, roles; and `Flow`, which checks itself when built."""
 
 from __future__ import annotations
 
@@ -101,6 +101,31 @@ def _names(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
+def _set(value: str | Iterable[str]) -> frozenset[str]:
+    return frozenset(_names(value))
+
+
+# Type checkers take a parameter's type from its converter, and know `tuple` itself only as a tuple of anything.
+def _effects(value: Iterable[Effect]) -> tuple[Effect, ...]:
+    return tuple(value)
+
+
+def _rows(value: Iterable[Row]) -> tuple[Row, ...]:
+    return tuple(value)
+
+
+def _triggers(value: Iterable[Trigger]) -> tuple[Trigger, ...]:
+    return tuple(value)
+
+
+def _timed(value: Iterable[Deadline]) -> tuple[Deadline, ...]:
+    return tuple(value)
+
+
+def _captures(value: Iterable[Capture]) -> tuple[Capture, ...]:
+    return tuple(value)
+
+
 @attrs.frozen
 class Row:
     """One transition: in this state, on this trigger, under these conditions, go there and do this."""
@@ -111,7 +136,7 @@ class Row:
     """What happens."""
     to: str
     """Where it goes."""
-    effects: tuple[Effect, ...] = attrs.field(default=(), converter=tuple)
+    effects: tuple[Effect, ...] = attrs.field(default=(), converter=_effects)
     """What is done, in this order, after the state has changed."""
     when: tuple[str, ...] = attrs.field(default=(), converter=_names, kw_only=True)
     """Conditions that must be true."""
@@ -185,11 +210,11 @@ class Capture:
 class Roles:
     """What the states mean to those who interpret a flow without knowing its names."""
 
-    ringing: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    ringing: frozenset[str] = attrs.field(default=frozenset(), converter=_set)
     """It rings: the caller waits, the receiver has not decided."""
-    joinable: frozenset[str] = attrs.field(converter=frozenset)
+    joinable: frozenset[str] = attrs.field(converter=_set)
     """It was accepted: media may open and connect."""
-    media: frozenset[str] = attrs.field(converter=frozenset)
+    media: frozenset[str] = attrs.field(converter=_set)
     """Media is up and in-call actions are legal."""
 
 
@@ -209,8 +234,8 @@ CONDITIONS: dict[str, str] = {
     "full": "the session has as many participants as it may have",
     "video": "the call is a video call",
 }
-"""The conditions the switchboard can work out, besides the flow's flags (the leg's own), `other_` and a flag (some other
-participant's), and the application's own."""
+"""The conditions the switchboard can work out, besides the flow's flags (the leg's own), `other_` and a flag (some
+other participant's), and the application's own."""
 
 
 # --- the flow ---------------------------------------------------------------------------------------------------------
@@ -225,9 +250,9 @@ class Flow:
 
     name: str
     """The flow's name; service and client hold flows of the same name and hash."""
-    rows: tuple[Row, ...] = attrs.field(converter=tuple, repr=False)
+    rows: tuple[Row, ...] = attrs.field(converter=_rows, repr=False)
     """The table."""
-    triggers: tuple[Trigger, ...] = attrs.field(converter=tuple, repr=False)
+    triggers: tuple[Trigger, ...] = attrs.field(converter=_triggers, repr=False)
     """Every trigger that a row uses."""
     roles: Roles
     """What the states mean."""
@@ -235,13 +260,13 @@ class Flow:
     """Where a leg begins: it does not exist yet."""
     final: str = "ended"
     """Where it ends, for good."""
-    deadlines: tuple[Deadline, ...] = attrs.field(default=(), converter=tuple)
+    deadlines: tuple[Deadline, ...] = attrs.field(default=(), converter=_timed)
     """At most one a state (and flag)."""
-    flags: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    flags: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """The marks that rows may set."""
-    captures: tuple[Capture, ...] = attrs.field(default=(), converter=tuple)
+    captures: tuple[Capture, ...] = attrs.field(default=(), converter=_captures)
     """What devices capture, and which flags rule it."""
-    conditions: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    conditions: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """The application's own conditions, beside those of `CONDITIONS`."""
     start: str
     """The trigger that makes a call and its first leg."""
@@ -284,8 +309,8 @@ class Flow:
         return next((trigger for trigger in self.triggers if trigger.name == name), None)
 
     def extend(self, name: str, *, rows: Sequence[Row] = (), without: Sequence[Row] = (), **changes: Any) -> Flow:
-        """A new flow: this one's rows less `without` plus `rows`; sequences in `changes` are added, the rest replaced."""
-        for key in ("triggers", "deadlines", "flags", "conditions"):
+        """A new flow: this one's rows less `without` plus `rows`; sequences in `changes` are added, others replace."""
+        for key in ("triggers", "deadlines", "flags", "captures", "conditions"):
             changes[key] = (*getattr(self, key), *changes.get(key, ()))
         kept = tuple(row for row in self.rows if row not in without)
         return attrs.evolve(self, name=name, rows=(*kept, *rows), **changes)

@@ -6,8 +6,8 @@ The first branching is by blame, because that decides what a program does next:
     ├── UsageError            yours: change the call you make
     │   ├── InvalidArgument       BlankId, SpacedId, CallingSelf, UnknownUser, InvalidSettings, InvalidFlow, SourceError
     │   ├── NotReady              ClientClosed, NotConnected, SessionInactive, NotAccepted
-    │   ├── CallError             IllegalTransition, CallNotFound, CallGone, AnsweredElsewhere, AlreadyInCall, NotAParty,
-    │   │                         AlreadyJoined, AlreadyLeft
+    │   ├── CallError             IllegalTransition, CallNotFound, CallGone, AnsweredElsewhere, AlreadyInCall,
+    │   │                         NotAParty, AlreadyJoined, AlreadyLeft
     │   ├── TokenError            TokenMissing, TokenMalformed, TokenForged, TokenExpired, TokenNotYetValid,
     │   │                         TokenForeign, TokenRevoked, TokenLacksGrant
     │   └── AdapterMissing
@@ -529,6 +529,63 @@ def from_code(code: str, detail: str = "", /, **data: Any) -> StatecoreError:
     return CODES.get(code, StatecoreError)(detail, **data)
 
 
-__all__ = sorted(
-    name for name, value in list(globals().items()) if isinstance(value, type) and issubclass(value, StatecoreError)
-) + ["CODES", "from_code"]
+__all__ = [
+    "CODES",
+    "AdapterMissing",
+    "AlreadyInCall",
+    "AlreadyJoined",
+    "AlreadyLeft",
+    "AnsweredElsewhere",
+    "BlankId",
+    "CallCancelled",
+    "CallDeclined",
+    "CallEnded",
+    "CallError",
+    "CallGone",
+    "CallNotFound",
+    "CallRejected",
+    "CallUnanswered",
+    "CallingSelf",
+    "ClientClosed",
+    "CommandTimeout",
+    "ConsentDeclined",
+    "IllegalTransition",
+    "InvalidArgument",
+    "InvalidFlow",
+    "InvalidSettings",
+    "MalformedMessage",
+    "MediaConnectionFailed",
+    "MediaDeviceError",
+    "MediaError",
+    "MediaTimeout",
+    "NegotiationFailed",
+    "NetworkError",
+    "NotAParty",
+    "NotAccepted",
+    "NotConnected",
+    "NotReady",
+    "PeerError",
+    "SessionFull",
+    "SessionInactive",
+    "SignalingError",
+    "SignalingLost",
+    "SignalingRefused",
+    "SourceError",
+    "SpacedId",
+    "StatecoreError",
+    "StoreConflict",
+    "TokenError",
+    "TokenExpired",
+    "TokenForeign",
+    "TokenForged",
+    "TokenLacksGrant",
+    "TokenMalformed",
+    "TokenMissing",
+    "TokenNotYetValid",
+    "TokenRevoked",
+    "UnknownUser",
+    "UnsupportedVersion",
+    "UsageError",
+    "UserBusy",
+    "from_code",
+]

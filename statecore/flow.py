@@ -1,9 +1,9 @@
 """The essay and the tables: what can happen to a call. If a transition is not a row here, it does not exist.
 
 How many machines are there?
-    One kind: the machine of a *leg*, one device's part in a call. A call of two has at least two legs; the callee has one
-    for every device that rings. Nothing else runs a machine: what a user, a call or a session "is in" is derived from
-    its legs.
+    One kind: the machine of a *leg*, one device's part in a call. A call of two has at least two legs; the callee has
+    one for every device that rings. Nothing else runs a machine: what a user, a call or a session "is in" is derived
+    from its legs.
 
 What does a machine see?
     A *trigger*, and the truth of a few named *conditions*. It never sees the other legs, the clock, a token or a store:
@@ -40,6 +40,7 @@ What did not fit?
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 import attrs
@@ -79,10 +80,10 @@ def _timer(default: float, belongs: str, fires: str, *, at_most: float = 3600.0,
     )
 
 
-def _seconds(value: float | None, default: float) -> float:
+def _seconds(value: Any, default: float) -> float:
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+    if isinstance(value, bool) or not isinstance(value, int | float) or isnan(value):
         raise InvalidSettings(name="timer", value=value, why="must be a number of seconds, or None for the default")
     return float(value) if value > 0 else default
 
@@ -295,8 +296,9 @@ def _ringing() -> tuple[Row, ...]:
     quiet = (Answer("declined"), Release(), Fire("rejected_elsewhere", "siblings"))
     no = (*quiet, Fire("rejected", "peers"), _OVER)
     missed = (Answer("unanswered"), Release())
+    yes = (Fire("answered_elsewhere", "siblings"), Fire("answered", "peers"))
     return (
-        callee("accept", "accepted", Answer("joined"), Fire("answered_elsewhere", "siblings"), Fire("answered", "peers")),
+        callee("accept", "accepted", Answer("joined"), *yes),
         caller("answered", "accepted", _ACCEPTED),
         callee("answered_elsewhere", "ended", Release(), _GONE, reason=Reason.ANSWERED_ELSEWHERE),
         *(callee(t, "ended", *no, **declines) for t in ("reject", "end", "leave")),
@@ -322,6 +324,7 @@ def _two() -> tuple[Row, ...]:
     """Accepted and active, of two people: whatever ends one leg ends the other."""
     live = ("accepted", "active")
     over = (Answer("left"), CloseMedia(), Release())
+    together = (Fire("connect", "others"), _JOINED)
 
     def end(state: str, trigger: str, reason: Reason, fired: str = "", **more: Any) -> Row:
         fires = (Fire(fired, "others"),) if fired else ()
@@ -332,7 +335,7 @@ def _two() -> tuple[Row, ...]:
         Row("accepted", "accept", "accepted"),
         Row("active", "accept", "active"),
         Row("accepted", "up", "accepted", (Mark("connected"),), when="joined", unless="ready"),
-        Row("accepted", "up", "active", (Mark("connected"), Fire("connect", "others"), _JOINED), when=("joined", "ready")),
+        Row("accepted", "up", "active", (Mark("connected"), *together), when=("joined", "ready")),
         Row("accepted", "connect", "active", (_JOINED,), when="joined"),
         Row("active", "up", "active"),
         end("accepted", "failed", Reason.FAILED_MEDIA, "peer_failed"),

@@ -1,8 +1,8 @@
 """From rows to something that runs: builds a `transitions.Machine` from a flow and compiles the look-up from it.
 
-`transitions` defines what a table means: which row of a cell is taken, in which order conditions are asked. The look-up is
-what runs, thirty times faster, and is made from the built machine's own events, never from the rows beside it. A test holds
-both to one answer for every cell of state, trigger and conditions.
+`transitions` defines what a table means: which row of a cell is taken, in which order conditions are asked. The look-up
+is what runs, thirty times faster, and is made from the built machine's own events, never from the rows beside it. A
+test holds both to one answer for every cell of state, trigger and conditions.
 
 This is the only module that imports `transitions`.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
 from transitions import Machine, MachineError
 from transitions.core import Condition, EventData, Transition

@@ -2,10 +2,10 @@
 
 Two families, for two kinds of reader:
 
-- *Public values* (attrs): `User`, `Participant`, `Call`, `EndReason`. What listeners and callers see. Times are Unix time in
-  seconds (float), as Python programs expect.
-- *Records* (msgspec Structs): `Record`, `Leg`, `Invitation`, `Offer`, `Line`, `Device`. What the switchboard decides over
-  and the store keeps. Times are Unix time in integer milliseconds; 0 means "not yet". All are immutable.
+- *Public values* (attrs): `User`, `Participant`, `Call`, `EndReason`. What listeners and callers see. Times are Unix
+  time in seconds (float), as Python programs expect.
+- *Records* (msgspec Structs): `Record`, `Leg`, `Invitation`, `Offer`, `Line`, `Device`. What the switchboard decides
+  over and the store keeps. Times are Unix time in integer milliseconds; 0 means "not yet". All are immutable.
 
 A leg's `Control` (state, role, flags, reason) is kept apart from its ids and times, so that control states compare and
 hash cheaply, and are shared among all legs that are in the same condition.
@@ -87,8 +87,8 @@ COMPATIBLE: frozenset[tuple[str, Reason, Reason]] = frozenset(
     {(role, reason, reason) for role in _OVERTAKEN for reason in Reason}
     | {(role, local, record) for role, locals_ in _OVERTAKEN.items() for local in locals_ for record in Reason}
 )
-"""The (role, local reason, recorded reason) triples that may stand side by side: the natural ones, and a local end that an
-earlier decision at the switchboard overtook. Nothing else."""
+"""The (role, local reason, recorded reason) triples that may stand side by side: the natural ones, and a local end that
+an earlier decision at the switchboard overtook. Nothing else."""
 
 
 # --- public values ----------------------------------------------------------------------------------------------------
