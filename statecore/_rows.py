@@ -97,12 +97,12 @@ Effect: TypeAlias = OpenMedia | CloseMedia | Claim | Release | Tell | Fire | Mar
 # --- rows and the rest of the vocabulary ------------------------------------------------------------------------------
 
 
-def _names(value: str | Iterable[str]) -> tuple[str, ...]:
+def names(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _set(value: str | Iterable[str]) -> frozenset[str]:
-    return frozenset(_names(value))
+    return frozenset(names(value))
 
 
 # Type checkers take a parameter's type from its converter, and know `tuple` itself only as a tuple of anything.
@@ -138,9 +138,9 @@ class Row:
     """Where it goes."""
     effects: tuple[Effect, ...] = attrs.field(default=(), converter=_effects)
     """What is done, in this order, after the state has changed."""
-    when: tuple[str, ...] = attrs.field(default=(), converter=_names, kw_only=True)
+    when: tuple[str, ...] = attrs.field(default=(), converter=names, kw_only=True)
     """Conditions that must be true."""
-    unless: tuple[str, ...] = attrs.field(default=(), converter=_names, kw_only=True)
+    unless: tuple[str, ...] = attrs.field(default=(), converter=names, kw_only=True)
     """Conditions that must be false."""
     reason: Reason | None = attrs.field(default=None, kw_only=True)
     """Why the leg ended; given exactly where `to` is final."""
@@ -172,7 +172,7 @@ class Trigger:
     """One line for the reference."""
     grant: str | None = attrs.field(default=None, kw_only=True)
     """The grant that the condition `granted` asks for."""
-    consent: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_names)
+    consent: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=names)
     """What capture ("audio", "video") the user says yes to by this command."""
 
 
@@ -262,11 +262,11 @@ class Flow:
     """Where it ends, for good."""
     deadlines: tuple[Deadline, ...] = attrs.field(default=(), converter=_timed)
     """At most one a state (and flag)."""
-    flags: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    flags: tuple[str, ...] = attrs.field(default=(), converter=names)
     """The marks that rows may set."""
     captures: tuple[Capture, ...] = attrs.field(default=(), converter=_captures)
     """What devices capture, and which flags rule it."""
-    conditions: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    conditions: tuple[str, ...] = attrs.field(default=(), converter=names)
     """The application's own conditions, beside those of `CONDITIONS`."""
     start: str
     """The trigger that makes a call and its first leg."""

@@ -64,6 +64,7 @@ from ._rows import (
     Row,
     Tell,
     Trigger,
+    names,
 )
 from .errors import InvalidSettings
 from .model import Reason
@@ -257,7 +258,8 @@ def _placing() -> tuple[Row, ...]:
     """From idle: the caller's side, in the order in which a service looks at a call."""
 
     def initiate(to: str, effects: tuple[Effect, ...] = (), **guard: Any) -> Row:
-        return Row("idle", "initiate", to, effects, **guard)
+        when = ("caller", *names(guard.pop("when", ())))
+        return Row("idle", "initiate", to, effects, when=when, **guard)
 
     rings = (Claim(), Fire("ring", "invited"))
     free = ("to_self", "engaged", "glare", "busy")
@@ -271,7 +273,7 @@ def _placing() -> tuple[Row, ...]:
         initiate("idle", when=("known", "engaged"), unless=("to_self", "glare"), refuse="already_in_call"),
         initiate("idle", when=("known", "to_self"), refuse="calling_self"),
         initiate("idle", unless="known", refuse="unknown_user"),
-        Row("idle", "ring", "ringing", (_RINGS,)),
+        Row("idle", "ring", "ringing", (_RINGS,), unless="caller"),
         # Given up before the service has replied: the endpoint's own decision, owed to the service.
         *(Row("idle", t, "ended", (_OVER,), reason=Reason.CANCELLED, decider="endpoint") for t in _GIVE_UP),
         Row("idle", "lost", "ended", (_OVER,), reason=Reason.LOST, decider="endpoint"),

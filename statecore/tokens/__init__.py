@@ -28,6 +28,7 @@ from ._claims import (
 )
 from ._jwt import JwtSigner
 from ._keys import Algorithm, Keys
+from ._peek import session_of
 
 __all__ = [
     "GRANTS",
@@ -44,4 +45,5 @@ __all__ = [
     "check_time",
     "issue",
     "refreshed",
+    "session_of",
 ]

@@ -1,0 +1,21 @@
+"""The asyncio shells around the pure core: thin, and deciding nothing."""
+
+from __future__ import annotations
+
+from .call import Call
+from .client import CallClient, join_session
+from .link import MemoryChannel, MemoryLink
+from .service import CallService
+from .session import Session
+from .store import MemoryStore
+
+__all__ = [
+    "Call",
+    "CallClient",
+    "CallService",
+    "MemoryChannel",
+    "MemoryLink",
+    "MemoryStore",
+    "Session",
+    "join_session",
+]

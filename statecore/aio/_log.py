@@ -1,0 +1,99 @@
+"""Public values made from records and legs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..endpoint import LocalLeg
+from ..model import STATUS, Call, EndReason, Leg, Participant, Reason, Record, Status
+from ..wire import Peer
+
+
+def _when(milliseconds: int) -> float | None:
+    return milliseconds / 1000 if milliseconds else None
+
+
+def _metadata(text: str) -> dict[str, Any] | None:
+    try:
+        data = msgspec.json.decode(text) if text else None
+    except msgspec.DecodeError:
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def call_of_record(record: Record) -> Call:
+    """A call as the service knows it: for the log, for looking up."""
+    end = None
+    if record.ended_at:
+        end = EndReason(what=Reason(record.reason), by=record.by or None, when=record.ended_at / 1000)
+    live = [leg for leg in record.legs if not leg.ended_at]
+    return Call(
+        session_id=record.session_id,
+        type=record.type,
+        state=live[-1].control.state if live else "ended",
+        role="member" if not record.receiver else "caller",
+        status=end.status if end else Status.ONGOING if record.answered_at else Status.INITIATED,
+        initiator=record.initiator,
+        receiver=record.receiver,
+        end=end,
+        initiated_at=_when(record.initiated_at),
+        answered_at=_when(record.answered_at),
+        active_at=_when(record.active_at),
+        ended_at=_when(record.ended_at),
+        participants=tuple(_participant_of_leg(leg) for leg in record.legs if leg.joined),
+        metadata=_metadata(record.metadata),
+    )
+
+
+def _participant_of_leg(leg: Leg) -> Participant:
+    return Participant(
+        pid=leg.pid, uid=leg.user, name=leg.user, device=leg.device, role=leg.control.role, joined=leg.joined,
+        flags=leg.control.flags - {"joined", "connected"},
+    )  # fmt: skip
+
+
+def participant(peer: Peer) -> Participant:
+    """A participant as others see it."""
+    return Participant(
+        pid=peer.pid, uid=peer.user, name=peer.name or peer.user, device=peer.device, role=peer.role,
+        joined=peer.joined, flags=peer.flags - {"joined"},
+    )  # fmt: skip
+
+
+def own_participant(leg: LocalLeg, user: str, device: str) -> Participant:
+    """Oneself."""
+    return Participant(
+        pid=leg.pid, uid=user, name=user, device=device, role=leg.role, joined=leg.joined,
+        flags=leg.flags - {"joined", "connected"},
+    )  # fmt: skip
+
+
+def end_reason(leg: LocalLeg) -> EndReason:
+    """Why a leg ended."""
+    return EndReason(what=leg.reason or Reason.LOST, by=leg.by or None, when=leg.at[3] / 1000)
+
+
+def fields_of_leg(leg: LocalLeg, user: str, device: str) -> dict[str, Any]:
+    """What makes a `Call` of a device's own leg."""
+    initiated, answered, active, ended = leg.at
+    end = end_reason(leg) if leg.reason is not None else None
+    people = (own_participant(leg, user, device), *(participant(peer) for peer in leg.peers)) if leg.pid else ()
+    return {
+        "session_id": leg.session,
+        "type": leg.type,
+        "state": leg.state,
+        "role": leg.role,
+        "status": STATUS[end.what] if end else Status.ONGOING if answered else Status.INITIATED,
+        "initiator": leg.initiator,
+        "receiver": leg.receiver,
+        "end": end,
+        "initiated_at": _when(initiated),
+        "answered_at": _when(answered),
+        "active_at": _when(active),
+        "ended_at": _when(ended),
+        "age": leg.age / 1000,
+        "participants": people if not end else (),
+        "metadata": _metadata(leg.metadata),
+    }
