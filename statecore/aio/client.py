@@ -63,7 +63,9 @@ from .call import Call
 from .session import Session
 
 _log = logging.getLogger("statecore.client")
-_BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_BACKOFF = (0.02, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds to wait before the next try, longer after each failure; shortened by chance, so that not all come at once."""
+_STEADY = 5_000
 _CALL_EVENTS = frozenset(
     {
         "incoming_call_received",
@@ -205,11 +207,13 @@ class CallClient:
     async def _stay_connected(self) -> None:
         failures = 0
         while True:
+            since = self._clock.monotonic()
             try:
                 self._channel = await self._signaling.connect()
                 await self._converse(self._channel)
             except SignalingError as error:
-                failures = 0 if self._endpoint.online else failures + 1
+                # Only a connection that lasted shows that the next one may be tried at once.
+                failures = 0 if self._clock.monotonic() - since > _STEADY else failures + 1
                 await self._disconnected()
                 if not error.retryable or type(error).code == "signaling_refused":
                     self._give_up(error)
@@ -513,7 +517,7 @@ class CallClient:
         except TimeoutError:
             raise CommandTimeout(trigger="generate_token") from None
         finally:
-            del self._replies[n]
+            self._replies.pop(n, None)
 
     async def start_session(self, token: str, settings: CallSettings | None = None, **more: Any) -> Session:
         """Join the session a call token is for; resolves when active. `more` is for `CallSettings`.

@@ -185,6 +185,11 @@ class CallService:
                     await self._take(connection, decode_up(data, self.settings.max_message_size))
                 except (MalformedMessage, StoreConflict) as error:
                     self._complain(connection, error)
+                except SignalingError:
+                    raise
+                except Exception:
+                    # A fault of this service, or of a store or hook that it was given: other messages go on.
+                    _log.exception("a message of user %s could not be handled", connection.user)
         except SignalingError:
             pass  # it broke, or it is one this service will not speak with
         finally:

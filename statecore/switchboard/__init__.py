@@ -314,7 +314,7 @@ class Switchboard:
         """Nothing changes but the number of the last command, so that a repeat gets the same answer."""
         work.drafts.clear()
         work.lines = dict(work.old_lines)
-        if draft is not None and place is not None:
+        if draft is not None and place is not None and place < len(draft.base.legs):
             kept = work.drafts[draft.session_id] = Draft(draft.base, draft.machine, fresh=False)
             kept.legs[place] = replace(kept.legs[place], heard=act.command.n, refused=error.code)
             kept.dirty = True
