@@ -44,6 +44,7 @@ class MeetingRoom:
         self.violations: list[str] = []
         """What a session did against the contract of MediaHost, one sentence each."""
         self._tokens: dict[frozenset[str], _Token] = {}
+        self._held_back: list[tuple[str, str]] | None = None
 
     def host(self, uid: str, settings: CallSettings | None = None) -> RoomHost:
         """A new participant, next in the order of joining. The same user may come several times."""
@@ -55,6 +56,16 @@ class MeetingRoom:
         """Close every session that is open and stop the timers. Idempotent."""
         for host in self.hosts:
             await host.close()
+
+    def hold_tokens(self) -> None:
+        """Grant no offer token to anybody who asks from now on."""
+        self._held_back = []
+
+    def release_tokens(self) -> None:
+        """Answer who asked meanwhile, in the order of asking, and whoever asks from now on."""
+        asked, self._held_back = self._held_back or [], None
+        for me, pid in asked:
+            self.ask(me, pid)
 
     # --- what the hosts call
 
@@ -82,6 +93,9 @@ class MeetingRoom:
 
     def ask(self, me: str, pid: str) -> None:
         """Grant the pair's token, or put me in the queue for it."""
+        if self._held_back is not None:
+            self._held_back.append((me, pid))
+            return
         token = self._token(me, pid)
         if self.find(pid) is None:
             return
@@ -140,8 +154,7 @@ class RoomHost:
         self.uid = uid
         self._joined = joined
         self._settings = settings
-        self.session: MediaSession | None = None
-        """The open session; None before `open` and after `close`."""
+        self._session: MediaSession | None = None
         self.ups = 0
         """How often the session reported that media is up."""
         self.connected: set[str] = set()
@@ -234,12 +247,18 @@ class RoomHost:
     @property
     def present(self) -> bool:
         """Whether the session is open and this participant in the room."""
-        return self.session is not None
+        return self._session is not None
+
+    @property
+    def session(self) -> MediaSession:
+        """The open session; there is none before `open` and after `close`."""
+        assert self._session is not None, f"{self.pid} is not in the room"
+        return self._session
 
     async def open(self, adapter: MediaAdapter, *, audio: bool = True, video: bool = False) -> MediaSession:
         """Open the adapter's session and come into the room. Raises what the adapter raises; then nothing changed."""
         self._over = False
-        self.session = session = await adapter.open(self, audio=audio, video=video)
+        self._session = session = await adapter.open(self, audio=audio, video=video)
         self.room.told()
         return session
 
@@ -257,7 +276,7 @@ class RoomHost:
 
     def leave(self) -> MediaSession | None:
         """Leave the room; the session, which is then for the caller to close, or None if there was none."""
-        session, self.session = self.session, None
+        session, self._session = self._session, None
         self._inbox.clear()
         self._wishes.clear()
         if session is not None:
@@ -286,7 +305,7 @@ class RoomHost:
 
     def deliver(self, act: Callable[[MediaSession], None]) -> None:
         """Hand something to the session, in order, on a later turn of the loop; nothing arrives while cut."""
-        if self.session is not None and not self._cut:
+        if self._session is not None and not self._cut:
             self._inbox.append(act)
             if not self._scheduled:
                 self._scheduled = True
@@ -315,21 +334,21 @@ class RoomHost:
 
     def _drain(self) -> None:
         self._scheduled = False
-        if self._inbox and self.session is not None:
+        if self._inbox and self._session is not None:
             act = self._inbox.popleft()
             # One at a time: what a session does in reply takes its place behind what others did before.
             if self._inbox:
                 self._scheduled = True
                 asyncio.get_running_loop().call_soon(self._drain)
             try:
-                act(self.session)
+                act(self._session)
             except Exception as error:  # noqa: BLE001 - whatever it is, a session must not raise it here
                 self.room.violations.append(f"{self.pid} raised {error!r}")
 
     def _wish(self, wish: Callable[[], None]) -> None:
         if self._cut:
             self._wishes.append(wish)
-        elif self.session is not None:
+        elif self._session is not None:
             wish()
 
     # --- waiting
