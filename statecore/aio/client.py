@@ -30,6 +30,7 @@ from ..endpoint import (
     OpenMedia,
     Received,
     Reply,
+    Say,
     Send,
     Settle,
     Tick,
@@ -360,6 +361,11 @@ class CallClient:
             return await future
         finally:
             self._waits.pop(ticket, None)
+
+    async def say(self, session: str, text: str, to: str) -> None:
+        """Send a data message and wait until it has arrived."""
+        self._usable(connected=False)
+        await self._wait(lambda ticket: Say(session, text, to, ticket))
 
     def tell(self, session: str, trigger: str) -> None:
         """Give a command and do not wait."""
