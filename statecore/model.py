@@ -255,6 +255,8 @@ class Leg(msgspec.Struct, frozen=True, gc=False):
     """When it ended."""
     by: str = ""
     """The user whose act ended it; empty for a timer or the network."""
+    name: str = ""
+    """The name to show, as it was when the leg was made."""
 
 
 class Invitation(msgspec.Struct, frozen=True, gc=False):

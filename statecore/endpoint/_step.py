@@ -24,12 +24,11 @@ from ..errors import (
 from ..machine import FlowMachine
 from ..model import NO_FLAGS
 from ..wire import Command, Peer, View
-from ._data import forget
 from ._outcome import refusal
+from ._tell import capturing, differences, drive_peers
 from ._types import (
     CloseMedia,
     Do,
-    Drive,
     Effect,
     Emit,
     Endpoint,
@@ -43,7 +42,6 @@ from ._walk import walk
 
 TOMBS = 256
 """How many ended sessions a device remembers."""
-_NO_JOIN = frozenset({"joined", "connected"})
 
 
 class Step:
@@ -308,7 +306,7 @@ class Step:
         if taken_back:
             self.end_by(leg, taken_back)
         elif not self.is_over(leg):
-            self._differences(old, leg)
+            differences(self, old, leg)
             self._resolve(self.legs[leg.session])
         self._settle_end(view)
 
@@ -323,12 +321,11 @@ class Step:
             old = view.seq <= self.get("tombs").get(view.session, -1)
             if machine is None or view.state == machine.flow.final or old:
                 return None
-            leg = self.put(
-                LocalLeg(
-                    view.session, view.flow, machine.flow.initial, view.role, view.pid, view.type, view.initiator,
-                    view.receiver, metadata=view.metadata,
-                )  # fmt: skip
-            )
+            leg = LocalLeg(
+                view.session, view.flow, machine.flow.initial, view.role, view.pid, view.type, view.initiator,
+                view.receiver, metadata=view.metadata,
+            )  # fmt: skip
+            self.put(leg)
         return leg
 
     def _rings_anew(self, leg: LocalLeg, view: View) -> bool:
@@ -384,82 +381,21 @@ class Step:
         old = [name for name, into in names.items() if into == session]
         if old:
             self.changes["names"] = {name: into for name, into in names.items() if into != session}
-        tombs = {name: seq for name, seq in self.get("tombs").items() if name not in (session, *old)}
-        seq = max(leg.seq, self.get("tombs").get(session, 0))
+        tombs = dict(self.get("tombs"))
+        seq = max(leg.seq, tombs.pop(session, 0))
         tombs.update(dict.fromkeys((*old, session), seq))
-        self.changes["tombs"] = dict(list(tombs.items())[-TOMBS:])
+        while len(tombs) > TOMBS:
+            del tombs[next(iter(tombs))]
+        self.changes["tombs"] = tombs
 
     def _open(self, leg: LocalLeg, joined: bool) -> LocalLeg:
         """Media opens once the switchboard has verified the token, and only if this user has asked for it."""
         if not joined or leg.media != "wanted":
             return leg
         leg = self.put(leg, media="open")
-        self.effects.append(OpenMedia(leg.session, self.capturing(leg) - {"screen"}))
-        self._drive_peers(leg)
+        self.effects.append(OpenMedia(leg.session, capturing(self.machine(leg), leg) - {"screen"}))
+        drive_peers(self, leg)
         return leg
-
-    # --- what changed, told as events
-
-    def _differences(self, old: LocalLeg, leg: LocalLeg) -> None:
-        media = self.machine(leg).flow.roles.media
-        if leg.state in media:  # the session is told of from the moment it was joined, and begins with who is there
-            self._tell(old if old.state in media else replace(old, type=leg.type, flags=NO_FLAGS, peers=()), leg)
-        if leg.media != "open":
-            return
-        self._captures(old, leg)
-        if leg.peers != old.peers:
-            joined = {peer.pid for peer in leg.peers if peer.joined}
-            self.put(leg, lost=tuple(entry for entry in leg.lost if entry[0] in joined))
-            self._drive_peers(leg)
-        for pid, turn in leg.offers.items():
-            if old.offers.get(pid) != turn:
-                self.effects.append(Drive(leg.session, "granted", (pid,)))
-
-    def _tell(self, old: LocalLeg, leg: LocalLeg) -> None:
-        if leg.type != old.type:
-            self.emit("call_switched_to_video", leg)
-        elif "wants_video" in old.flags - leg.flags:
-            self.emit("call_switch_to_video_declined", leg)
-        for event in _flag_events(old.flags, leg.flags, own=True):
-            self.emit(event, leg)
-        if leg.peers != old.peers:
-            self._tell_peers(old, leg)
-
-    def _tell_peers(self, old: LocalLeg, leg: LocalLeg) -> None:
-        before = {peer.pid: peer for peer in old.peers if peer.joined}
-        after = {peer.pid: peer for peer in leg.peers if peer.joined}
-        for pid in sorted(before.keys() - after.keys(), key=lambda pid: before[pid].joined):
-            self.emit("user_left", leg, before[pid])
-        for pid in sorted(after.keys() - before.keys(), key=lambda pid: after[pid].joined):
-            self.emit("user_joined", leg, after[pid])
-        for pid, peer in after.items():
-            flags = before[pid].flags if pid in before else NO_FLAGS
-            for event in _flag_events(flags, peer.flags, own=False):
-                self.emit(event, leg, peer)
-        if before.keys() != after.keys():
-            self.emit("user_list_updated", leg)
-
-    def _captures(self, old: LocalLeg, leg: LocalLeg) -> None:
-        """Turn capture on and off as the flags say."""
-        before = self.capturing(old) if "joined" in old.flags else self.capturing(leg)
-        after = self.capturing(leg)
-        for kind in sorted(before ^ after):
-            self.effects.append(Drive(leg.session, "capture", (kind, kind in after)))
-
-    def capturing(self, leg: LocalLeg) -> frozenset[str]:
-        """What this device is to capture: granted, agreed to, and on."""
-        return frozenset(
-            capture.kind
-            for capture in self.machine(leg).flow.captures
-            if capture.kind in leg.grants
-            and (capture.kind in leg.consent or not capture.at_join)
-            and (capture.on is None or capture.on in leg.flags)
-            and (capture.off is None or capture.off not in leg.flags)
-        )
-
-    def _drive_peers(self, leg: LocalLeg) -> None:
-        joined = tuple(peer for peer in leg.peers if peer.joined)
-        self.effects.append(Drive(leg.session, "peers", (joined,)))
 
     # --- waits
 
@@ -557,19 +493,3 @@ class Step:
             self.settle(wait.ticket, leg, CommandTimeout(trigger=wait.trigger))
         if any(wait.goal != "heard" for wait in late) and not self.is_over(leg):
             self.end_by(leg, self.machine(leg).flow.lost)
-
-
-_FLAG_EVENTS: dict[str, tuple[str, str, str, str]] = {
-    "audio_muted": ("audio_muted", "audio_unmuted", "user_muted", "user_unmuted"),
-    "video_paused": ("video_paused", "video_resumed", "user_video_paused", "user_video_resumed"),
-    "presenting": ("screen_share_started", "screen_share_stopped", "screen_share_started", "screen_share_stopped"),
-    "hand_raised": ("hand_raised", "hand_lowered", "hand_raised", "hand_lowered"),
-    "wants_video": ("", "", "call_switch_to_video_requested", ""),
-}
-"""What listeners hear when a flag goes on or off: of oneself, and of another."""
-
-
-def _flag_events(old: frozenset[str], new: frozenset[str], *, own: bool) -> list[str]:
-    place = 0 if own else 2
-    events = [_FLAG_EVENTS[f][place + (f not in new)] for f in sorted((old ^ new) - _NO_JOIN) if f in _FLAG_EVENTS]
-    return [event for event in events if event]
