@@ -130,6 +130,7 @@ class MemorySession:
         self._sources: dict[str, AsyncIterable[Any]] = {"audio": adapter.audio, "video": adapter.video}
         self._captures: dict[str, Capture] = {}
         self._began: dict[str, float] = {}
+        self._ends: dict[str, float] = {}
         self._links: dict[str, _Link] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._released = asyncio.Event()
@@ -253,14 +254,17 @@ class MemorySession:
     def _capture(self, kind: str, source: AsyncIterable[Any], *, on: bool = True) -> None:
         if self._released.is_set():
             return
-        loop, offset = asyncio.get_running_loop(), -1.0
+        offset: float | None = None
 
         def spread(frame: Any) -> None:
             nonlocal offset
-            if offset < 0:
+            if offset is None:
                 # The times of a stream go on where another source takes over.
-                offset = loop.time() - self._began.setdefault(kind, loop.time())
-            self._spread(kind, attrs.evolve(frame, time=frame.time + offset) if offset else frame)
+                now = asyncio.get_running_loop().time()
+                offset = max(now - self._began.setdefault(kind, now), self._ends.get(kind, 0.0))
+            frame = attrs.evolve(frame, time=frame.time + offset) if offset else frame
+            self._ends[kind] = frame.time + (len(frame.samples) / frame.rate if kind == "audio" else 0)
+            self._spread(kind, frame)
 
         self._captures[kind] = Capture(source, on, spread, self._host.fault)
         self._negotiate(*self._links.values())

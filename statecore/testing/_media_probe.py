@@ -16,9 +16,9 @@ from .signals import CLOCK_WRAP, dominant_hz, read_clock, rms_dbfs
 
 TOLERANCE = 0.01
 """How far a frequency may be off, as a part of it."""
-CHUNK = 0.3
+CHUNK = 0.25
 """Seconds of sound that are judged at a time."""
-QUIET = 1.0
+QUIET = 0.8
 """Seconds without a frame that count as nothing being sent."""
 
 
@@ -34,19 +34,19 @@ async def reading(frames: AsyncIterator[Any]) -> AsyncIterator[AsyncIterator[Any
 
 def check_audio(frame: AudioFrame) -> AudioFrame:
     """The frame, if it is as the port says."""
-    assert frame.samples.dtype == np.int16
-    assert frame.samples.ndim == 2
-    assert frame.rate > 0
-    assert frame.time >= 0
+    samples = frame.samples
+    shape = f"samples are {samples.dtype} of shape {samples.shape}, not int16 of (samples, channels)"
+    assert samples.dtype == np.int16 and samples.ndim == 2, shape  # noqa: PT018 - one sentence says both
+    assert frame.rate > 0 and frame.time >= 0, f"rate {frame.rate}, time {frame.time}"  # noqa: PT018
     return frame
 
 
 def check_video(frame: VideoFrame) -> VideoFrame:
     """The frame, if it is as the port says."""
-    assert frame.pixels.dtype == np.uint8
-    assert frame.pixels.ndim == 3
-    assert frame.pixels.shape[2] == 3
-    assert frame.time >= 0
+    pixels = frame.pixels
+    shape = f"pixels are {pixels.dtype} of shape {pixels.shape}, not uint8 of (height, width, 3)"
+    assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3, shape  # noqa: PT018
+    assert frame.time >= 0, f"time {frame.time}"
     return frame
 
 

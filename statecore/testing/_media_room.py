@@ -11,16 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Self
 
 import attrs
 
 from statecore.errors import MediaError
 from statecore.ports import MediaAdapter, MediaPeer, MediaSession
 from statecore.settings import CallSettings
-
-TOKEN_SECONDS = 10.0
-"""How long an offer token is held at most."""
 
 
 @attrs.define
@@ -35,10 +32,15 @@ class _Token:
 
 
 class MeetingRoom:
-    """A session's worth of participants. Used from one event loop; `violations` must be empty in the end."""
+    """A session's worth of participants: `async with MeetingRoom() as room: ...`, which closes it.
 
-    def __init__(self, session_id: str = "room") -> None:
+    Used from one event loop; `violations` must be empty in the end. `token_seconds` is how long an offer token is held
+    at most.
+    """
+
+    def __init__(self, session_id: str = "room", *, token_seconds: float = 10.0) -> None:
         self.session_id = session_id
+        self._token_seconds = token_seconds
         self.hosts: list[RoomHost] = []
         """Everybody who was ever given a host, in the order of joining."""
         self.violations: list[str] = []
@@ -51,6 +53,12 @@ class MeetingRoom:
         host = RoomHost(self, uid, len(self.hosts) + 1, settings or CallSettings())
         self.hosts.append(host)
         return host
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Close every session that is open and stop the timers. Idempotent."""
@@ -130,7 +138,7 @@ class MeetingRoom:
         self._stop(token)
         token.holder, token.waiting = me, "" if token.waiting == me else token.waiting
         token.expired = ""
-        token.expiry = asyncio.get_running_loop().call_later(TOKEN_SECONDS, self._expire, token, me, pid)
+        token.expiry = asyncio.get_running_loop().call_later(self._token_seconds, self._expire, token, me, pid)
         holder = self.find(me)
         if holder is not None:
             holder.deliver_grant(pid)
@@ -324,7 +332,6 @@ class RoomHost:
         def act(session: MediaSession) -> None:
             self.received.append((pid, kind, body))
             session.receive(pid, kind, body)
-            self._moved()
 
         self.deliver(act)
 
@@ -344,6 +351,7 @@ class RoomHost:
                 act(self._session)
             except Exception as error:  # noqa: BLE001 - whatever it is, a session must not raise it here
                 self.room.violations.append(f"{self.pid} raised {error!r}")
+            self._moved()
 
     def _wish(self, wish: Callable[[], None]) -> None:
         if self._cut:

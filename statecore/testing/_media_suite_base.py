@@ -61,14 +61,15 @@ class MediaSuiteBase:
     async def _within(self, main: Main) -> None:
         complaints: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        room = MeetingRoom()
-        try:
-            await main(room)
-        finally:
-            await room.close()
-        assert room.violations == []
+        async with MeetingRoom() as room:
+            try:
+                await main(room)
+            except Exception as error:
+                error.add_note(f"against the rules: {room.violations}; complaints of the loop: {complaints}")
+                raise
+        assert not room.violations, f"against the rules: {room.violations}"
         await self._nothing_left()
-        assert complaints == []
+        assert not complaints, f"the loop complains: {complaints}"
 
     async def _nothing_left(self) -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -120,8 +121,24 @@ class MediaSuiteBase:
 
     async def talk(self, one: RoomHost, other: RoomHost) -> None:
         """Wait until two hear each other's own tone."""
-        await self.hears(one, other, TONES[(other.joined - 1) % 3])
-        await self.hears(other, one, TONES[(one.joined - 1) % 3])
+        await together(
+            self.hears(one, other, TONES[other.joined - 1]),
+            self.hears(other, one, TONES[one.joined - 1]),
+        )
+
+    async def watch(self, one: RoomHost, other: RoomHost) -> None:
+        """Wait until two see each other's pictures move."""
+        await together(self.sees(one, other), self.sees(other, one))
+
+
+async def together(*waits: Awaitable[None]) -> None:
+    """Await all at once; when one fails, the others are cancelled."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for wait in waits:
+                group.create_task(wait)  # type: ignore[arg-type]
+    except* AssertionError as failed:
+        raise failed.exceptions[0] from None
 
 
 def _threads() -> set[threading.Thread]:
@@ -143,4 +160,4 @@ def _descriptors() -> set[tuple[str, str]]:
     return found
 
 
-__all__ = ["TONES", "Main", "MediaSuiteBase"]
+__all__ = ["TONES", "Main", "MediaSuiteBase", "together"]

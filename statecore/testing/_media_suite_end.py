@@ -74,8 +74,7 @@ class MediaSuiteEnd(MediaSuiteBase):
                 host.cut()
                 host.mend()
                 await self.talk(alice, bob)
-                await self.sees(alice, bob)
-                await self.sees(bob, alice)
+                await self.watch(alice, bob)
 
         self.run(main)
 
@@ -90,8 +89,7 @@ class MediaSuiteEnd(MediaSuiteBase):
             await self.talk(alice, bob)
             assert (_kinds(alice).count("offer"), _kinds(bob).count("offer")) == before
             room.release_tokens()
-            await self.sees(alice, bob)
-            await self.sees(bob, alice)
+            await self.watch(alice, bob)
 
         self.run(main)
 
@@ -131,8 +129,7 @@ class MediaSuiteEnd(MediaSuiteBase):
         await self.talk(alice, bob)
         for host in (bob, alice):
             await host.session.set_enabled("video", True)
-        await self.sees(alice, bob)
-        await self.sees(bob, alice)
+        await self.watch(alice, bob)
         assert alice.failures == bob.failures == []
 
     # --- leaving
