@@ -32,10 +32,31 @@ def _calls(effort: Effort, _: argparse.Namespace) -> list[Figure]:
     return calls(effort)
 
 
+def _listeners(effort: Effort, _: argparse.Namespace) -> list[Figure]:
+    from ._listeners import listeners
+
+    return listeners(effort)
+
+
+def _memory(effort: Effort, _: argparse.Namespace) -> list[Figure]:
+    from ._held import memory
+
+    return memory(effort)
+
+
+def _import(effort: Effort, _: argparse.Namespace) -> list[Figure]:
+    from ._imports import imports
+
+    return imports(effort)
+
+
 GROUPS: dict[str, Callable[[Effort, argparse.Namespace], list[Figure]]] = {
     "transition": _transition,
     "record": _record,
     "calls": _calls,
+    "listeners": _listeners,
+    "memory": _memory,
+    "import": _import,
 }
 """What can be measured, by the name that `--only` takes."""
 

@@ -52,31 +52,33 @@ def bare_dict() -> Loop:
 
 def with_transitions() -> Loop:
     """transitions: a machine bound to a model, conditions and a callback by name."""
+    return _back_and_forth(transitions_machine().models[0])
+
+
+class _Model:
+    def allowed(self) -> bool:
+        return True
+
+    def locked(self) -> bool:
+        return False
+
+    def quiet(self) -> None:
+        self.effects = _EFFECTS["hold"]
+
+    def loud(self) -> None:
+        self.effects = _EFFECTS["resume"]
+
+
+def transitions_machine() -> Any:
+    """A machine of transitions with a model of its own."""
     from transitions import Machine
 
-    class Model:
-        def allowed(self) -> bool:
-            return True
-
-        def locked(self) -> bool:
-            return False
-
-        def quiet(self) -> None:
-            self.effects = _EFFECTS["hold"]
-
-        def loud(self) -> None:
-            self.effects = _EFFECTS["resume"]
-
-    model: Any = Model()
-    machine = Machine(
-        model, states=["idle", "ringing", "accepted", "active", "held", "ended"], initial="active",
-        auto_transitions=False,
-    )  # fmt: skip
+    machine = Machine(_Model(), states=[*_LIVE, "ended"], initial="active", auto_transitions=False)
     for trigger, state, to in _PLAIN:
         machine.add_transition(trigger, state, to)
     machine.add_transition("hold", "active", "held", conditions="allowed", unless="locked", after="quiet")
     machine.add_transition("resume", "held", "active", conditions="allowed", unless="locked", after="loud")
-    return _back_and_forth(model)
+    return machine
 
 
 _LIVE = ("idle", "ringing", "accepted", "active", "held")
