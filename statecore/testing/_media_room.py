@@ -104,9 +104,9 @@ class MeetingRoom:
         if self._held_back is not None:
             self._held_back.append((me, pid))
             return
-        token = self._token(me, pid)
-        if self.find(pid) is None:
+        if self.find(me) is None or self.find(pid) is None:
             return
+        token = self._token(me, pid)
         if token.holder in ("", me):
             self._grant(token, me, pid)
         else:
@@ -140,8 +140,8 @@ class MeetingRoom:
         token.expired = ""
         token.expiry = asyncio.get_running_loop().call_later(self._token_seconds, self._expire, token, me, pid)
         holder = self.find(me)
-        if holder is not None:
-            holder.deliver_grant(pid)
+        assert holder is not None, "who leaves gives back what he holds and waits for"
+        holder.deliver_grant(pid)
 
     def _expire(self, token: _Token, me: str, pid: str) -> None:
         self.free(me, pid)

@@ -139,6 +139,27 @@ def test_room_keeps_wishes_of_a_cut_link() -> None:
     in_room(main)
 
 
+def test_room_forgets_who_left() -> None:
+    """Who left is asked and told nothing any more, and may leave again; his wishes while tokens were held are void."""
+
+    async def main(room: MeetingRoom) -> None:
+        alice, bob, one, other = await puppets(room)
+        alice.free(bob.pid)
+        room.hold_tokens()
+        alice.ask(bob.pid)
+        for _ in range(2):
+            alice.abort()
+        room.release_tokens()
+        alice.ask(bob.pid)
+        bob.ask(alice.pid)
+        alice.mend()
+        assert room.held(alice.pid) == room.held(bob.pid) == []
+        assert one.sessions == []
+        assert len(other.sessions) == 1
+
+    in_room(main)
+
+
 def test_waiting_says_what_is_missing() -> None:
     """A wait that takes too long fails with what it waited for; one that a failure makes vain raises the failure."""
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 
 from statecore.ports import AudioFrame, VideoFrame
@@ -231,3 +232,79 @@ def test_suite_finds_a_clock_that_runs_back() -> None:
     suite = spoiled(lambda _: None, picture=backwards)
     with pytest.raises(AssertionError, match="runs back"):
         suite.test_video_is_exchanged()
+
+
+def test_suite_accepts_silence_and_a_still() -> None:
+    """Muted may be digital silence as well as nothing, and paused the same picture again and again."""
+
+    async def still() -> AsyncIterator[VideoFrame]:
+        async for frame in ClockPicture(fps=50):
+            yield attrs.evolve(frame, pixels=np.zeros((48, 64, 3), np.uint8))
+
+    def spoil(session: Any) -> None:
+        own = dict(session._sources)
+
+        async def set_enabled(kind: Any, enabled: bool) -> None:
+            off = Tone(amplitude=0) if kind == "audio" else still()
+            await session.set_source(kind, own[kind] if enabled else off)
+
+        session.set_enabled = set_enabled
+
+    suite = spoiled(spoil, timeout=10)
+    suite.test_mute_and_unmute()
+    suite.test_pause_and_resume_video()
+
+
+def test_suite_accepts_plain_readers() -> None:
+    """A reader need not have `aclose`."""
+
+    class Plain:
+        def __init__(self, reader: Any) -> None:
+            self.reader = reader
+
+        def __aiter__(self) -> Plain:
+            return self
+
+        def __anext__(self) -> Any:
+            return anext(self.reader)
+
+    def spoil(session: Any) -> None:
+        read = session.audio
+        session.audio = lambda pid: Plain(read(pid))
+
+    spoiled(spoil, timeout=10).test_audio_is_exchanged()
+
+
+def test_suite_finds_a_gap() -> None:
+    """Silence for more than a second while a source is replaced is a gap."""
+
+    def spoil(session: Any) -> None:
+        change = session.set_source
+
+        async def set_source(kind: Any, source: Any) -> None:
+            await change(kind, late(source))
+
+        session.set_source = set_source
+
+    async def late(source: Any) -> AsyncIterator[AudioFrame]:
+        async for frame in Tone(amplitude=0):
+            if frame.time > 1.2:
+                break
+            yield frame
+        async for frame in source:
+            yield frame
+
+    with pytest.raises(AssertionError, match="gap"):
+        spoiled(spoil, timeout=10).test_source_is_replaced()
+
+
+def test_suite_runs_where_descriptors_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system without /proc the suite looks at tasks and threads alone."""
+
+    def nothing(path: str) -> list[str]:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "listdir", nothing)
+    spoiled(lambda _: None).test_alone_is_up_at_once()
+    with pytest.raises(AssertionError, match="tasks left"):
+        spoiled(keep_task).test_alone_is_up_at_once()

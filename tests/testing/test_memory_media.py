@@ -202,6 +202,35 @@ def test_source_that_raises_is_a_fault() -> None:
     in_room(main)
 
 
+def test_source_without_aclose() -> None:
+    """A source may be a bare async iterator; when it is exhausted the session goes on."""
+
+    class Three:
+        left = 3
+
+        def __aiter__(self) -> Three:
+            return self
+
+        async def __anext__(self) -> AudioFrame:
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return noise(self.left)
+
+    async def main(room: MeetingRoom) -> None:
+        alice, bob = await pair(room)
+        reader = bob.session.audio(alice.pid)
+        await alice.session.set_source("audio", Three())
+        while (await anext(reader)).samples.shape != (160, 2):
+            pass
+        assert [(await anext(reader)).rate for _ in range(2)] == [8000, 8000]
+        await alice.session.set_source("audio", Tone())
+        assert (await anext(reader)).rate == 48_000
+        assert alice.faults == []
+
+    in_room(main)
+
+
 @pytest.mark.parametrize("source", ["a.wav", 440, [1, 2]])
 def test_source_must_be_async_iterable(source: Any) -> None:
     """Something else is refused when the adapter is made."""
@@ -371,7 +400,9 @@ def test_hang_at_open() -> None:
     async def main(room: MeetingRoom) -> None:
         media = MemoryMedia(hang_at="open")
         opening = asyncio.create_task(room.host("alice").open(media))
-        await room.host("bob").open(MemoryMedia())
+        bob = room.host("bob")
+        await bob.open(MemoryMedia())
+        await bob.wait_up()
         assert not opening.done()
         opening.cancel()
         await asyncio.wait({opening})
