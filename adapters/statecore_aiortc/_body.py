@@ -74,7 +74,7 @@ class Trickle(msgspec.Struct, frozen=True):
         return candidate
 
 
-_TYPES: dict[str, type[Offer] | type[Answer] | type[Trickle]] = {
+_TYPES: dict[str, type[Offer | Answer | Trickle]] = {
     "offer": Offer,
     "answer": Answer,
     "candidate": Trickle,

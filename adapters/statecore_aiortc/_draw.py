@@ -17,7 +17,19 @@ _STROKES = {
     "g": (4, 0, 5, 5),
     ".": (7, 2, 9, 4),
 }
-_FIGURES = dict(zip("0123456789.", "abcdef bc abged abgcd fgbc afgcd afgedc abc abcdefg abcdfg .".split(), strict=True))
+_FIGURES = {
+    "0": "abcdef",
+    "1": "bc",
+    "2": "abged",
+    "3": "abgcd",
+    "4": "fgbc",
+    "5": "afgcd",
+    "6": "afgedc",
+    "7": "abc",
+    "8": "abcdefg",
+    "9": "abcdfg",
+    ".": ".",
+}
 
 
 def clock(width: int, height: int, seconds: float) -> Any:

@@ -161,14 +161,13 @@ class Feed:
     # --- pumping
 
     def _run(self) -> None:
-        ready = self._on and self._outlets and self._reader is not None and not self._closed
-        if ready and (self._pump is None or self._pump.done()):
-            self._pump = asyncio.get_running_loop().create_task(self._work(), name=f"statecore {self.kind} feed")
+        if not self._on or not self._outlets or self._closed or (self._pump is not None and not self._pump.done()):
+            return
+        if self._reader is not None and self._source is not None:
+            work = self._work(self._reader, self._source)
+            self._pump = asyncio.get_running_loop().create_task(work, name=f"statecore {self.kind} feed")
 
-    async def _work(self) -> None:
-        reader, source = self._reader, self._source
-        assert reader is not None, "see _run"
-        assert source is not None, "a reader has a source"
+    async def _work(self, reader: Reader, source: Source) -> None:
         loop = asyncio.get_running_loop()
         try:
             while True:

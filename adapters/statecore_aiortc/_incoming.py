@@ -28,7 +28,7 @@ class FrameReader(Generic[_Ported]):
 
     def __init__(self, depth: int, convert: Callable[[Any, float], _Ported], dropped: Callable[[], None]) -> None:
         self._frames: deque[tuple[Any, float]] = deque(maxlen=depth)
-        self._convert = convert
+        self._convert: Callable[[Any, float], Any] = convert
         self._dropped = dropped
         self._news = asyncio.Event()
         self._ended = False
@@ -56,7 +56,8 @@ class FrameReader(Generic[_Ported]):
                 raise StopAsyncIteration
             self._news.clear()
             await self._news.wait()
-        return self._convert(*self._frames.popleft())
+        ported: _Ported = self._convert(*self._frames.popleft())
+        return ported
 
     async def aclose(self) -> None:
         """Stop reading; what waits unread is dropped. Idempotent."""
@@ -89,7 +90,7 @@ class Incoming:
 
     def reader(self) -> FrameReader[Any]:
         """A new reader, of what arrives from now on."""
-        convert: Any = to_audio if self.kind == "audio" else to_video
+        convert: Callable[[Any, float], Any] = to_audio if self.kind == "audio" else to_video
         reader: FrameReader[Any] = FrameReader(_DEPTH[self.kind], convert, self._drop)
         if self._ended:
             reader.end()

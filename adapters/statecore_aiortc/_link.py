@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
-from aiortc.stats import RTCOutboundRtpStreamStats, RTCReceivedRtpStreamStats, RTCRemoteInboundRtpStreamStats
+from aiortc.mediastreams import MediaStreamTrack
+from aiortc.stats import RTCInboundRtpStreamStats, RTCOutboundRtpStreamStats, RTCRemoteInboundRtpStreamStats
 
 from statecore.errors import NegotiationFailed
 from statecore.ports import Kind, StreamStats
@@ -52,7 +53,8 @@ class Link:
         self._consumers: dict[Kind, asyncio.Task[None]] = {}
         self._parked: list[_body.Trickle] = []
         self._close: asyncio.Task[None] | None = None
-        self._gathered = False
+        self._gathering: asyncio.Task[None] | None = None
+        self._described = False
         self.fresh = True
         """Whether nothing was offered or answered on it yet."""
 
@@ -105,9 +107,9 @@ class Link:
         """Do ahead what takes time: the certificate was made with the connection, addresses are gathered now."""
         if not self._lines and not self._pc.getTransceivers():
             self._pc.addTransceiver("audio")
-        if not self._gathered:
-            await _webrtc.gather(self._pc)
-            self._gathered = True
+        if self._gathering is None:
+            self._gathering = asyncio.get_running_loop().create_task(_webrtc.gather(self._pc), name="statecore gather")
+        await asyncio.shield(self._gathering)
 
     async def offer(self, kinds: Iterable[Kind]) -> tuple[str, dict[str, Kind]]:
         """A complete offer with an m-line for each of these kinds, and what each line is for."""
@@ -126,16 +128,18 @@ class Link:
         if [line.rtp.muxId for line in _body.check(sdp)] != offered:
             raise NegotiationFailed(why="the answer does not have the m-lines of the offer")
         await self._pc.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+        self._described = True
         await self._take()
 
     async def answer(self, offer: _body.Offer) -> str:
-        """Apply an offer; gives the complete answer. Raises NegotiationFailed if it does not continue this connection."""
+        """Apply an offer; gives the complete answer. Raises NegotiationFailed if it is for another one."""
         known = {line.mid: kind for kind, line in self._lines.items()}
         if any(offer.kinds.get(mid or "") != kind for mid, kind in known.items()):
             raise NegotiationFailed(why="the offer does not have the m-lines of this connection")
         await self.prepare()
         self.fresh = False
         await self._pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
+        self._described = True
         for transceiver in self._pc.getTransceivers():
             kind = offer.kinds.get(transceiver.mid or "")
             if kind is not None and kind not in self._lines:
@@ -146,7 +150,7 @@ class Link:
 
     async def trickle(self, body: _body.Trickle) -> None:
         """Take another candidate; one that comes before its description is kept until then."""
-        if self._pc.remoteDescription is None:
+        if not self._described:
             if len(self._parked) < _PARKED:
                 self._parked.append(body)
         elif not self.down:
@@ -164,10 +168,10 @@ class Link:
     async def _take(self) -> None:
         """Begin to consume what the description promised, and use the candidates that waited for it."""
         for kind, line in self._lines.items():
-            if line.receiver.track is not None and kind not in self._consumers:
-                self._consumers[kind] = asyncio.get_running_loop().create_task(
-                    self._streams[kind].consume(line.receiver.track), name=f"statecore take {kind}"
-                )
+            track: MediaStreamTrack | None = line.receiver.track
+            if track is not None and kind not in self._consumers:
+                consume = self._streams[kind].consume(track)
+                self._consumers[kind] = asyncio.get_running_loop().create_task(consume, name=f"statecore take {kind}")
         parked, self._parked = self._parked, []
         for body in parked:
             await self.trickle(body)
@@ -192,9 +196,10 @@ class Link:
 
     async def _end(self) -> None:
         self._stop()
-        if self._consumers:
-            # They must be gone before: aiortc never wakes recv() of a track whose media did not begin.
-            await asyncio.wait(self._consumers.values())
+        # Consumers must be gone before: aiortc never wakes recv() of a track whose media did not begin.
+        before = [*self._consumers.values(), *([self._gathering] if self._gathering is not None else [])]
+        if before:
+            await asyncio.wait(before)
         await self._pc.close()
 
     def _stop(self) -> None:
@@ -235,8 +240,7 @@ def _out(pid: str, kind: Kind, report: Mapping[str, Any]) -> StreamStats:
 
 def _in(pid: str, kind: Kind, line: RTCRtpTransceiver, report: Mapping[str, Any], dropped: int) -> StreamStats:
     packets, octets = _webrtc.counted(line.receiver)
-    received = next((each for each in report.values() if type(each).__name__ == "RTCInboundRtpStreamStats"), None)
-    assert received is None or isinstance(received, RTCReceivedRtpStreamStats), "a subclass of it"
+    received = next((each for each in report.values() if isinstance(each, RTCInboundRtpStreamStats)), None)
     return StreamStats(
         pid=pid,
         kind=kind,

@@ -16,7 +16,7 @@ from statecore.errors import MediaConnectionFailed, NegotiationFailed, Statecore
 from statecore.ports import Kind, MediaHost, MediaPeer, StreamStats
 
 from . import _body
-from ._incoming import Incoming
+from ._incoming import FrameReader, Incoming
 from ._link import ORDER, Link
 
 ANSWER_SECONDS = 9.0
@@ -27,6 +27,10 @@ MISSED = 2
 """Unanswered checks in a row after which a peer is lost. Each takes up to half a second."""
 REBUILD = 3.0
 """Seconds for which a peer is lost before a new connection is tried."""
+STUCK = 12.0
+"""Seconds without a connection, though negotiated, before another is tried."""
+PAUSE = 0.5
+"""Seconds between a failed negotiation and the next."""
 _ATTEMPTS = 3
 """New connections offered within one turn of the offer token."""
 
@@ -112,7 +116,7 @@ class Peer:
         """The session wants other kinds."""
         self._post(self._ask_if_needed)
 
-    def reader(self, kind: Kind) -> Any:
+    def reader(self, kind: Kind) -> FrameReader[Any]:
         """A reader of what arrives."""
         return self._streams[kind].reader()
 
@@ -156,10 +160,10 @@ class Peer:
             self._report(False)
 
     async def _start_over(self) -> None:
-        """The connection is in doubt: ask to make a new one."""
+        """The connection is in doubt: ask to make a new one, a little later, as what went wrong may do so again."""
         await self._drop()
         self._host.free(self.pid)
-        self._host.ask(self.pid)
+        self._timer = asyncio.get_running_loop().call_later(PAUSE, self._host.ask, self.pid)
 
     def _check_candidates(self, link: Link) -> None:
         """aiortc says nothing about a TURN server that gave no relay, nor of a host without any address."""
@@ -245,6 +249,9 @@ class Peer:
         self._gen, self._round = offer.gen, offer.round
         try:
             sdp = await link.answer(offer)
+        except NegotiationFailed:
+            self._refuse(offer)
+            raise
         except Exception:
             await self._drop()
             self._refuse(offer)
@@ -280,12 +287,18 @@ class Peer:
 
     async def _watch(self) -> None:
         """Notice a silent peer in about two seconds; aiortc by itself takes thirty."""
-        link, packets, missed, lost = None, 0, 0, 0.0
+        link, packets, missed, bad = None, 0, 0, 0.0
         while True:
             await asyncio.sleep(POLL)
             if self._link is not link or link is None:
-                link, packets, missed, lost = self._link, 0, 0, 0.0
-            if link is None or not link.up:
+                link, packets, missed, bad = self._link, 0, 0, 0.0
+            if link is None or link.fresh:
+                continue
+            if not link.up:
+                bad += POLL if self._waiting is None else 0.0
+                if bad >= STUCK:
+                    bad = 0.0
+                    self._post(partial(self._rebuild, link))
                 continue
             if link.packets != packets:
                 # Reports come about once a second, muted or not; in between the peer is asked.
@@ -295,12 +308,12 @@ class Peer:
             missed = 0 if alive else missed + 1
             if alive and link is self._link and link.up:
                 self._report(True)
-                lost = 0.0
+                bad = 0.0
             elif missed >= MISSED:
                 self._report(False)
-                lost += POLL
-                if lost >= REBUILD:
-                    lost = 0.0
+                bad += POLL
+                if bad >= REBUILD:
+                    bad = 0.0
                     self._post(partial(self._rebuild, link))
 
     async def _rebuild(self, link: Link) -> None:

@@ -50,9 +50,8 @@ class Names:
         try:
             self._format("session", "uid", "pid", "audio")
         except (KeyError, IndexError, ValueError, AttributeError) as error:
-            raise InvalidArgument(
-                f"record path {self._template!r}: unknown placeholder {error}", name="record"
-            ) from None
+            why = f"record path {self._template!r}: {error!r} is no placeholder"
+            raise InvalidArgument(why, name="record") from None
 
     @property
     def video(self) -> bool:
@@ -61,7 +60,8 @@ class Names:
 
     def take(self, session: str, uid: str, pid: str, kind: str) -> Path:
         """A path that no other recording is being written to."""
-        wanted = path = self._format(*(re.sub(r"[^\w.@+-]", "_", text) for text in (session, uid, pid)), kind)
+        session, uid, pid = (re.sub(r"[^\w.@+-]", "_", text) for text in (session, uid, pid))
+        wanted = path = self._format(session, uid, pid, kind)
         if kind == "screen" and "{kind}" not in self._template:
             wanted = path = path.with_stem(f"{path.stem}-screen")
         number = 1
@@ -84,7 +84,7 @@ class Recorder:
 
     def __init__(self, path: Path, *, audio: bool, video: bool, fault: Callable[[Exception], None]) -> None:
         self.path = path
-        self._file = _File(path, audio=audio, video=video)
+        self._wanted = (audio, video and path.suffix != ".wav")
         self._fault = fault
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[tuple[Kind, Any, float] | None] = queue.SimpleQueue()
@@ -103,9 +103,13 @@ class Recorder:
 
     def _run(self) -> None:
         try:
-            with self._file:
+            file = _File(self.path, *self._wanted)
+            try:
                 while (job := self._jobs.get()) is not None:
-                    self._file.add(*job)
+                    file.add(*job)
+                file.finish()
+            finally:
+                file.close()
         except (OSError, ValueError) as error:
             self._stopped = True
             failed = MediaDeviceError(why=f"recording to {str(self.path)!r}: {error}")
@@ -127,10 +131,11 @@ class Recorder:
 class _File:
     """The file itself. Used in the recorder's thread."""
 
-    def __init__(self, path: Path, *, audio: bool, video: bool) -> None:
-        self._path = path
-        self._wanted = (audio, video and path.suffix != ".wav")
-        self._container: av.container.OutputContainer | None = None
+    def __init__(self, path: Path, audio: bool, video: bool) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._suffix = path.suffix
+        self._wanted = (audio, video)
+        self._container = av.open(str(path), "w")
         self._audio: Any = None
         self._video: Any = None
         self._waiting: list[tuple[Kind, Any, float]] | None = []
@@ -139,46 +144,40 @@ class _File:
         self._last = -1
         self._resampler: Any = None
 
-    def __enter__(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(self._path), "w")
+    def finish(self) -> None:
+        """Write what is still under way."""
+        self._begin()
+        for stream in (self._audio, self._video):
+            if stream is not None:
+                self._container.mux(stream.encode(None))
 
-    def __exit__(self, *exc: object) -> None:
-        container, self._container = self._container, None
-        assert container is not None, "it was entered"
-        try:
-            if exc[0] is None and self._began is not None:
-                self._begin(container)
-                for stream in (self._audio, self._video):
-                    if stream is not None:
-                        container.mux(stream.encode(None))
-        finally:
-            container.close()
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
 
     def add(self, kind: Kind, frame: Any, when: float) -> None:
         """Write a frame. The first ones wait until the size of the pictures is known."""
-        assert self._container is not None, "it was entered"
         self._began = when if self._began is None else self._began
         time = max(0.0, when - self._began)
         if self._waiting is not None:
             self._waiting.append((kind, frame, time))
             if self._wanted[1] and kind == "audio" and time < _WAIT:
                 return
-            self._begin(self._container)
+            self._begin()
         else:
             self._write(kind, frame, time)
 
-    def _begin(self, container: Any) -> None:
+    def _begin(self) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is None:
             return
         pictures = [frame for kind, frame, _ in waiting if kind != "audio"]
         if self._wanted[0]:
-            self._audio = container.add_stream(_AUDIO.get(self._path.suffix, "libopus"), rate=_RATE)
+            self._audio = self._container.add_stream(_AUDIO.get(self._suffix, "libopus"), rate=_RATE)
             self._audio.layout = "stereo"
         if self._wanted[1]:
-            codec = _VIDEO.get(self._path.suffix, "libvpx")
-            self._video = container.add_stream(codec, rate=30, options=_OPTIONS[codec])
+            codec = _VIDEO.get(self._suffix, "libvpx")
+            self._video = self._container.add_stream(codec, rate=30, options=_OPTIONS[codec])
             self._video.width, self._video.height = (pictures[0].width, pictures[0].height) if pictures else (640, 480)
             self._video.pix_fmt = "yuv420p"
             self._video.bit_rate = 1_000_000
@@ -214,13 +213,11 @@ class _File:
             self._encode(made)
 
     def _encode(self, frame: Any) -> None:
-        assert self._container is not None, "it was entered"
         frame.pts, frame.time_base = self._samples, Fraction(1, _RATE)
         self._samples += frame.samples
         self._container.mux(self._audio.encode(frame))
 
     def _picture(self, frame: Any, time: float) -> None:
-        assert self._container is not None, "it was entered"
         made = frame.reformat(width=self._video.width, height=self._video.height, format="yuv420p")
         self._last = max(self._last + 1, round(time * 1000))
         made.pts, made.time_base = self._last, _MS

@@ -3,6 +3,7 @@
 Each function takes care of one trap: see its docstring. Written against aiortc 1.16 and aioice 0.13.
 """
 
+# ruff: noqa: SLF001 - that is what this module is for
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from aiortc.rtp import RtpPacket
 
 LOOPBACK = "127.0.0.1"
+GATHER_SECONDS = 3
+"""How long STUN and TURN servers have to answer."""
 
 
 def configuration(servers: Iterable[IceServer], policy: str) -> RTCConfiguration:
@@ -45,31 +48,35 @@ def configuration(servers: Iterable[IceServer], policy: str) -> RTCConfiguration
 
 
 class _Connection(aioice.Connection):
-    """Offers the loopback address as a host address where there is no other: aioice always leaves it out."""
+    """Offers the loopback address as a host address where there is no other: aioice always leaves it out.
+
+    And waits less for servers that do not answer: gathering cannot be cancelled, so a close may have to wait for it."""
 
     async def get_component_candidates(self, component: int, addresses: list[str], timeout: int = 5) -> list[Candidate]:
         if not addresses and self._transport_policy is TransportPolicy.ALL:
             addresses = [LOOPBACK]
-        return await super().get_component_candidates(component, addresses, timeout)
+        return await super().get_component_candidates(component, addresses, min(timeout, GATHER_SECONDS))
 
 
-def _connection(pc: RTCPeerConnection) -> aioice.Connection | None:
-    """The ICE connection; one is enough, as everything is bundled."""
-    for transceiver in pc.getTransceivers():
-        return transceiver.receiver.transport.transport._connection
-    return None
+def _transport(pc: RTCPeerConnection) -> Any:
+    """The one transport: everything is bundled. None as long as there is no transceiver."""
+    transceivers = pc.getTransceivers()
+    return transceivers[0].receiver.transport if transceivers else None
+
+
+def _connection(pc: RTCPeerConnection) -> Any:
+    """The ICE connection below the transport."""
+    transport = _transport(pc)
+    return None if transport is None else transport.transport._connection
 
 
 async def gather(pc: RTCPeerConnection) -> None:
     """Gather candidates ahead of `setLocalDescription`, which would wait for it. Needs a transceiver.
 
-    Takes up to 5 s where a STUN or TURN server does not answer."""
-    connection = _connection(pc)
-    assert connection is not None, "a transceiver was added before"
-    if type(connection) is aioice.Connection:
-        # Only connections of ours are changed, and only their class: nothing global, no wrapper that keeps them alive.
-        connection.__class__ = _Connection
-    await pc.getTransceivers()[0].receiver.transport.transport.iceGatherer.gather()
+    Takes GATHER_SECONDS where a STUN or TURN server does not answer. Must not be cancelled: sockets would be left."""
+    # Only connections of ours are changed, and only their class: nothing global, no wrapper that keeps them alive.
+    _connection(pc).__class__ = _Connection
+    await _transport(pc).transport.iceGatherer.gather()
 
 
 def candidate_types(pc: RTCPeerConnection) -> frozenset[str]:
@@ -80,10 +87,8 @@ def candidate_types(pc: RTCPeerConnection) -> frozenset[str]:
 
 def packets_received(pc: RTCPeerConnection) -> int:
     """Packets that arrived by the transport: media and reports, not connectivity checks."""
-    for transceiver in pc.getTransceivers():
-        report: Any = transceiver.receiver.transport._get_stats()
-        return sum(stats.packetsReceived for stats in report.values())
-    return 0
+    transport = _transport(pc)
+    return 0 if transport is None else sum(each.packetsReceived for each in transport._get_stats().values())
 
 
 async def answers(pc: RTCPeerConnection) -> bool:
@@ -121,7 +126,7 @@ class _Receiver(RTCRtpReceiver):
     packets = 0
     bytes = 0
 
-    def _handle_rtp_packet(  # type: ignore[override]  # passes the coroutine on instead of wrapping it
+    def _handle_rtp_packet(  # passes the coroutine on instead of wrapping it
         self, packet: RtpPacket, arrival_time_ms: int
     ) -> Coroutine[Any, Any, None]:
         self.packets += 1

@@ -40,9 +40,8 @@ class AiortcMedia:
     ) -> None:
         if ice_policy not in (None, "all", "relay"):
             raise InvalidArgument(f"ice_policy {ice_policy!r} is neither 'all' nor 'relay'", name="ice_policy")
-        self._sources: dict[Kind, Any] = {
-            kind: None if source is None else as_source(source) for kind, source in (("audio", audio), ("video", video))
-        }
+        given: dict[Kind, Any] = {"audio": audio, "video": video}
+        self._sources = {kind: None if each is None else as_source(each) for kind, each in given.items()}
         self._names = None if record is None else Names(fspath(record))
         self._servers = tuple(ice_servers)
         self._policy = ice_policy

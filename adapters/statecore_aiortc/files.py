@@ -158,11 +158,9 @@ class _Opened:
 
 def _length(container: InputContainer) -> float:
     """Seconds of one round; the same for every track, so that they begin again together."""
-    ends = [container.duration / av.time_base] if container.duration else [0.0]
-    for stream in container.streams:
-        if stream.duration and stream.time_base:
-            ends.append(float(stream.duration * stream.time_base))
-    return max(ends)
+    streams = [stream for stream in container.streams if stream.duration and stream.time_base]
+    ends = [float((stream.duration or 0) * (stream.time_base or 0)) for stream in streams]
+    return max([(container.duration or 0) / av.time_base, *ends])
 
 
 class _FileReader:
@@ -249,13 +247,12 @@ class Device:
             raise MediaDeviceError(why=f"say which device and format to use for {kind} on {sys.platform}")
         # Reading a device blocks until it has something: a thread of its own keeps others from waiting.
         pool = ThreadPoolExecutor(1, thread_name_prefix=f"statecore {kind} device")
+        opening = asyncio.get_running_loop().run_in_executor(pool, _open_device, way, name, kind, self.options)
         try:
-            opening = asyncio.get_running_loop().run_in_executor(pool, _open_device, way, name, kind, self.options)
             return _DeviceReader(await asyncio.shield(opening), kind, pool)
-        except BaseException as error:
+        except BaseException:
             pool.shutdown(wait=False)
-            if isinstance(error, asyncio.CancelledError):
-                opening.add_done_callback(_close_device)
+            opening.add_done_callback(_close_device)
             raise
 
 

@@ -14,7 +14,6 @@ from aiortc.mediastreams import MediaStreamTrack
 from statecore.errors import InvalidArgument, SourceError
 from statecore.ports import AudioFrame, Kind, MediaHost, MediaPeer, StreamStats, VideoFrame
 
-from . import _webrtc
 from ._feed import Feed
 from ._incoming import FrameReader, Incoming, to_audio
 from ._link import ORDER, Link
@@ -36,6 +35,8 @@ class AiortcSession:
         self._loop = loop
         self._feeds: dict[Kind, Feed] = {kind: Feed(kind, loop.time(), self._begins, host.fault) for kind in ORDER}
         self._peers: dict[str, Peer] = {}
+        self._open: set[Peer] = set()
+        """Every peer that is not closed yet, also of those who are gone."""
         self._recorders: dict[tuple[str, str], Recorder] = {}
         self._wanted: set[Kind] = {"audio"}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,12 +107,14 @@ class AiortcSession:
             self._spawn(self._part(pid, self._peers.pop(pid)))
         for peer in peers:
             if peer.pid not in self._peers:
-                self._peers[peer.pid] = Peer(self, peer, self._recording(peer))
+                self._peers[peer.pid] = made = Peer(self, peer, self._recording(peer))
+                self._open.add(made)
         self.connection_changed()
 
     async def _part(self, pid: str, peer: Peer) -> None:
         try:
             await peer.close()
+            self._open.discard(peer)
         finally:
             for key in [key for key in self._recorders if key[0] == pid]:
                 await self._finish(self._recorders.pop(key))
@@ -176,7 +179,7 @@ class AiortcSession:
         """The pictures of a participant, likewise."""
         return self._reader(pid, kind)
 
-    def _reader(self, pid: str, kind: Kind) -> Any:
+    def _reader(self, pid: str, kind: Kind) -> FrameReader[Any]:
         if pid in self._peers:
             return self._peers[pid].reader(kind)
         nothing: FrameReader[AudioFrame] = FrameReader(1, to_audio, lambda: None)
@@ -219,7 +222,9 @@ class AiortcSession:
         """Release everything. Idempotent; may be called by several tasks, and cancelled: it is done all the same."""
         if self._close is None:
             self._close = self._loop.create_task(self._end(), name="statecore media close")
-        await asyncio.shield(self._close)
+        await asyncio.wait((self._close,))
+        if not self._close.cancelled():
+            self._close.result()
 
     async def _end(self) -> None:
         self._closed = True
@@ -230,7 +235,9 @@ class AiortcSession:
     def abort(self) -> None:
         """Release at once what can be; sockets close now, and what waits for them ends by itself. Idempotent."""
         self._closed = True
-        for peer in self._peers.values():
+        if self._close is not None:
+            self._close.cancel()
+        for peer in self._open:
             peer.abort()
         for feed in self._feeds.values():
             feed.abort()
@@ -239,7 +246,6 @@ class AiortcSession:
             if self._names is not None:
                 self._names.give_back(recorder.path)
         self._peers.clear()
-        self._recorders.clear()
 
     def _spawn(self, job: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(job, name="statecore media part")

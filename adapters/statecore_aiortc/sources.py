@@ -325,7 +325,7 @@ async def _track_frames(track: MediaStreamTrack) -> AsyncIterator[Any]:
 
 @attrs.frozen
 class Stream(Generated):
-    """An async iterable of `statecore.ports` frames, which paces itself; for example what arrives in another session."""
+    """An async iterable of `statecore.ports` frames, which paces itself; for example what arrives elsewhere."""
 
     frames: AsyncIterable[AudioFrame | VideoFrame]
     """Where the frames come from. One that begins anew for each iteration serves any number of sessions."""
