@@ -14,6 +14,8 @@ from statecore.ports import AudioFrame, VideoFrame
 
 from .signals import draw_clock, tone
 
+_PATIENCE = 1.0  # seconds a source may be late and still make up for it
+
 
 @attrs.frozen
 class Tone:
@@ -66,7 +68,7 @@ class Beat:
         """Wait for the beat that follows this one, and say which it is."""
         loop = asyncio.get_running_loop()
         due = int((loop.time() - self._began) / self._seconds)
-        count = count + 1 if (due - count) * self._seconds < 0.2 else due
+        count = count + 1 if (due - count) * self._seconds < _PATIENCE else due
         await asyncio.sleep(self._began + count * self._seconds - loop.time())
         return count
 

@@ -136,15 +136,13 @@ def test_late_sources_skip() -> None:
         before = await anext(reader)
         await alice.session.set_enabled("audio", False)
         pause = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_later(0.5, pause.set_result, None)
+        asyncio.get_running_loop().call_later(1.3, pause.set_result, None)
         await pause
         await alice.session.set_enabled("audio", True)
-        while (after := await anext(reader)).time < before.time + 0.4:
-            pass
-        reader = bob.session.audio(alice.pid)
-        frames = [await anext(reader) for _ in range(3)]
-        assert frames[0].time - before.time > 0.4
-        assert after.time <= frames[0].time
+        count = 1
+        while (await anext(reader)).time < before.time + 1.3:
+            count += 1
+        assert count < 30  # 65 without skipping
 
     in_room(main)
 
