@@ -98,13 +98,14 @@ class EndpointMachine:
     # --- the link
 
     def _link_up(self, step: Step, given: LinkUp) -> None:
+        self._link_down(step, None)  # this connection replaces the one before
         step.changes["conn"] = conn = step.get("conn") + 1
         known = {leg.session: leg.seq for leg in step.legs.values() if leg.seq}
         endpoint = step.endpoint
         hello = Hello(endpoint.device, endpoint.epoch, conn, name=given.name, flows=given.flows, sessions=known)
         step.effects.append(Send(hello))
 
-    def _link_down(self, step: Step, _: LinkDown) -> None:
+    def _link_down(self, step: Step, _: LinkDown | None) -> None:
         if step.get("online"):
             step.changes["online"] = False
             step.emit("connection_lost")

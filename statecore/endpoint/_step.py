@@ -197,7 +197,7 @@ class Step:
             last = self._command(want, leg)
             leg = self._agree(leg, want, goal)
             leg = self.put(leg, owed=(*leg.owed, last))
-            self.effects.append(Send(last))
+            self._send(last)
         if want.ticket:
             due = self.now + self.timers["command"]
             self.put(leg, waits=(*leg.waits, Wait(want.ticket, goal, last.n, want.trigger, due)))
@@ -248,8 +248,13 @@ class Step:
 
     def _owe_end(self, leg: LocalLeg, trigger: str) -> LocalLeg:
         command = self._command(Do(leg.session, trigger), leg)
-        self.effects.append(Send(command))
+        self._send(command)
         return self.put(leg, owed=(command,))
+
+    def _send(self, command: Command) -> None:
+        """Say it now, unless the link is still to be welcomed: what is owed goes first then, in its order."""
+        if self.get("online"):
+            self.effects.append(Send(command))
 
     def _apply(self, leg: LocalLeg, rows: tuple[f.Row, ...], *, own: bool = False) -> LocalLeg:
         """Walk rows: states change one by one, listeners are told, media closes. What the user called for himself

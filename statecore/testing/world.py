@@ -149,7 +149,7 @@ class World:
         self.plans = tuple(plans)
         self.done: frozenset[int] = frozenset()
         self.budget = {name: budget.get(name, 0) for name in _budget}
-        self.tickets = 0
+        self.tickets = 1000
         self.trail: tuple[Action, ...] = ()
         self.watch = Watch(self._setup.machine.machines)
         for device, user in devices.items():
@@ -291,11 +291,12 @@ class World:
     def _on_plan(self, place: int) -> None:
         plan = self.plans[place]
         self.done |= {place}
-        self.user(plan.device, plan.given)
+        self.user(plan.device, plan.given, place + 1)
 
-    def user(self, device: str, given: Do) -> int:
-        """A user does something; answers with the ticket, whose outcome is in `watch.outcomes`."""
-        self.tickets += 1
+    def user(self, device: str, given: Do, ticket: int = 0) -> int:
+        """A user does something; answers with the ticket, whose outcome is in `watch.outcomes`. Those of plans are
+        their places, from 1."""
+        self.tickets += not ticket
         leg = self.leg(device, given.session)
         token = given.token
         if token == "fresh":
@@ -303,10 +304,10 @@ class World:
             token = self.token(self.places[device].endpoint.user, session)
         elif token == "given":
             token = leg.token if leg is not None else ""
-        given = replace(given, ticket=self.tickets, token=token)
+        given = replace(given, ticket=ticket or self.tickets, token=token)
         self.watch.wanted(self.places[device].endpoint, leg, given)
         self.give(device, given)
-        return self.tickets
+        return given.ticket
 
     def say(self, device: str, trigger: str, session: str = "S", **more: Any) -> str:
         """A user does something, and every message is delivered: the code of the outcome, "ok", or "" for none yet."""
