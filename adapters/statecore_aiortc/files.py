@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 import threading
@@ -75,7 +76,7 @@ class _Opened:
             self._container: InputContainer = av.open(path)
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
-            raise SourceError(source=path, why="there is no such file" if missing else f"{error}") from None
+            raise SourceError(source=path, why="there is no such file" if missing else f"{error.strerror}") from None
         except ValueError as error:
             raise SourceError(source=path, why=f"{error}") from None
         self._stream = _track(self._container, kind)
@@ -119,16 +120,23 @@ class _Opened:
             self._container.seek(0)
 
     def _sound(self) -> Iterator[tuple[float, Frame]]:
-        resampler, time = Resampler(self._stream.codec_context.channels), None
+        end = math.inf if self._length is None else self._offset + self._length
+        time = None
+        for at, frame in self._blocks():
+            time = self._offset + at - self._start if time is None else time
+            if time > end - BLOCK / RATE / 2:
+                return  # padding of the codec, which would sound over the next round
+            if time + BLOCK / RATE > self._skip:
+                yield time, frame
+            time += BLOCK / RATE
+
+    def _blocks(self) -> Iterator[tuple[float, av.AudioFrame]]:
+        """Frames of 20 ms; the time of the first one counts, as samples are more exact than a file's time stamps."""
+        resampler, at = Resampler(self._stream.codec_context.channels), self._start
         for frame in self._decoded():
-            if time is None:
-                time = self._offset + (frame.time or 0.0) - (self._start if frame.time is not None else 0.0)
-            for made in resampler(frame):
-                if time + BLOCK / RATE > self._skip:
-                    yield time, made
-                time += BLOCK / RATE
-        for made in resampler(None) if time is not None else ():
-            yield time or 0.0, made
+            at = self._start if frame.time is None else frame.time
+            yield from ((at, made) for made in resampler(frame))
+        yield from ((at, made) for made in resampler(None))
 
     def _pictures(self) -> Iterator[tuple[float, Frame]]:
         for frame in self._decoded():
@@ -208,7 +216,7 @@ class _FileReader:
 # --- devices ----------------------------------------------------------------------------------------------------------
 
 _SYSTEM: dict[tuple[str, bool], tuple[str, str]] = {
-    ("linux", True): ("pulse", "default"),
+    ("linux", True): ("alsa", "default"),
     ("linux", False): ("v4l2", "/dev/video0"),
     ("darwin", True): ("avfoundation", ":default"),
     ("darwin", False): ("avfoundation", "default:none"),
@@ -250,8 +258,9 @@ class Device:
         opening = asyncio.get_running_loop().run_in_executor(pool, _open_device, way, name, kind, self.options)
         try:
             return _DeviceReader(await asyncio.shield(opening), kind, pool)
-        except BaseException:
-            pool.shutdown(wait=False)
+        except BaseException as error:
+            # A thread that still opens something cannot be waited for; it closes what it opened.
+            pool.shutdown(wait=not isinstance(error, asyncio.CancelledError))
             opening.add_done_callback(_close_device)
             raise
 
