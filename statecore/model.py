@@ -181,7 +181,7 @@ class Call:
     """The user who called, or who opened the session."""
     receiver: str
     """The user who is called; empty for a session."""
-    end: EndReason | None = None
+    end_reason: EndReason | None = None
     """Why it ended; None while it lives."""
     initiated_at: float | None = None
     """When the call was made; Unix seconds by the service's clock, like the times below."""
