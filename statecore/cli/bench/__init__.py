@@ -50,12 +50,19 @@ def _import(effort: Effort, _: argparse.Namespace) -> list[Figure]:
     return imports(effort)
 
 
+def _connecting(effort: Effort, _: argparse.Namespace) -> list[Figure]:
+    from ._connecting import connecting
+
+    return connecting(effort)
+
+
 GROUPS: dict[str, Callable[[Effort, argparse.Namespace], list[Figure]]] = {
     "transition": _transition,
     "record": _record,
     "calls": _calls,
     "listeners": _listeners,
     "memory": _memory,
+    "connecting": _connecting,
     "import": _import,
 }
 """What can be measured, by the name that `--only` takes."""
@@ -71,20 +78,26 @@ def register(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of a table")
     parser.add_argument("--out", type=Path, default=Path("out/bench.json"), help="where to write them (%(default)s)")
+    parser.add_argument("--page", type=Path, help="a Markdown page whose block of figures is to be written anew")
     parser.add_argument("--xstate", action="store_true", help="let npm install XState into out/bench if it is missing")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, write. Returns 0 whatever the figures are."""
-    from ._report import as_json, show, write
+    from ._report import as_json, rewrite, show, write
 
     effort = QUICK if args.quick else FULL
     figures: list[Figure] = []
     for name in args.only or GROUPS:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
-        figures += GROUPS[name](effort, args)
+        try:
+            figures += GROUPS[name](effort, args)
+        except ImportError as error:
+            figures.append(Figure(name=name, value=None, unit="", peer=f"not measured: {error}"))
     write(figures, args.out)
+    if args.page:
+        rewrite(figures, args.page)
     if args.json:
         print(as_json(figures))
     else:

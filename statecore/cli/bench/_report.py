@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import attrs
 
 from ._harness import Figure
 
+_BEGIN, _END = "<!-- figures -->", "<!-- /figures -->"
 _HEADS = ("what", "value", "beside", "takes", "ratio", "target", "met")
 
 
@@ -26,6 +29,21 @@ def write(figures: list[Figure], path: Path) -> None:
     """Write the figures to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(as_json(figures) + "\n", encoding="utf-8")
+
+
+def rewrite(figures: list[Figure], page: Path) -> None:
+    """Put the figures of this run into a page, between its marks. Raises ValueError if it has none."""
+    before, begins, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+    _, ends, after = rest.partition(_END)
+    if not begins or not ends:
+        raise ValueError(f"{page} has no {_BEGIN} and {_END}")
+    lines = [f"| {' | '.join(row)} |" for row in (_HEADS, ("---",) * len(_HEADS), *map(_cells, figures))]
+    page.write_text("\n".join([before + begins, *_machine(), "", *lines, ends + after]), encoding="utf-8")
+
+
+def _machine() -> list[str]:
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return [f"{python}, {platform.system()} on {platform.machine()}, {os.cpu_count()} cores."]
 
 
 def show(figures: list[Figure]) -> None:

@@ -78,17 +78,26 @@ def _machine() -> tuple[Callable[[str, str, int], Row], int, int]:
 
 def transition(effort: Effort, xstate_install: bool = False) -> list[Figure]:
     """Figures of a guarded transition, one for each peer."""
+    sides: dict[str, Side] = {"statecore": cpu(ours())}
+    absent = {}
+    for name, make in PEERS.items():
+        try:
+            sides[name] = cpu(make())
+        except ImportError:
+            absent[name] = "not installed: pip install 'statecore[bench]'"
     node = xstate(install=xstate_install)
-    sides: dict[str, Side] = {"statecore": cpu(ours()), **{name: cpu(make()) for name, make in PEERS.items()}}
     if isinstance(node, str):
+        absent["XState"] = node
         taken = alternate(sides, effort)
     else:
         with node:
             taken = alternate(sides | {"XState": node}, effort)
     value = taken.pop("statecore") * _US
     figures = [_against(value, name, seconds * _US) for name, seconds in taken.items()]
-    if isinstance(node, str):
-        figures.append(Figure(name="guarded transition", value=value, unit="us", peer=f"XState ({node})"))
+    figures += [
+        Figure(name="guarded transition", value=value, unit="us", peer=f"{name} ({why})")
+        for name, why in absent.items()
+    ]
     alone = Figure(
         name="guarded transition", value=value, unit="us", target=f"<= {LIMIT} us", met=at_most(LIMIT, value)
     )

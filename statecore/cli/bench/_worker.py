@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +21,8 @@ class Worker:
 
     def __call__(self, count: int) -> float:
         """Seconds for doing it `count` times."""
-        print(count, file=self._process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # it has ended, as the answer will show
+            print(count, file=self._process.stdin, flush=True)
         return self.number()
 
     def number(self) -> float:
