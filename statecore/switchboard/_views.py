@@ -54,7 +54,7 @@ def _close(work: Work, draft: Draft) -> None:
             work.settle(draft, invitation.user, "unanswered")
             work.free(draft, invitation.user)
             work.unlist(draft, invitation.user)
-    last = draft.cause or max(draft.legs, key=lambda leg: leg.ended_at)
+    last = draft.cause or max(reversed(draft.legs), key=lambda leg: leg.ended_at)
     draft.changes.update(ended_at=work.now, empty_until=0, reason=last.control.reason, by=last.by)
 
 
