@@ -30,7 +30,8 @@ class AiortcSession:
         self.host = host
         self._configuration = configuration
         self._names = names
-        self._began: dict[Source, float] = {}
+        self._began: dict[int, float] = {}
+        """When each source of a feed began, by its id(): an application's source need not be hashable."""
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._feeds: dict[Kind, Feed] = {kind: Feed(kind, loop.time(), self._begins, host.fault) for kind in ORDER}
@@ -67,7 +68,7 @@ class AiortcSession:
 
     def _begins(self, source: Source) -> float:
         """When a source began: once for the session, so that both tracks of a file stay together."""
-        return self._began.setdefault(source, self._loop.time())
+        return self._began.setdefault(id(source), self._loop.time())
 
     # --- what a peer asks
 
@@ -153,11 +154,11 @@ class AiortcSession:
         feed = self._feeds[kind]
         made = None if source is None else self._source(kind, source)
         if made is not None and not any(other.source is made for other in self._feeds.values() if other is not feed):
-            self._began.pop(made, None)
+            self._began.pop(id(made), None)
         if kind == "screen" and made is None:
             await feed.enable(False)
         await feed.use(made)
-        for old in self._began.keys() - {each.source for each in self._feeds.values()}:
+        for old in self._began.keys() - {id(each.source) for each in self._feeds.values()}:
             del self._began[old]
         if kind == "screen" and made is not None:
             await feed.enable(True)
