@@ -46,7 +46,8 @@ def tamper(host: RoomHost, kind: str, change: Callable[[dict[str, Any]], dict[st
 @pytest.mark.parametrize("what", ["lost", "malformed", "stale", "without lines"])
 def test_first_message_goes_wrong(meet: Any, monkeypatch: pytest.MonkeyPatch, kind: str, what: str) -> None:
     """An offer or answer that is lost or useless keeps nobody apart: after a time another connection is tried."""
-    monkeypatch.setattr(_peer, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(_peer, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(_peer, "PAUSE", 0.05)
 
     def change(message: dict[str, Any]) -> dict[str, Any] | None:
         if what == "lost":
@@ -73,7 +74,8 @@ def test_first_message_goes_wrong(meet: Any, monkeypatch: pytest.MonkeyPatch, ki
 
 def test_answer_to_a_change_is_lost(meet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the answer to a change is lost the two make a new connection, and readers go on reading."""
-    monkeypatch.setattr(_peer, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(_peer, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(_peer, "PAUSE", 0.05)
 
     async def main() -> None:
         async with meet() as (alice, bob):
