@@ -120,6 +120,14 @@ def drop_sockets(pc: RTCPeerConnection) -> None:
             protocol.transport.close()
 
 
+def scrap(pc: RTCPeerConnection) -> None:
+    """Untie what a closed connection leaves tied in circles, with the memory of its codecs and keys, for minutes."""
+    transport = _transport(pc)
+    if transport is not None:
+        transport.remove_all_listeners()
+        _connection(pc)._check_list.clear()
+
+
 class _Receiver(RTCRtpReceiver):
     """Counts what arrives: aiortc keeps no bytes of a received stream."""
 
@@ -153,4 +161,5 @@ __all__ = [
     "drop_sockets",
     "gather",
     "packets_received",
+    "scrap",
 ]

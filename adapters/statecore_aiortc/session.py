@@ -34,7 +34,7 @@ class AiortcSession:
         """When each source of a feed began, by its id(): an application's source need not be hashable."""
         loop = asyncio.get_running_loop()
         self._loop = loop
-        self._feeds: dict[Kind, Feed] = {kind: Feed(kind, loop.time(), self._begins, host.fault) for kind in ORDER}
+        self._feeds: dict[Kind, Feed] = {kind: Feed(kind, loop.time(), self._began, host.fault) for kind in ORDER}
         self._peers: dict[str, Peer] = {}
         self._open: set[Peer] = set()
         """Every peer that is not closed yet, also of those who are gone."""
@@ -65,10 +65,6 @@ class AiortcSession:
         if isinstance(source, Device) and source.name is None and chosen is not None:
             return attrs.evolve(source, name=chosen)
         return source
-
-    def _begins(self, source: Source) -> float:
-        """When a source began: once for the session, so that both tracks of a file stay together."""
-        return self._began.setdefault(id(source), self._loop.time())
 
     # --- what a peer asks
 

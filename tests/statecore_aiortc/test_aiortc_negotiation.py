@@ -63,8 +63,8 @@ def test_first_message_goes_wrong(meet: Any, monkeypatch: pytest.MonkeyPatch, ki
 
     async def main() -> None:
         async with meet(before=before) as (alice, bob):
-            await hears(alice.session, bob.pid, 880, 5)
-            await hears(bob.session, alice.pid, 440, 5)
+            hearing = [hears(alice.session, bob.pid, 880, 5), hears(bob.session, alice.pid, 440, 5)]
+            await asyncio.gather(*hearing)
             if what == "malformed":
                 sufferer = bob if kind == "offer" else alice
                 assert isinstance(await sufferer.wait_fault(), NegotiationFailed)

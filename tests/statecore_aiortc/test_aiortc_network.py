@@ -47,11 +47,11 @@ def test_only_loopback() -> None:
 
 
 @needs_namespace
-@pytest.mark.parametrize("seconds", [2.5, 7.0], ids=["flap", "long"])
-def test_network_goes_down(seconds: float) -> None:
+@pytest.mark.parametrize("how", ["short", "long"])
+def test_network_goes_down(how: str) -> None:
     """A network that goes down is reported as a loss within seconds; when it is back, media goes on: over the same
-    connection, or over a new one after a long time."""
-    report = call(str(seconds))
+    connection after a short time, over a new one after a long time."""
+    report = call(how)
     assert report["lost_after"] < 4
     assert report["heard"]
     assert report["losses"] == ["bob-2"]
