@@ -1,9 +1,9 @@
 """One device's side of every call it has a part in. Pure: state and input in, state and effects out.
 
-A leg moves on facts (views) from the switchboard, along the table's shortest path, so that listeners see a legal one. By
-itself the endpoint takes only rows whose decider it is: ends, which release media at once and are owed to the switchboard.
-What is owed is said again after every resume until a fact shows that it was heard. Every wait settles: by a fact, by a
-refusal, by the end of the leg, or, if the service does not hear the command, by its bound.
+A leg moves on facts (views) from the switchboard, along the table's shortest path, so that listeners see a legal one.
+By itself the endpoint takes only rows whose decider it is: ends, which release media at once and are owed to the
+switchboard. What is owed is said again after every resume until a fact shows that it was heard. Every wait settles: by a
+fact, by a refusal, by the end of the leg, or, if the service does not hear the command, by its bound.
 """
 
 from __future__ import annotations

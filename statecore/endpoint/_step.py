@@ -412,11 +412,11 @@ class Step:
             "joinable": leg.state in roles.joinable | roles.media,
             "media": leg.state in roles.media,
         }
-        if leg.waits and any(reached.get(wait.goal) for wait in leg.waits):
-            for wait in leg.waits:
-                if reached.get(wait.goal):
-                    self.settle(wait.ticket, leg)
-            leg = self.put(leg, waits=tuple(wait for wait in leg.waits if not reached.get(wait.goal)))
+        done = [wait for wait in leg.waits if reached.get(wait.goal)]
+        if done:
+            leg = self.put(leg, waits=tuple(wait for wait in leg.waits if wait not in done))
+            for wait in done:
+                self.settle(wait.ticket, leg)
         if leg.state in roles.media and leg.media == "open":
             self.put(leg, **self._clocks(leg))
 

@@ -123,6 +123,12 @@ class Work:
             self.lines[user] = self.old_lines[user] = self._load(("line", user))
         return self.lines[user]
 
+    def listed(self, user: str) -> list[Draft]:
+        """The calls that a user's line names."""
+        line = self.line(user)
+        sessions = (*line.holds, *line.sessions) if line is not None else ()
+        return [draft for session in sessions if (draft := self.draft(session)) is not None]
+
     def _load(self, key: Key) -> Any:
         try:
             return self.view[key]
@@ -149,12 +155,8 @@ class Work:
     def glaring(self, user: str, other: str) -> Draft | None:
         """The call in which `other` is ringing `user` just now."""
         line = self.line(user)
-        for session in line.holds if line else ():
-            draft = self.draft(session)
-            if draft is not None and draft.base.initiator == other and draft.receiver == user:
-                if any(i.user == user and i.state == "ringing" for i in draft.invitations):
-                    return draft
-        return None
+        held = [self.draft(session) for session in line.holds] if line else []
+        return next((draft for draft in held if draft is not None and _rings(draft, other, user)), None)
 
     # --- legs
 
@@ -283,11 +285,10 @@ class Work:
         return frozenset(allowed)
 
     def _claim(self, draft: Draft, place: int, _effect: f.Claim, _act: Act | None) -> None:
-        for user in (draft.legs[place].user, *(i.user for i in draft.invitations)):
-            line = self.line(user)
-            if line is not None:
-                sessions = tuple(s for s in line.sessions if s != draft.session_id)
-                self.lines[user] = replace(line, holds=(*line.holds, draft.session_id), sessions=sessions)
+        users = (draft.legs[place].user, *(i.user for i in draft.invitations))
+        for line in [line for user in users if (line := self.line(user)) is not None]:
+            sessions = tuple(s for s in line.sessions if s != draft.session_id)
+            self.lines[line.user] = replace(line, holds=(*line.holds, draft.session_id), sessions=sessions)
 
     def _release(self, draft: Draft, place: int, _effect: f.Release, _act: Act | None) -> None:
         self.free(draft, draft.legs[place].user)
@@ -372,6 +373,14 @@ class Work:
             old = self.drafts[session]
             found += [(old, i) for i, leg in enumerate(old.legs) if leg.user == caller and old.is_live(leg)]
         return found
+
+
+def _rings(draft: Draft, caller: str, receiver: str) -> bool:
+    return (
+        draft.base.initiator == caller
+        and draft.receiver == receiver
+        and any(i.user == receiver and i.state == "ringing" for i in draft.invitations)
+    )
 
 
 _TARGETS = {

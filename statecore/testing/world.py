@@ -298,16 +298,19 @@ class World:
         their places, from 1."""
         self.tickets += not ticket
         leg = self.leg(device, given.session)
-        token = given.token
-        if token == "fresh":
-            session = leg.session if leg is not None else given.session
-            token = self.token(self.places[device].endpoint.user, session)
-        elif token == "given":
-            token = leg.token if leg is not None else ""
-        given = replace(given, ticket=ticket or self.tickets, token=token)
+        given = replace(given, ticket=ticket or self.tickets, token=self._resolved(device, leg, given))
         self.watch.wanted(self.places[device].endpoint, leg, given)
         self.give(device, given)
         return given.ticket
+
+    def _resolved(self, device: str, leg: LocalLeg | None, given: Do) -> str:
+        """Plans name tokens that there will be: "fresh" for a new one, "given" for the one that came with a view."""
+        session = leg.session if leg is not None else given.session
+        known = {
+            "fresh": self.token(self.places[device].endpoint.user, session),
+            "given": leg.token if leg is not None else "",
+        }
+        return known.get(given.token, given.token)
 
     def say(self, device: str, trigger: str, session: str = "S", **more: Any) -> str:
         """A user does something, and every message is delivered: the code of the outcome, "ok", or "" for none yet."""

@@ -403,7 +403,8 @@ def test_what_cannot_be_is_not_believed() -> None:
     device = calling()
     before = device.endpoint.legs
     for fact in (
-        view(0, "accepted"), view(2, "idle"), view(2, "nowhere"), view(2, "ended", reason=Reason.KICKED),
+        view(0, "accepted"), view(2, "idle", heard=1), view(2, "nowhere", heard=1), view(2, "accepted"),
+        view(2, "ended", heard=1, reason=Reason.ANSWERED_ELSEWHERE),
         view(2, "ringing", session="T", flow="other"), view(2, "ended", session="T", reason=Reason.LOST),
     ):  # fmt: skip
         assert not device.hear(fact)
@@ -623,6 +624,7 @@ def test_alone_for_too_long() -> None:
     device.hear(view(6, "active", joined=1, **common))
     device.wait()
     assert device.events() == ["idle_prompt"]
+    assert not device.give(Tick())
     device.wait()
     assert device.events() == ["session_timeout", "call_ended_message_received", "session_left", "call_ended"]
     assert device.leg().reason == Reason.IDLE

@@ -694,6 +694,15 @@ def test_no_camera_without_consent(device: str, trigger: str) -> None:
     assert refusal(command(made, "b1", "accept_video")) == "illegal_transition"
 
 
+def test_a_third_persons_camera_stays_off() -> None:
+    """Two agree on video; whoever was not asked keeps his camera off: the agreement has no row at his leg."""
+    made = meeting("a1", "b1", "c1", type="audio")
+    made.say("a1", "switch_to_video")
+    made.say("b1", "accept_video")
+    assert made.record("S").type == "video"
+    assert [flags(made, device) for device in ("a1", "b1", "c1")] == [{"camera"}, {"camera"}, frozenset()]
+
+
 def test_both_asking_is_one_switch() -> None:
     """The second request is the answer to the first."""
     made = audio()
@@ -761,6 +770,7 @@ def test_the_offer_token_comes_back_after_its_time_or_its_holders_end() -> None:
     made.pass_time(10)
     assert offers(made) == {"a1": {}, "b1": {}}
     ask(made, "a1", Ask, "2")
+    assert not made.decide(Due(("call", "S"))).writes
     made.say("a1", "end")
     assert made.record("S").offers == ()
     assert_over(made)
