@@ -1,12 +1,13 @@
 """The messages between a device's endpoint and the switchboard, and their codec: JSON, typed, validated, versioned.
 
-Up go what a device wants and reports: `Hello`, `Command`, `Relay`, `Ask`, `Free`, `TokenRequest`, `Beat`, `Bye`. Down come
-facts: `Welcome`, `View` (the whole view of a leg, never a change to one), `Refused`, `Unknown`, `Relayed`, `Token`, `Beat`.
+Up go what a device wants and reports: `Hello`, `Command`, `Relay`, `Ask`, `Free`, `TokenRequest`, `Beat`, `Bye`. Down
+come facts: `Welcome`, `View` (the whole view of a leg, never a change to one), `Refused`, `Unknown`, `Relayed`,
+`Token`, `Beat`.
 
 Unknown fields are tolerated within a version, so that a newer peer may add some. Anything else that does not fit is
-refused with MalformedMessage, before any state is looked at. Durations and ages are integer milliseconds; the wall times in
-a view are Unix time in integer milliseconds by the service's clock, for people to read and never to be compared with a
-device's clock.
+refused with MalformedMessage, before any state is looked at. Durations and ages are integer milliseconds; the wall
+times in a view are Unix time in integer milliseconds by the service's clock, for people to read and never to be compared
+with a device's clock.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Command(Struct, frozen=True, gc=False, tag_field="m", tag="command", omit_
     trigger: Id
     """A trigger of the flow."""
     pid: Annotated[str, Meta(max_length=128)] = ""
-    """The leg it is for, if the device knows: a person's command is for the newest leg, a machine's for that one only."""
+    """The leg it is for, if the device knows. A person means the newest leg all the same, a machine this one only."""
     flow: Annotated[str, Meta(max_length=64)] = ""
     """Which flow to run, where the command makes the call."""
     receiver: Annotated[str, Meta(max_length=128)] = ""
@@ -290,7 +291,7 @@ encode = _encoder.encode
 
 def decode_up(data: bytes, limit: int = MAX_SIZE) -> Up:
     """A device's message. Raises MalformedMessage, or UnsupportedVersion for a `Hello` of another version."""
-    message = _decode(_up, data, limit)
+    message: Up = _decode(_up, data, limit)
     if type(message) is Hello:
         _same_version(message.v)
     return message
@@ -298,7 +299,7 @@ def decode_up(data: bytes, limit: int = MAX_SIZE) -> Up:
 
 def decode_down(data: bytes, limit: int = 16 * MAX_SIZE) -> Down:
     """The service's message. Raises MalformedMessage, or UnsupportedVersion for a `Welcome` of another version."""
-    message = _decode(_down, data, limit)
+    message: Down = _decode(_down, data, limit)
     if type(message) is Welcome:
         _same_version(message.v)
     return message

@@ -1,8 +1,8 @@
 """Data messages between participants: numbered for each pair, delivered in order and once, said again after a cut.
 
-They travel as relays, which the service does not keep: the sender keeps each message until its receiver has acknowledged
-it, and at most `KEPT` of them for each receiver. Whoever resumes a link says what it has got so far and sends again what is
-not acknowledged.
+They travel as relays, which the service does not keep: the sender keeps each message until its receiver has
+acknowledged it, and at most `KEPT` of them for each receiver. Whoever resumes a link says what it has got so far and
+sends again what is not acknowledged.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _send_again(step: Step, leg: LocalLeg, pid: str) -> None:
 def forget(step: Step, leg: LocalLeg) -> LocalLeg:
     """Nobody waits for who has left."""
     here = {peer.pid for peer in leg.peers if peer.joined}
-    for pid in {mail.pid for mail in leg.outbox} - here:
+    for pid in sorted({mail.pid for mail in leg.outbox} - here):
         leg = _acknowledged(step, leg, pid, max(mail.n for mail in leg.outbox))
     return leg
 

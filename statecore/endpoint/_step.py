@@ -22,7 +22,7 @@ from ..errors import (
     from_code,
 )
 from ..machine import FlowMachine
-from ..model import NO_FLAGS
+from ..model import NO_FLAGS, Role
 from ..wire import Command, Peer, View
 from ._outcome import refusal
 from ._tell import capturing, differences, drive_peers
@@ -126,9 +126,9 @@ class Step:
                 raise CallGone(session_id=want.session, reason="ended")
             raise CallNotFound(session_id=want.session)
         if not self.get("online"):
-            raise NotConnected()
+            raise NotConnected
         flow = machine.flow
-        role = "caller" if flow.ring else "member"
+        role: Role = "caller" if flow.ring else "member"
         before = self.legs.get(session)
         leg = LocalLeg(
             session, want.flow, flow.initial, role, "", want.type, self.endpoint.user, want.receiver,
@@ -140,7 +140,8 @@ class Step:
         """The rows that may be taken, as far as the device can tell. None: nothing to do. Raises if there is none."""
         machine, trigger = self.machine(leg), want.trigger
         if self.is_over(leg):
-            return self._after_end(leg, trigger)
+            self._after_end(leg, trigger)
+            return None
         rows = [row for row in self._cell(machine, leg.state, trigger) if self._possible(leg, row, trigger)]
         if all(row.refuse is not None for row in rows):
             raise self._illegal(leg, trigger, rows)
@@ -155,7 +156,7 @@ class Step:
         """After the end, ending again is done already; anything else is too late."""
         flow = self.machine(leg).flow
         if any(row.trigger == trigger and row.to == flow.final and row.decider == "endpoint" for row in flow.rows):
-            return None
+            return
         if any(row.trigger == trigger and row.state == flow.final for row in flow.rows):
             raise refusal(leg, "joinable")
         raise AlreadyLeft(session_id=leg.session)

@@ -2,8 +2,8 @@
 
 `Switchboard.step(view, input, now)` answers with `Need(keys)` if a record it must see is not in the view, else with
 `Done(writes, reads, effects)`: commit the writes if nothing that was read has changed, then carry out the effects. On a
-conflict, load again and ask again. The same function runs over a dictionary or any store; it names no state and no trigger
-of a flow, only the roles a flow declares.
+conflict, load again and ask again. The same function runs over a dictionary or any store; it names no state and no
+trigger of a flow, only the roles a flow declares.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Switchboard:
     ) -> None:
         self.timers = timers or Timers()
         self.settings = settings or ServiceSettings()
-        self.milliseconds = {name: round(value * 1000) for name, value in attrs.asdict(self.timers).items()}
+        self.milliseconds: dict[str, int] = {name: round(value * 1000) for name, value in attrs.asdict(self.timers).items()}
         self._machines = {name: compiled(flow) for name, flow in flows.items()}
         self._steps: dict[type, Any] = {
             Act: self._act,
@@ -308,7 +308,7 @@ class Switchboard:
         """Only the newest incarnation of a device may take part in something new."""
         line = work.line(act.user)
         if line is None or not any(d.device == act.device and d.epoch == act.epoch for d in line.devices):
-            raise NotConnected()
+            raise NotConnected
 
     def _refuse(
         self, work: Work, draft: Draft | None, place: int | None, act: Act, error: StatecoreError
@@ -425,7 +425,7 @@ def _done(work: Work, effects: list[Deliver]) -> Done:
         *(("line", user) for user in work.old_lines),
     )
     # A welcome comes before the views; refusals and relays come with nothing else.
-    return Done(writes, reads, tuple([*effects[:1], *views, *effects[1:]]))
+    return Done(writes, reads, (*effects[:1], *views, *effects[1:]))
 
 
 __all__ = [

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+
 from statecore.endpoint import (
     Await,
     CloseMedia,
@@ -102,8 +103,8 @@ class Device:
 
 def view(seq: int, state: str, **more: Any) -> View:
     """A fact about Alice's leg of a call to Bob."""
-    data: dict[str, Any] = {"session": "S", "pid": "1", "initiator": "alice", "receiver": "bob", "role": "caller", **more}
-    return View(seq=seq, state=state, **data)
+    data: dict[str, Any] = {"session": "S", "pid": "1", "initiator": "alice", "receiver": "bob", "role": "caller"}
+    return View(seq=seq, state=state, **{**data, **more})
 
 
 BOB = Peer("2", "bob", "b1", joined=2)
@@ -126,7 +127,8 @@ def in_call(*peers: Peer, flow: str = "ringing", machine: dict[str, Any] | None 
     if flow == "ringing":
         device.hear(view(2, "accepted", heard=1))
     device.do("join", token="t", ticket=2, flow="" if flow == "ringing" else flow, **more)
-    common = {"role": role, "flow": flow, "grants": frozenset({"audio", "video", "screen"}), "peers": peers, "joined": 1}
+    grants = frozenset({"audio", "video", "screen"})
+    common: dict[str, Any] = {"role": role, "flow": flow, "grants": grants, "peers": peers, "joined": 1}
     device.hear(view(3, "accepted", flags=frozenset({"joined"}), heard=9, **common))
     device.give(Media("S", "up"))
     device.hear(view(4, "active", flags=frozenset({"joined", "connected"}), heard=9, **common))
@@ -254,7 +256,8 @@ def test_ending_is_done_here_at_once_and_owed() -> None:
     assert CloseMedia("S") in device.effects
     assert device.events() == ["call_ended_message_received", "session_left", "call_ended"]
     assert device.leg().by == "alice"
-    for ticket, (trigger, code) in enumerate((("end", "ok"), ("join", "call_ended"), ("mute_audio", "already_left")), 6):
+    late = (("end", "ok"), ("join", "call_ended"), ("mute_audio", "already_left"))
+    for ticket, (trigger, code) in enumerate(late, 6):
         device.do(trigger, ticket=ticket)
         assert device.settled() == {ticket: code}
     device.hear(view(5, "ended", reason=Reason.HANGUP, heard=99))
@@ -423,7 +426,7 @@ def test_media_opens_only_where_it_was_asked_for() -> None:
 
 
 def test_a_session_the_service_does_not_know_is_over() -> None:
-    """Live: ended as lost. Ended here: forgotten. Never told of: said again, so it stays. An old word counts nothing."""
+    """Live: ended as lost. Ended here: forgotten. Never told of: said again, so it stays."""
     device = calling()
     assert not device.hear(Unknown("S", 0))
     device.hear(Unknown("S", 1))
@@ -581,7 +584,8 @@ def test_offer_tokens_are_told_once_for_each_turn() -> None:
 def test_capture_follows_flags_grants_and_consent() -> None:
     """Muting stops the microphone; a camera opens only with the user's own yes; a screen needs none but its flag."""
     device = in_call(BOB, consent=frozenset({"audio"}))
-    common: dict[str, Any] = {"peers": (BOB,), "joined": 1, "heard": 9, "grants": frozenset({"audio", "video", "screen"})}
+    grants = frozenset({"audio", "video", "screen"})
+    common: dict[str, Any] = {"peers": (BOB,), "joined": 1, "heard": 9, "grants": grants}
     device.hear(view(5, "active", flags=frozenset({"joined", "audio_muted", "presenting"}), **common))
     assert device.driven() == [("capture", "audio", False), ("capture", "screen", True)]
     assert device.events() == ["audio_muted", "screen_share_started"]
@@ -619,7 +623,8 @@ def test_alone_for_too_long() -> None:
     device = in_call(flow="session", machine={"timers": CALM}, idle=(120_000, 60_000))
     device.wait()
     assert device.events() == ["idle_prompt"]
-    common: dict[str, Any] = {"flags": frozenset({"joined", "connected"}), "role": "member", "flow": "session", "heard": 9}
+    flags = frozenset({"joined", "connected"})
+    common: dict[str, Any] = {"flags": flags, "role": "member", "flow": "session", "heard": 9}
     device.hear(view(5, "active", peers=(BOB,), joined=1, **common))
     device.hear(view(6, "active", joined=1, **common))
     device.wait()

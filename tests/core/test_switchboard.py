@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+
 from statecore.endpoint import Do
 from statecore.errors import BlankId, InvalidArgument, SpacedId, TokenMalformed
 from statecore.flow import FLOWS, RINGING, SESSION, Custom, Row, Timers, Trigger
@@ -229,7 +230,8 @@ def test_it_asks_for_what_it_needs_and_decides_the_same() -> None:
 def test_ids_are_checked() -> None:
     """An id is text, not blank, without white space and of bounded length."""
     assert check_id("user", "alice") == "alice"
-    for value, error in ((3, InvalidArgument), (" ", BlankId), ("a b", SpacedId), ("x" * 129, SpacedId), ("a\x00", SpacedId)):
+    spaced = [(value, SpacedId) for value in ("a b", "x" * 129, "a\x00")]
+    for value, error in ((3, InvalidArgument), (" ", BlankId), *spaced):
         with pytest.raises(error):
             check_id("user", value)
 
@@ -740,7 +742,7 @@ def offers(made: World) -> dict[str, dict[str, int]]:
     return found
 
 
-def ask(made: World, device: str, wish: type[Ask] | type[Free], pid: str) -> dict[str, dict[str, int]]:
+def ask(made: World, device: str, wish: type[Ask | Free], pid: str) -> dict[str, dict[str, int]]:
     """Ask for an offer token, or free it."""
     made.signal(device, "S", wish("S", pid))
     return offers(made.settle())
@@ -815,7 +817,7 @@ HELD = RINGING.extend(
 
 
 def test_a_flow_of_ones_own_runs_with_conditions_of_ones_own() -> None:
-    """The application says which of its conditions hold; what no row takes is illegal, and an unheld flow is refused."""
+    """The application says which of its conditions hold; a flow that is not held is refused."""
     made = World(TWO, flows={**FLOWS, "held": HELD}).settle()
     made.say("a1", "initiate", flow="held", receiver="bob")
     made.say("b1", "accept")

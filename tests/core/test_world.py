@@ -95,14 +95,23 @@ def _bent_heard(made: World) -> None:
 
 @pytest.mark.parametrize(
     ("bend", "check"),
-    [(_bent_line, assert_always), (_bent_leg, assert_settled), (_bent_heard, assert_always), (World.settle, assert_over)],
+    [
+        (_bent_line, assert_always),
+        (_bent_leg, assert_settled),
+        (_bent_heard, assert_always),
+        (World.settle, assert_over),
+    ],
 )
 def test_the_oracle_sees_a_broken_record(bend: Any, check: Any) -> None:
     """A line, a view, a deadline that does not fit, or a call that is not over is found."""
     made = small()
-    with pytest.raises(AssertionError):
+
+    def look() -> None:
         bend(made)
         check(made)
+
+    with pytest.raises(AssertionError):
+        look()
 
 
 def test_equal_worlds_are_one_and_copies_are_apart() -> None:
