@@ -6,8 +6,8 @@ come facts: `Welcome`, `View` (the whole view of a leg, never a change to one), 
 
 Unknown fields are tolerated within a version, so that a newer peer may add some. Anything else that does not fit is
 refused with MalformedMessage, before any state is looked at. Durations and ages are integer milliseconds; the wall
-times in a view are Unix time in integer milliseconds by the service's clock, for people to read and never to be compared
-with a device's clock.
+times in a view are Unix time in integer milliseconds by the service's clock, for people to read and never to be
+compared with a device's clock.
 """
 
 from __future__ import annotations

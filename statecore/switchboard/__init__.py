@@ -87,7 +87,8 @@ class Switchboard:
     ) -> None:
         self.timers = timers or Timers()
         self.settings = settings or ServiceSettings()
-        self.milliseconds: dict[str, int] = {name: round(value * 1000) for name, value in attrs.asdict(self.timers).items()}
+        seconds: dict[str, float] = attrs.asdict(self.timers)
+        self.milliseconds = {name: round(value * 1000) for name, value in seconds.items()}
         self._machines = {name: compiled(flow) for name, flow in flows.items()}
         self._steps: dict[type, Any] = {
             Act: self._act,

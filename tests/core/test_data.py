@@ -69,6 +69,16 @@ def test_a_cut_loses_nothing_and_repeats_nothing() -> None:
             assert [chat.outcome(ticket) for ticket in tickets] == ["ok"] * 4
 
 
+def test_each_receiver_has_numbers_of_his_own() -> None:
+    """After a cut each gets what he lacks, whatever is on the way to the others."""
+    chat = Chat("a", "b", "c")
+    chat.say("a", "one", to="2")
+    chat.say("a", "other", to="3")
+    chat.world.cut("a")
+    chat.world.settle()
+    assert sorted(chat.heard) == [("b", "a", "one"), ("c", "a", "other")]
+
+
 def test_what_cannot_be_sent_is_refused() -> None:
     """Outside the session, too long, to nobody who is here, or too many on the way: a typed error each."""
     chat = Chat("a", "b")
