@@ -385,8 +385,7 @@ class Step:
         leg = self.legs.pop(session)
         names: dict[str, str] = self.get("names")
         old = [name for name, into in names.items() if into == session]
-        if old:
-            self.changes["names"] = {name: into for name, into in names.items() if into != session}
+        self.changes["names"] = {name: into for name, into in names.items() if into != session}
         tombs = dict(self.get("tombs"))
         seq = max(leg.seq, tombs.pop(session, 0))
         tombs.update(dict.fromkeys((*old, session), seq))
