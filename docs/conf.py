@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from importlib import metadata
+
+from statecore import __version__
 
 project = "statecore"
 author = "the statecore authors"
 copyright = "2026, the statecore authors"
-release = version = metadata.version("statecore")
+release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 source_suffix = {".md": "markdown"}
