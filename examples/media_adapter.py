@@ -18,7 +18,7 @@ import numpy as np
 from statecore import Call, CallClient, CallService
 from statecore.errors import MediaError, NegotiationFailed, SourceError
 from statecore.ports import AudioFrame, Kind, MediaHost, MediaPeer, StreamStats, VideoFrame
-from statecore.testing.media import Tone
+from statecore.testing import Tone
 
 LONGEST = 65_000
 """Bytes that fit into a datagram."""

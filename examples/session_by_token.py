@@ -6,7 +6,7 @@ import asyncio
 
 from statecore import CallClient, CallService, OngoingCallListener, join_session
 from statecore.errors import NotAParty, TokenError
-from statecore.testing.media import MemoryMedia
+from statecore.testing import MemoryMedia
 from statecore.tokens import Role
 
 

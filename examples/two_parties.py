@@ -6,7 +6,7 @@ import asyncio
 
 from statecore import Call, CallClient, CallListener, CallService, OngoingCallListener, Session
 from statecore.errors import CallRejected
-from statecore.testing.media import MemoryMedia
+from statecore.testing import MemoryMedia
 
 
 def call_listener(who: str) -> CallListener:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from statecore.testing.media import ClockPicture, MediaConformance, Tone
+from statecore.testing import ClockPicture, MediaConformance, Tone
 
 PATH = Path(__file__).parents[2] / "examples" / "media_adapter.py"
 _spec = importlib.util.spec_from_file_location("example_media_adapter", PATH)
