@@ -33,7 +33,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 """A number, a duration or a time; never negative."""
 
 
-def _without_token(message: Struct) -> str:
+def without_token(message: Struct) -> str:
     """A repr that may be logged."""
     fields = {name: getattr(message, name) for name in message.__struct_fields__ if name != "token"}
     return f"{type(message).__name__}({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
@@ -89,7 +89,7 @@ class Command(Struct, frozen=True, gc=False, tag_field="m", tag="command", omit_
     data: dict[str, Any] | None = None
     """Whatever else a flow of the application's own wants."""
 
-    __repr__ = _without_token
+    __repr__ = without_token
 
 
 class Relay(Struct, frozen=True, gc=False, tag_field="m", tag="relay"):
@@ -225,7 +225,7 @@ class View(Struct, frozen=True, gc=False, tag_field="m", tag="view", omit_defaul
     token: str = ""
     """A call token, with the view that says the leg may join."""
 
-    __repr__ = _without_token
+    __repr__ = without_token
 
 
 class Refused(Struct, frozen=True, gc=False, tag_field="m", tag="refused", omit_defaults=True):
@@ -275,7 +275,7 @@ class Token(Struct, frozen=True, gc=False, tag_field="m", tag="token"):
     token: str
     """The call token."""
 
-    __repr__ = _without_token
+    __repr__ = without_token
 
 
 Up = Hello | Command | Relay | Ask | Free | TokenRequest | Beat | Bye

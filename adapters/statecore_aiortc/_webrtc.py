@@ -57,6 +57,11 @@ class _Connection(aioice.Connection):
             addresses = [LOOPBACK]
         return await super().get_component_candidates(component, addresses, min(timeout, GATHER_SECONDS))
 
+    async def query_consent(self) -> None:
+        """Only while something is connected: a close that overtook the connecting would leave this loop running."""
+        if self._nominated:
+            await super().query_consent()
+
 
 def _transport(pc: RTCPeerConnection) -> Any:
     """The one transport: everything is bundled. None as long as there is no transceiver."""

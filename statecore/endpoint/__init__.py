@@ -177,6 +177,8 @@ class EndpointMachine:
 
     def _tick(self, step: Step, _: Tick) -> None:
         now = step.now
+        if step.get("online") and now - step.get("confirmed") >= step.get("lease"):
+            self._link_down(step, LinkDown())  # it only seems to stand: nothing was heard for a whole lease
         if step.get("online") and step.get("beat_due") <= now:
             step.changes["beat_due"] = now + step.get("heartbeat")
             step.effects.append(Send(Beat()))
@@ -224,7 +226,7 @@ class EndpointMachine:
 
     def next_due(self, endpoint: Endpoint) -> int:
         """When to `Tick` next; 0 for never."""
-        times = [endpoint.beat_due] if endpoint.online else []
+        times = [endpoint.beat_due, endpoint.confirmed + endpoint.lease] if endpoint.online else []
         for leg in endpoint.legs.values():
             if leg.state == self.machines[leg.flow].flow.final:
                 continue

@@ -493,7 +493,13 @@ class Step:
         late = [wait for wait in leg.waits if wait.due and wait.due <= self.now]
         if not late:
             return
-        leg = self.put(leg, waits=tuple(wait for wait in leg.waits if wait not in late))
+        # What has failed is not owed any more: a microphone must not open by itself when the link returns.
+        failed = {wait.n for wait in late if wait.goal == "heard"}
+        leg = self.put(
+            leg,
+            waits=tuple(wait for wait in leg.waits if wait not in late),
+            owed=tuple(command for command in leg.owed if command.n not in failed),
+        )
         for wait in late:
             self.settle(wait.ticket, leg, CommandTimeout(trigger=wait.trigger))
         if any(wait.goal != "heard" for wait in late) and not self.is_over(leg):

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ..errors import StatecoreError
 from ..model import NO_FLAGS, CallType, Reason, Role
-from ..wire import Command, Down, Peer, Up
+from ..wire import Command, Down, Peer, Up, without_token
 
 # --- state ------------------------------------------------------------------------------------------------------------
 
@@ -92,8 +92,12 @@ class LocalLeg(Struct, frozen=True, gc=False):
     """How many data messages were sent to each participant."""
     got: tuple[tuple[str, int], ...] = ()
     """How many data messages of each participant were delivered."""
+    asked: frozenset[str] = NO_FLAGS
+    """Who was asked to send lost data messages again, and has not yet."""
     first: int = 0
     """The number of the command that began this leg here, 0 if it was rung: a view that knows less is of an old leg."""
+
+    __repr__ = without_token
 
 
 class Endpoint(Struct, frozen=True, gc=False):

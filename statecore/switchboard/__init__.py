@@ -302,7 +302,9 @@ class Switchboard:
 
     def _metadata(self, metadata: str) -> str:
         if len(metadata) > self.settings.max_metadata_size:
-            raise InvalidArgument(f"metadata is longer than {self.settings.max_metadata_size} characters")
+            raise InvalidArgument(
+                f"metadata is longer than {self.settings.max_metadata_size} characters", name="metadata"
+            )
         return metadata
 
     def _here(self, work: Work, act: Act) -> None:

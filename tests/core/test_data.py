@@ -34,7 +34,7 @@ class Chat:
         """Send, without delivering."""
         self.world.tickets += 1
         self.world.watch.outcomes[self.world.tickets] = ""
-        self.world.give(device, Say(session, text, to, self.world.tickets))
+        self.world.give(device, Say(session, json.dumps(text), to, self.world.tickets))
         return self.world.tickets
 
     def outcome(self, ticket: int) -> str:
@@ -116,8 +116,8 @@ def test_what_is_malformed_foreign_or_repeated_is_ignored() -> None:
     chat.say("a", "x")
     chat.world.settle()
     chat.heard.clear()
-    for source, body in (("1", "{"), ("9", json.dumps({"n": 2})), ("1", json.dumps({"n": 1, "text": "x"}))):
+    for source, body in (("1", "{"), ("9", json.dumps({"n": 2})), ("1", json.dumps({"n": 1, "text": json.dumps("x")}))):
         chat.world.give("b", Received(Relayed("S", source, "data", body)))
-    chat.world.give("b", Received(Relayed("S", "1", "data", json.dumps({"n": 7, "text": "gap"}))))
+    chat.world.give("b", Received(Relayed("S", "1", "data", json.dumps({"n": 7, "text": json.dumps("gap")}))))
     chat.world.settle()
     assert chat.heard == []
