@@ -101,7 +101,6 @@ class Demo:
 
         cameras = _made.Camera(frozen=self.broken == "frozen-video"), _made.Camera()
         record = self.out / result.name.replace(" ", "-")
-        record.mkdir(parents=True, exist_ok=True)
         sound: Any = Samples(lambda first, count: _silence(count)) if self.broken == "no-audio" else Tone(440.0)
         sight: Any = Frames(cameras[0], _made.FPS)
         if self.play is not None:
