@@ -83,7 +83,7 @@ class SessionMedia:
         """Media cannot go on: the first report counts."""
         if self.error is None:
             self.error = error
-            _log.warning("media failed: %s", error, extra=self.session.extra)
+            _log.info("media failed: %s", error, extra=self.session.extra)
         self.driver.feed(Media(self.session.session_id, "failed"))
 
     # --- driving
