@@ -62,7 +62,8 @@ class Step:
 
     def get(self, name: str) -> Any:
         """A field of the endpoint as it stands now."""
-        return self.changes.get(name, getattr(self.endpoint, name))
+        changes = self.changes
+        return changes[name] if name in changes else getattr(self.endpoint, name)
 
     def machine(self, leg: LocalLeg) -> FlowMachine:
         """The machine that a leg runs."""
@@ -70,7 +71,7 @@ class Step:
 
     def is_over(self, leg: LocalLeg) -> bool:
         """Whether a leg has ended."""
-        return leg.state == self.machine(leg).flow.final
+        return leg.state == self.machines[leg.flow].final
 
     def session(self, name: str) -> str:
         """A session by its id or by a second name."""
@@ -147,9 +148,9 @@ class Step:
             raise self._illegal(leg, trigger, rows)
         return [row for row in rows if row.refuse is None]
 
-    def _cell(self, machine: FlowMachine, state: str, trigger: str) -> list[f.Row]:
+    def _cell(self, machine: FlowMachine, state: str, trigger: str) -> tuple[f.Row, ...]:
         cell = machine.cells[state].get(trigger)
-        return list(dict.fromkeys(cell.rows.values())) if cell else []
+        return cell.distinct if cell else ()
 
     def _after_end(self, leg: LocalLeg, trigger: str) -> None:
         """After the end, ending again is done already; anything else is too late."""
@@ -162,16 +163,25 @@ class Step:
 
     def _possible(self, leg: LocalLeg, row: f.Row, trigger: str) -> bool:
         """Whether a row's conditions hold as far as the device knows them."""
-        machine = self.machine(leg)
-        grant = machine.triggers[trigger].grant
-        known = {
-            "caller": leg.role == "caller",
-            "video": leg.type == "video",
-            "granted": grant is None or grant in leg.grants,
-            **{flag: flag in leg.flags for flag in (*machine.flow.flags, "joined")},
-            **{"other_" + flag: any(flag in p.flags for p in leg.peers) for flag in machine.flow.flags},
-        }
-        return all(known.get(name, True) for name in row.when) and not any(known.get(name) for name in row.unless)
+        return all([self._knows(leg, name, trigger) is not False for name in row.when]) and not any(
+            [self._knows(leg, name, trigger) for name in row.unless]
+        )
+
+    def _knows(self, leg: LocalLeg, name: str, trigger: str) -> bool | None:
+        """Whether a condition holds; None if only the switchboard knows."""
+        if name == "caller":
+            return leg.role == "caller"
+        machine = self.machines[leg.flow]
+        if name in machine.flags:
+            return name in leg.flags
+        if name == "video":
+            return leg.type == "video"
+        if name == "granted":
+            grant = machine.triggers[trigger].grant
+            return grant is None or grant in leg.grants
+        if name.startswith("other_"):
+            return any(name[6:] in peer.flags for peer in leg.peers)
+        return None
 
     def _illegal(self, leg: LocalLeg, trigger: str, rows: list[f.Row]) -> StatecoreError:
         machine = self.machine(leg)
@@ -248,19 +258,19 @@ class Step:
 
     def _apply(self, leg: LocalLeg, rows: tuple[f.Row, ...]) -> LocalLeg:
         """Walk rows: states change one by one, listeners are told, media opens and closes."""
+        effects = self.effects
         for row in rows:
-            leg = self.put(leg, state=row.to, reason=row.reason)
-            for effect in row.effects:
-                if isinstance(effect, f.Tell):
-                    self.emit(effect.event, leg)
-                elif isinstance(effect, f.CloseMedia):
-                    leg = self._close(leg)
-                elif isinstance(effect, f.Custom):
-                    self.emit("custom", leg, value=(effect.name, effect.data))
-        if self.is_over(leg):
-            leg = self._close(leg)
-            self._finish_waits(leg)
-        return self.legs[leg.session]
+            if row.to != leg.state:
+                leg = self.put(leg, state=row.to, reason=row.reason)
+            if row.closes:
+                leg = self._close(leg)
+            for event in row.tells:
+                effects.append(Emit(event, leg))
+            for custom in row.customs:
+                effects.append(Emit("custom", leg, None, (custom.name, custom.data)))
+        if leg.reason is not None and leg.waits:
+            leg = self._finish_waits(leg)
+        return leg
 
     def _close(self, leg: LocalLeg) -> LocalLeg:
         if leg.media != "open":
@@ -459,10 +469,10 @@ class Step:
             clocks["until"] = self.now + leg.longest
         return clocks
 
-    def _finish_waits(self, leg: LocalLeg) -> None:
+    def _finish_waits(self, leg: LocalLeg) -> LocalLeg:
         for wait in leg.waits:
             self.settle(wait.ticket, leg, refusal(leg, wait.goal))
-        self.put(leg, waits=())
+        return self.put(leg, waits=())
 
     def refused(self, session: str, n: int, error: StatecoreError) -> None:
         """The switchboard refused a command."""
