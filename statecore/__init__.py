@@ -1,34 +1,40 @@
 """statecore: call sessions as explicit state machines, with the proof that they end well.
 
-The names most programs need are here. The asyncio side (`CallClient`, `CallService`, `Session`, `join_session` ...) is
-loaded when it is first asked for, so that `import statecore` stays light.
+The names most programs need are here. All but the errors, the values and the flows are loaded when they are first asked
+for, so that `import statecore` stays light; asyncio above all is loaded by who uses it.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import errors
 from .errors import StatecoreError
 from .flow import RINGING, SESSION, Flow, Timers
-from .listeners import CallListener, ListenerRegistry, OngoingCallListener
 from .model import EndReason, Participant, Reason, Status, User
-from .settings import CallSettings, CallSettingsBuilder, IceServer, ServiceSettings
 
 if TYPE_CHECKING:
     from .aio import Call, CallClient, CallService, MemoryLink, MemoryStore, Session, join_session
+    from .listeners import CallListener, ListenerRegistry, OngoingCallListener
+    from .settings import CallSettings, CallSettingsBuilder, IceServer, ServiceSettings
 
 __version__ = "0.1.0"
 
-_LATER = ("Call", "CallClient", "CallService", "MemoryLink", "MemoryStore", "Session", "join_session")
+_LATER = {
+    **dict.fromkeys(("CallListener", "ListenerRegistry", "OngoingCallListener"), "listeners"),
+    **dict.fromkeys(("CallSettings", "CallSettingsBuilder", "IceServer", "ServiceSettings"), "settings"),
+    **dict.fromkeys(
+        ("Call", "CallClient", "CallService", "MemoryLink", "MemoryStore", "Session", "join_session"), "aio"
+    ),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        from . import aio  # noqa: PLC0415 - asyncio is loaded by who uses it
-
-        return getattr(aio, name)
-    raise AttributeError(f"module 'statecore' has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module 'statecore' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)
+    return value
 
 
 def __dir__() -> list[str]:

@@ -183,6 +183,8 @@ class Trigger:
     """The grant that the condition `granted` asks for."""
     consent: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=names)
     """What capture ("audio", "video") the user says yes to by this command."""
+    revokes: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=names)
+    """What capture the user takes his yes back from, at once."""
 
 
 @attrs.frozen

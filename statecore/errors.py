@@ -17,7 +17,8 @@ The first branching is by blame, because that decides what a program does next:
     │   ├── SessionFull, ConsentDeclined
     │   └── ...
     └── NetworkError          the network's, a machine's or a device's: often worth another try
-        ├── SignalingError        SignalingLost, SignalingRefused, UnsupportedVersion, MalformedMessage, CommandTimeout
+        ├── SignalingError        SignalingLost, SignalingRefused, UnsupportedVersion, MalformedMessage, RateLimited,
+        │                         CommandTimeout
         ├── MediaError            MediaDeviceError, NegotiationFailed, MediaConnectionFailed, MediaTimeout
         └── StoreConflict
 
@@ -462,6 +463,14 @@ class MalformedMessage(SignalingError, ValueError):
     advice = "The sender is at fault; see the protocol's reference."
 
 
+class RateLimited(SignalingError):
+    """Too much at once."""
+
+    code = "rate_limited"
+    template = "too many {what} at once"
+    advice = "Wait {seconds} s, then go on."
+
+
 class CommandTimeout(SignalingError, TimeoutError):
     """The service did not confirm a command within its bound."""
 
@@ -565,6 +574,7 @@ __all__ = [
     "NotConnected",
     "NotReady",
     "PeerError",
+    "RateLimited",
     "SessionFull",
     "SessionInactive",
     "SignalingError",

@@ -148,7 +148,7 @@ _ACTIONS = (
     Trigger("switch_to_video", "user", "ask the others to make this a video call", grant="video", consent="video"),
     Trigger("accept_video", "user", "agree to video", grant="video", consent="video"),
     Trigger("decline_video", "user", "do not agree to video"),
-    Trigger("withdraw_video", "user", "take the request for video back"),
+    Trigger("withdraw_video", "user", "take the request for video back", revokes="video"),
     Trigger("video_agreed", "leg", "somebody agreed to video"),
     Trigger("video_declined", "leg", "somebody did not agree to video"),
     Trigger("consent_timeout", "timer", "nobody answered the request for video"),
@@ -231,6 +231,8 @@ def _actions() -> tuple[Row, ...]:
         lacks("accept_video"),
         act("decline_video", Fire("video_declined", "others"), when="other_wants_video"),
         act("withdraw_video", Mark("wants_video", False), when="wants_video"),
+        # The agreement came first: it is a video call, but this camera stays off.
+        act("withdraw_video", Mark("camera", False), when="camera", unless="wants_video"),
         # Only who asked has consented: the agreement opens no third person's camera.
         act("video_agreed", *agreed, when="wants_video"),
         act("video_declined", Mark("wants_video", False)),
@@ -281,6 +283,7 @@ def _placing() -> tuple[Row, ...]:
 
 
 _GIVE_UP = ("cancel", "end", "leave")
+_DECLINE = ("reject", "reject_busy")
 
 
 def _ringing() -> tuple[Row, ...]:
@@ -343,7 +346,8 @@ def _two() -> tuple[Row, ...]:
         end("accepted", "failed", Reason.FAILED_MEDIA, "peer_failed"),
         end("accepted", "connect_timeout", Reason.FAILED_MEDIA, "peer_failed"),
         end("active", "failed", Reason.LOST, "peer_lost"),
-        *(end(s, t, Reason.HANGUP, "hangup", decider="endpoint") for s in live for t in ("end", "leave", "cancel")),
+        # Also what was said while it still rang, and crossed the acceptance: the call ends all the same.
+        *(end(s, t, Reason.HANGUP, "hangup", decider="endpoint") for s in live for t in (*_GIVE_UP, *_DECLINE)),
         *(end(s, "lost", Reason.LOST, "peer_lost", decider="endpoint") for s in live),
         *(end(s, "hangup", Reason.HANGUP) for s in live),
         *(end(s, "peer_failed", Reason.FAILED_MEDIA) for s in live),

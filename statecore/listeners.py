@@ -141,6 +141,7 @@ class OngoingCallListener(_Listener):
     on_network_quality_changed: Handler | None = _event(
         "The network of a participant changed.", "participant", "loss", "jitter", "round_trip", "bitrate"
     )
+    on_message_received: Handler | None = _event("A participant sent a data message.", "participant", "data")
     on_idle_prompt: Handler | None = _event("One is alone; the session ends in so many seconds.", "seconds")
     on_call_ended: Handler | None = _event("The call is over; told once, and last.", "reason")
     on_error: Handler | None = _event("Something failed that the session survives.", "error")

@@ -12,9 +12,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from itertools import product
+from typing import cast
 
 from transitions import Machine, MachineError
-from transitions.core import Condition, EventData, Transition
+from transitions.core import EventData, Transition
 
 from .errors import IllegalTransition
 from .flow import Deadline, Flow, Row
@@ -88,28 +89,31 @@ class FlowMachine:
         """The deadline that a leg carries in this state with these flags."""
         return next((d for d in self.deadlines[state] if d.flag is None or d.flag in flags), None)
 
-    def _events(self, state: str) -> Iterator[tuple[str, list[Transition]]]:
+    def _events(self, state: str) -> Iterator[tuple[str, list[_RowTransition]]]:
         for name, event in self.machine.events.items():
             transitions = event.transitions.get(state)
             if transitions:
-                yield name, transitions
+                yield name, cast("list[_RowTransition]", transitions)
 
-    def _cell(self, transitions: list[Transition]) -> Cell:
-        needs = tuple(dict.fromkeys(condition.func for t in transitions for condition in t.conditions))
+    def _cell(self, transitions: list[_RowTransition]) -> Cell:
+        needs = tuple(dict.fromkeys(name for t in transitions for name, _ in t.asks()))
         rows = {}
         for values in product((False, True), repeat=len(needs)):
             truth = dict(zip(needs, values, strict=True))
-            taken = next((t for t in transitions if all(truth[c.func] == c.target for c in t.conditions)), None)
+            taken = next((t for t in transitions if all(truth[name] == wanted for name, wanted in t.asks())), None)
             if taken is not None:
                 rows[sum(self.bits[name] for name, value in truth.items() if value)] = taken.row
         return Cell(needs, self.bits, rows)
 
 
-class _RowTransition(Transition):  # type: ignore[misc]  # transitions ships no strict types
+class _RowTransition(Transition):
     """A transition that remembers its row, and tells a probe that it was taken."""
 
     row: Row
-    conditions: list[Condition]
+
+    def asks(self) -> Iterator[tuple[str, bool]]:
+        """Its conditions by name, in the order in which they are asked, and what each must be."""
+        return ((cast("str", condition.func), condition.target) for condition in self.conditions)
 
     def execute(self, event_data: EventData) -> bool:
         taken: bool = super().execute(event_data)
@@ -118,7 +122,7 @@ class _RowTransition(Transition):  # type: ignore[misc]  # transitions ships no 
         return taken
 
 
-class _RowMachine(Machine):  # type: ignore[misc]  # transitions ships no strict types
+class _RowMachine(Machine):
     transition_cls = _RowTransition
 
 
@@ -129,7 +133,7 @@ def build(flow: Flow) -> Machine:
     )
     for row in flow.rows:
         machine.add_transition(row.trigger, row.state, row.to, conditions=list(row.when), unless=list(row.unless))
-        machine.events[row.trigger].transitions[row.state][-1].row = row
+        cast("_RowTransition", machine.events[row.trigger].transitions[row.state][-1]).row = row
     return machine
 
 

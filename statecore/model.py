@@ -181,7 +181,7 @@ class Call:
     """The user who called, or who opened the session."""
     receiver: str
     """The user who is called; empty for a session."""
-    end: EndReason | None = None
+    end_reason: EndReason | None = None
     """Why it ended; None while it lives."""
     initiated_at: float | None = None
     """When the call was made; Unix seconds by the service's clock, like the times below."""
@@ -255,6 +255,8 @@ class Leg(msgspec.Struct, frozen=True, gc=False):
     """When it ended."""
     by: str = ""
     """The user whose act ended it; empty for a timer or the network."""
+    name: str = ""
+    """The name to show, as it was when the leg was made."""
 
 
 class Invitation(msgspec.Struct, frozen=True, gc=False):

@@ -56,7 +56,7 @@ class Hello(Struct, frozen=True, gc=False, tag_field="m", tag="hello", omit_defa
     """A name to show others."""
     flows: dict[str, str] = {}
     """The flows this device holds: name to hash."""
-    sessions: dict[str, int] = {}
+    sessions: dict[Id, Count] = {}
     """Every session the device has a part in, with the number of the last view seen."""
 
 
@@ -69,6 +69,8 @@ class Command(Struct, frozen=True, gc=False, tag_field="m", tag="command", omit_
     """The number of this command of this leg: rising from 1."""
     trigger: Id
     """A trigger of the flow."""
+    pid: Annotated[str, Meta(max_length=128)] = ""
+    """The leg it is for, if the device knows: a person's command is for the newest leg, a machine's for that one only."""
     flow: Annotated[str, Meta(max_length=64)] = ""
     """Which flow to run, where the command makes the call."""
     receiver: Annotated[str, Meta(max_length=128)] = ""

@@ -30,6 +30,7 @@ from ..endpoint import (
     OpenMedia,
     Received,
     Reply,
+    Say,
     Send,
     Settle,
     Tick,
@@ -106,6 +107,7 @@ class CallClient:
         self._media = media
         self._clock = clock or LoopClock()
         self._ids = ids
+        self._flows = dict(flows)
         self._core = EndpointMachine(flows=flows, timers=self.timers)
         self._endpoint = Endpoint(self.user, self.device, ids())
         self._tasks = Tasks(self._task_failed)
@@ -361,6 +363,11 @@ class CallClient:
         finally:
             self._waits.pop(ticket, None)
 
+    async def say(self, session: str, text: str, to: str) -> None:
+        """Send a data message and wait until it has arrived."""
+        self._usable(connected=False)
+        await self._wait(lambda ticket: Say(session, text, to, ticket))
+
     def tell(self, session: str, trigger: str) -> None:
         """Give a command and do not wait."""
         self.feed(Do(session, trigger))
@@ -431,8 +438,10 @@ class CallClient:
         timeout: float | None = None,
         metadata: dict[str, Any] | None = None,
         session_id: str | None = None,
+        flow: str = "ringing",
     ) -> Call:
         """Ring a user; resolves when it rings. `timeout` is the ring timer's, in seconds (None, 0 or less: the service's).
+        `flow` names the flow that the call runs, one of those given to client and service.
 
         If the receiver is calling this user just now, that call is accepted and returned. Raises BlankId, SpacedId,
         CallingSelf, UnknownUser, AlreadyInCall, NotConnected (no call comes of these), UserBusy with the ended `call`,
@@ -446,13 +455,19 @@ class CallClient:
         ring = round(timeout * 1000) if timeout is not None and timeout > 0 else 0
         try:
             leg = await self.do(
-                session, "initiate", flow="ringing", receiver=receiver, type=type, timeout=ring,
+                session, self._flow_start(flow), flow=flow, receiver=receiver, type=type, timeout=ring,
                 metadata=json.dumps(metadata) if metadata else "", consent=consent,
             )  # fmt: skip
         except asyncio.CancelledError:
             self.tell(session, "end")
             raise
         return self.call_of(_some(leg, session))
+
+    def _flow_start(self, flow: str) -> str:
+        found = self._flows.get(flow)
+        if found is None or found.ring is None:
+            raise InvalidArgument(f"this client has no flow {flow!r} that rings", name="flow")
+        return found.start
 
     async def answered(self, session_id: str) -> Call:
         """Wait until a call is accepted; see `Call.answered`."""
@@ -591,12 +606,13 @@ class CallClient:
         type: Literal["audio", "video"] = "video",  # noqa: A002
         timeout: float | None = None,
         metadata: dict[str, Any] | None = None,
+        flow: str = "ringing",
         settings: CallSettings | None = None,
         **more: Any,
     ) -> AsyncIterator[Session]:
         """Call, wait for the answer, start the session; ends it on leaving, however one leaves."""
         settings = _settings(settings, {"type": type, **more})
-        call = await self.initiate_call(receiver, type=type, timeout=timeout, metadata=metadata)
+        call = await self.initiate_call(receiver, type=type, timeout=timeout, metadata=metadata, flow=flow)
         try:
             await call.answered()
         except BaseException:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from statistics import fmean
 from typing import TypeAlias
 
 import attrs
@@ -182,7 +181,7 @@ def _order(columns: list[list[Node]]) -> None:
     for sweep in range(12):
         for column in columns if sweep % 2 == 0 else reversed(columns):
             column.sort(
-                key=lambda node: fmean([n.y for n in (node.before if sweep % 2 == 0 else node.after)] or [node.y])
+                key=lambda node: _mean([n.y for n in (node.before if sweep % 2 == 0 else node.after)] or [node.y])
             )
             _number([column])
         if (crossings := _crossings(columns)) < best[0]:
@@ -205,6 +204,10 @@ def _crossings(columns: Iterable[list[Node]]) -> int:
     return found
 
 
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
 # --- how high ---------------------------------------------------------------------------------------------------------
 
 
@@ -214,7 +217,7 @@ def _heights(columns: Sequence[list[Node]]) -> None:
         _settle(column, [0.0] * len(column))
     for turn in range(120):
         for column in columns if turn % 2 else reversed(columns):
-            _settle(column, [fmean([n.y for n in (*node.before, *node.after)] or [node.y]) for node in column])
+            _settle(column, [_mean([n.y for n in (*node.before, *node.after)] or [node.y]) for node in column])
     top = min(node.y - node.height / 2 for column in columns for node in column)
     for column in columns:
         for node in column:

@@ -16,6 +16,7 @@ from ..errors import CallNotFound, from_code
 from ..flow import FLOWS, Flow, Timers
 from ..machine import compiled
 from ..wire import Beat, Hello, Peer, Refused, Relayed, Token, Unknown, View, Welcome
+from ._data import late, resume, say, take
 from ._outcome import refusal
 from ._step import Step
 from ._types import (
@@ -34,6 +35,7 @@ from ._types import (
     OpenMedia,
     Received,
     Reply,
+    Say,
     Send,
     Settle,
     Signal,
@@ -56,6 +58,7 @@ class EndpointMachine:
             LinkUp: self._link_up,
             Media: self._media,
             Received: self._received,
+            Say: say,
             Signal: self._signal,
             Tick: self._tick,
         }
@@ -95,26 +98,29 @@ class EndpointMachine:
     # --- the link
 
     def _link_up(self, step: Step, given: LinkUp) -> None:
+        self._link_down(step, None)  # this connection replaces the one before
         step.changes["conn"] = conn = step.get("conn") + 1
         known = {leg.session: leg.seq for leg in step.legs.values() if leg.seq}
         endpoint = step.endpoint
         hello = Hello(endpoint.device, endpoint.epoch, conn, name=given.name, flows=given.flows, sessions=known)
         step.effects.append(Send(hello))
 
-    def _link_down(self, step: Step, _: LinkDown) -> None:
+    def _link_down(self, step: Step, _: LinkDown | None) -> None:
         if step.get("online"):
             step.changes["online"] = False
             step.emit("connection_lost")
 
     def _welcome(self, step: Step, message: Welcome) -> None:
         """The link stands: say again what is owed, and let media make good what was lost meanwhile."""
-        again = step.endpoint.conn > 1
+        again = step.endpoint.beat_due > 0
         beat = step.now + message.heartbeat
         step.changes.update(online=True, heartbeat=message.heartbeat, lease=message.lease, beat_due=beat)
+        owed = [command for leg in step.legs.values() for command in leg.owed]
+        step.effects += [Send(command) for command in sorted(owed, key=lambda command: command.n)]
         for leg in step.legs.values():
-            step.effects += [Send(command) for command in leg.owed]
             if again and leg.media == "open":
                 step.effects.append(Drive(leg.session, "resumed"))
+                resume(step, leg)
         if again:
             step.emit("connection_restored")
 
@@ -131,7 +137,11 @@ class EndpointMachine:
 
     def _relayed(self, step: Step, message: Relayed) -> None:
         leg = step.legs.get(step.session(message.session))
-        if leg is not None and leg.media == "open":
+        if leg is None or leg.media != "open":
+            return
+        if message.kind == "data":
+            take(step, leg, message.source, message.body)
+        else:
             step.effects.append(Drive(leg.session, "receive", (message.source, message.kind, message.body)))
 
     def _token(self, step: Step, message: Token) -> None:
@@ -150,7 +160,7 @@ class EndpointMachine:
         elif given.what == "failed":
             step.do(Do(leg.session, flow.failed))
         elif given.what == "peer_lost" and not any(pid == given.pid for pid, _, _ in leg.lost):
-            step.put(leg, lost=(*leg.lost, (given.pid, step.now, False)))
+            step.put(leg, lost=(*leg.lost, (given.pid, step.now, 0)))
         elif given.what == "peer_connected":
             for pid, _, told in leg.lost:
                 if pid == given.pid and told:
@@ -172,7 +182,7 @@ class EndpointMachine:
         for leg in list(step.legs.values()):
             if step.is_over(leg):
                 continue
-            if leg.seq and now - step.get("confirmed") >= step.get("lease"):
+            if now - step.get("confirmed") >= step.get("lease"):
                 step.end_by(leg, step.machine(leg).flow.lost)
                 continue
             step.timeouts(leg)
@@ -182,14 +192,15 @@ class EndpointMachine:
 
     def _media_clocks(self, step: Step, leg: LocalLeg) -> None:
         now, flow = step.now, step.machine(leg).flow
+        leg = late(step, leg)
         lost = []
         for pid, since, told in leg.lost:
             if not told and now - since >= self.timers["media_notice"]:
                 step.emit("remote_connection_lost", leg, _peer(leg, pid))
-                told = True
-            lost.append((pid, since, told))
+            stages = (now - since >= self.timers["media_notice"], now - since >= self.timers["media_lost"])
+            lost.append((pid, since, sum(stages)))
         leg = step.put(leg, lost=tuple(lost))
-        gone = [pid for pid, since, _ in lost if now - since >= self.timers["media_lost"]]
+        gone = [pid for pid, _, told in lost if told > 1]
         others = [peer for peer in leg.peers if peer.joined]
         # Of two, or if nobody of several can be reached, it is this side's media that cannot go on.
         if gone and len(gone) == len(others) and (flow.ring is not None or len(others) > 1):
@@ -216,14 +227,18 @@ class EndpointMachine:
         for leg in endpoint.legs.values():
             if leg.state == self.machines[leg.flow].flow.final:
                 continue
-            if leg.seq:
-                times.append(endpoint.confirmed + endpoint.lease)
+            times.append(endpoint.confirmed + endpoint.lease)
             times += [wait.due for wait in leg.waits if wait.due]
-            times += [since + self.timers["media_lost" if told else "media_notice"] for _, since, told in leg.lost]
+            times += [since + self.timers[_STAGES[told]] for _, since, told in leg.lost if told < len(_STAGES)]
             times += [leg.until] if leg.until else []
+            times += [mail.due for mail in leg.outbox if mail.ticket]
             if leg.alone_since:
                 times.append(abs(leg.alone_since) + leg.idle[0] + (leg.idle[1] if leg.alone_since < 0 else 0))
         return min(times, default=0)
+
+
+_STAGES = ("media_notice", "media_lost")
+"""The timers of media that is lost with a participant, one after the other."""
 
 
 def _peer(leg: LocalLeg, pid: str) -> Peer | None:
@@ -247,6 +262,7 @@ __all__ = [
     "OpenMedia",
     "Received",
     "Reply",
+    "Say",
     "Send",
     "Settle",
     "Signal",

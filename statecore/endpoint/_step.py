@@ -14,6 +14,7 @@ from ..errors import (
     CallNotFound,
     CommandTimeout,
     IllegalTransition,
+    NotAParty,
     NotConnected,
     SessionInactive,
     StatecoreError,
@@ -24,10 +25,10 @@ from ..machine import FlowMachine
 from ..model import NO_FLAGS
 from ..wire import Command, Peer, View
 from ._outcome import refusal
+from ._tell import capturing, differences, drive_peers
 from ._types import (
     CloseMedia,
     Do,
-    Drive,
     Effect,
     Emit,
     Endpoint,
@@ -41,7 +42,6 @@ from ._walk import walk
 
 TOMBS = 256
 """How many ended sessions a device remembers."""
-_NO_JOIN = frozenset({"joined", "connected"})
 
 
 class Step:
@@ -133,8 +133,7 @@ class Step:
         before = self.legs.get(session)
         leg = LocalLeg(
             session, want.flow, flow.initial, role, "", want.type, self.endpoint.user, want.receiver,
-            metadata=want.metadata, owed=before.owed if before else (),
-            after=_number(before.pid) if before else self.get("tombs").get(session, 0),
+            metadata=want.metadata, owed=before.owed if before else (), first=self.get("n") + 1,
         )  # fmt: skip
         return self.put(leg)
 
@@ -146,7 +145,8 @@ class Step:
         rows = [row for row in self._cell(machine, leg.state, trigger) if self._possible(leg, row, trigger)]
         if all(row.refuse is not None for row in rows):
             raise self._illegal(leg, trigger, rows)
-        return [row for row in rows if row.refuse is None]
+        rows = [row for row in rows if row.refuse is None]
+        return rows if any(row.effects or row.to != leg.state for row in rows) else None
 
     def _cell(self, machine: FlowMachine, state: str, trigger: str) -> tuple[f.Row, ...]:
         cell = machine.cells[state].get(trigger)
@@ -199,7 +199,7 @@ class Step:
         """Tell the switchboard, and wait for a fact. A command that is owed already is not said twice."""
         goal = self._goal(leg, rows)
         last = leg.owed[-1] if leg.owed else None
-        if last is not None and last.trigger == want.trigger:
+        if last is not None and last.trigger == want.trigger and last.data == want.data:
             if goal == "media":
                 self.settle(want.ticket, leg, AlreadyJoined(session_id=leg.session))
                 return
@@ -207,18 +207,19 @@ class Step:
             last = self._command(want, leg)
             leg = self._agree(leg, want, goal)
             leg = self.put(leg, owed=(*leg.owed, last))
-            self.effects.append(Send(last))
+            self._send(last)
         if want.ticket:
             due = self.now + self.timers["command"]
             self.put(leg, waits=(*leg.waits, Wait(want.ticket, goal, last.n, want.trigger, due)))
 
     def _agree(self, leg: LocalLeg, want: Do, goal: str) -> LocalLeg:
         """What the user says yes to by this command."""
-        consents = self.machine(leg).triggers[want.trigger].consent
-        consent = leg.consent | (frozenset(consents) if want.consent is None else want.consent & frozenset(consents))
+        trigger = self.machine(leg).triggers[want.trigger]
+        agreed = frozenset(trigger.consent) if want.consent is None else want.consent & frozenset(trigger.consent)
+        leg = self.put(leg, consent=(leg.consent | agreed) - frozenset(trigger.revokes))
         if goal == "media":
-            return self.put(leg, consent=consent, idle=want.idle, longest=want.longest, media="none", reported=False)
-        return self.put(leg, consent=consent) if consents else leg
+            return self.put(leg, idle=want.idle, longest=want.longest, media="wanted")
+        return leg
 
     def _goal(self, leg: LocalLeg, rows: list[f.Row]) -> Any:
         roles = self.machine(leg).flow.roles
@@ -234,7 +235,7 @@ class Step:
         n = self.changes["n"] = self.get("n") + 1
         makes = bool(want.flow) and leg.seq == 0
         return Command(
-            want.session, n, want.trigger,
+            want.session, n, want.trigger, leg.pid,
             flow=want.flow if makes else "", receiver=want.receiver, type=want.type if makes else "video",
             timeout=want.timeout, metadata=want.metadata, token=want.token, flags=want.flags, data=want.data,
         )  # fmt: skip
@@ -251,45 +252,54 @@ class Step:
     def _end_here(self, leg: LocalLeg, row: f.Row) -> None:
         """Media is released at once; the end is owed. What was owed before no longer matters, unless the switchboard
         has yet to hear of the call at all: then the end alone is enough, too."""
-        command = self._command(Do(leg.session, row.trigger), leg)
-        self.effects.append(Send(command))
-        leg = self.put(leg, owed=(command,), consent=NO_FLAGS, by=self.endpoint.user)
-        self._apply(leg, (row,))
+        leg = self._owe_end(leg, row.trigger)
+        by = self.endpoint.user if self.machine(leg).triggers[row.trigger].by == "user" else ""
+        self._apply(self.put(leg, consent=NO_FLAGS, by=by), (row,))
 
-    def _apply(self, leg: LocalLeg, rows: tuple[f.Row, ...]) -> LocalLeg:
-        """Walk rows: states change one by one, listeners are told, media opens and closes."""
-        effects = self.effects
+    def _owe_end(self, leg: LocalLeg, trigger: str) -> LocalLeg:
+        command = self._command(Do(leg.session, trigger), leg)
+        self._send(command)
+        return self.put(leg, owed=(command,))
+
+    def _send(self, command: Command) -> None:
+        """Say it now, unless the link is still to be welcomed: what is owed goes first then, in its order."""
+        if self.get("online"):
+            self.effects.append(Send(command))
+
+    def _apply(self, leg: LocalLeg, rows: tuple[f.Row, ...], *, own: bool = False) -> LocalLeg:
+        """Walk rows: states change one by one, listeners are told, media closes. What the user called for himself
+        (`own`) does not ring on its way."""
         for row in rows:
             if row.to != leg.state:
                 leg = self.put(leg, state=row.to, reason=row.reason)
             if row.closes:
                 leg = self._close(leg)
-            for event in row.tells:
-                effects.append(Emit(event, leg))
+            for event in row.tells if not (own and row.to in self.machine(leg).flow.roles.ringing) else ():
+                self.emit(event, leg)
             for custom in row.customs:
-                effects.append(Emit("custom", leg, None, (custom.name, custom.data)))
-        if leg.reason is not None and leg.waits:
-            leg = self._finish_waits(leg)
-        return leg
+                self.emit("custom", leg, value=(custom.name, custom.data))
+        if self.is_over(leg):
+            leg = self._close(leg)
+            self._finish_waits(leg)
+        return self.legs[leg.session]
 
     def _close(self, leg: LocalLeg) -> LocalLeg:
         if leg.media != "open":
             return leg
         self.effects.append(CloseMedia(leg.session))
-        return self.put(leg, media="closed", lost=(), alone_since=0, until=0)
+        return self.put(leg, media="closed", lost=())
 
     # --- facts
 
     def view(self, view: View) -> None:
         """The whole view of a leg, from the switchboard."""
+        taken_back = self._meet(view)
         leg = self._leg_of(view)
         if leg is None:
             return
-        leg = self._hear(leg, view.heard)
-        if view.seq < leg.seq or _number(view.pid) <= leg.after:
-            return
-        if self.is_over(leg):
-            self._settle_end(leg, view)
+        if self.is_over(leg) or view.heard < leg.first or view.seq < leg.seq:
+            self._hear(leg, view.heard)
+            self._settle_end(view)
             return
         machine = self.machine(leg)
         joined, to_joined = "joined" in leg.flags, "joined" in view.flags
@@ -302,22 +312,26 @@ class Step:
             peers=view.peers, offers=view.offers, by=view.by, at=view.at, age=view.age,
             token=view.token or leg.token, receiver=view.receiver, initiator=view.initiator, metadata=view.metadata,
         )  # fmt: skip
-        leg = self._open(leg, to_joined)
-        leg = self._apply(leg, rows)
-        if self.is_over(leg):
-            self._settle_end(leg, view)
-            return
-        self._differences(old, leg)
-        self._resolve(self.legs[leg.session])
+        leg = self._hear(leg, view.heard)
+        if view.state != machine.flow.final:
+            leg = self._open(leg, to_joined)
+        leg = self._apply(leg, rows, own=bool(view.via))
+        if taken_back:
+            self.end_by(leg, taken_back)
+        elif not self.is_over(leg):
+            differences(self, old, leg)
+            self._resolve(self.legs[leg.session])
+        self._settle_end(view)
 
     def _leg_of(self, view: View) -> LocalLeg | None:
-        """The leg a view is about: made if it is news, renamed if it is what became of an own initiate."""
-        if view.via and view.via in self.legs and view.via != view.session:
-            self._rename(self.legs[view.via], view)
+        """The leg a view is about: made if it is news."""
         leg = self.legs.get(view.session)
+        if leg is not None and self._rings_anew(leg, view):
+            self.bury(leg.session)
+            leg = None
         if leg is None:
             machine = self.machines.get(view.flow)
-            old = _number(view.pid) <= self.get("tombs").get(view.session, 0)
+            old = view.seq <= self.get("tombs").get(view.session, -1)
             if machine is None or view.state == machine.flow.final or old:
                 return None
             leg = LocalLeg(
@@ -327,18 +341,32 @@ class Step:
             self.put(leg)
         return leg
 
-    def _rename(self, own: LocalLeg, view: View) -> None:
-        """Both called each other: my own call is a second name of the other's. My waits, my yes, or my no, go over."""
+    def _rings_anew(self, leg: LocalLeg, view: View) -> bool:
+        """Whether a leg that ended here without the user's doing has a successor."""
+        if not self.is_over(leg) or view.seq <= leg.seq or view.pid == leg.pid or not leg.pid:
+            return False
+        return all(self.machine(leg).triggers[command.trigger].by != "user" for command in leg.owed)
+
+    def _meet(self, view: View) -> str:
+        """Both called each other: my own call is a second name of the other's. My waits, my yes, or my no, go over.
+
+        Answers with what I ended my own call by, if the other's lives here: it is to end that way, too."""
+        own, there = self.legs.get(view.via), self.legs.get(view.session)
+        if own is None or view.via == view.session:
+            return ""
         del self.legs[own.session]
         self.changes["names"] = {**self.get("names"), own.session: view.session}
-        there = self.legs.get(view.session)
         if there is None:
-            self.put(replace(own, session=view.session, role=view.role))
-        elif self.is_over(own) and not self.is_over(there):
-            self.end_by(there, own.owed[-1].trigger if own.owed else self.machine(own).flow.lost)
+            self.put(replace(own, session=view.session, role=own.role if self.is_over(own) else view.role))
+        elif self.is_over(there):
+            for wait in own.waits:
+                self.settle(wait.ticket, there, refusal(there, wait.goal))
+        elif self.is_over(own):
+            return own.owed[-1].trigger
         else:
-            waits = (*there.waits, *own.waits)
-            self.put(there, waits=waits, consent=there.consent | own.consent, owed=(*there.owed, *own.owed))
+            waits, owed = (*there.waits, *own.waits), (*there.owed, *own.owed)
+            self.put(there, waits=waits, owed=owed, consent=there.consent | own.consent)
+        return ""
 
     def _hear(self, leg: LocalLeg, heard: int) -> LocalLeg:
         """The switchboard has taken the commands up to this number."""
@@ -353,91 +381,34 @@ class Step:
                 waits.append(replace(wait, due=0) if wait.n <= heard else wait)
         return self.put(leg, owed=owed, waits=tuple(waits))
 
-    def _settle_end(self, leg: LocalLeg, view: View) -> None:
-        """The switchboard knows of the end: nothing is owed any more, and the leg may be forgotten."""
-        if view.state == self.machine(leg).flow.final:
-            self.put(leg, at=view.at)
-            self.bury(leg.session)
+    def _settle_end(self, view: View) -> None:
+        """If the switchboard knows of the end too, nothing is owed any more, and the leg may be forgotten."""
+        leg = self.legs[view.session]
+        if self.is_over(leg) and view.state == self.machine(leg).flow.final and view.seq > leg.seq - 1:
+            self.bury(self.put(leg, seq=view.seq, at=view.at).session)
 
     def bury(self, session: str) -> None:
-        """Forget an ended leg, but for its id."""
+        """Forget an ended leg, but for its id and the names it had."""
         leg = self.legs.pop(session)
-        tombs = {**self.get("tombs"), session: _number(leg.pid)}
-        if len(tombs) > TOMBS:
+        names: dict[str, str] = self.get("names")
+        old = [name for name, into in names.items() if into == session]
+        if old:
+            self.changes["names"] = {name: into for name, into in names.items() if into != session}
+        tombs = dict(self.get("tombs"))
+        seq = max(leg.seq, tombs.pop(session, 0))
+        tombs.update(dict.fromkeys((*old, session), seq))
+        while len(tombs) > TOMBS:
             del tombs[next(iter(tombs))]
         self.changes["tombs"] = tombs
-        names = self.get("names")
-        if names:
-            self.changes["names"] = {name: into for name, into in names.items() if into in self.legs}
 
     def _open(self, leg: LocalLeg, joined: bool) -> LocalLeg:
-        """Media opens once the switchboard has verified the token, and only under this user's own yes."""
-        if not joined or leg.media != "none":
+        """Media opens once the switchboard has verified the token, and only if this user has asked for it."""
+        if not joined or leg.media != "wanted":
             return leg
-        if not leg.consent:
-            self.end_by(leg, self.machine(leg).flow.lost)
-            return self.legs[leg.session]
         leg = self.put(leg, media="open")
-        self.effects.append(OpenMedia(leg.session, self.capturing(leg) - {"screen"}))
-        self._drive_peers(leg)
+        self.effects.append(OpenMedia(leg.session, capturing(self.machine(leg), leg) - {"screen"}))
+        drive_peers(self, leg)
         return leg
-
-    # --- what changed, told as events
-
-    def _differences(self, old: LocalLeg, leg: LocalLeg) -> None:
-        if leg.type != old.type and old.seq:
-            self.emit("call_switched_to_video", leg)
-        elif "wants_video" in old.flags and "wants_video" not in leg.flags and leg.type == old.type:
-            self.emit("call_switch_to_video_declined", leg)
-        if leg.media == "open":
-            self._captures(old, leg)
-        if leg.flags != old.flags:
-            for event in _flag_events(old.flags, leg.flags, own=True):
-                self.emit(event, leg)
-        if leg.peers != old.peers:
-            self._peers(old, leg)
-        if leg.media == "open":
-            for pid, turn in leg.offers.items():
-                if old.offers.get(pid) != turn:
-                    self.effects.append(Drive(leg.session, "granted", (pid,)))
-
-    def _captures(self, old: LocalLeg, leg: LocalLeg) -> None:
-        """Turn capture on and off as the flags say."""
-        before = self.capturing(old) if "joined" in old.flags else self.capturing(leg)
-        after = self.capturing(leg)
-        for kind in sorted(before ^ after):
-            self.effects.append(Drive(leg.session, "capture", (kind, kind in after)))
-
-    def capturing(self, leg: LocalLeg) -> frozenset[str]:
-        """What this device is to capture: granted, agreed to, and on."""
-        return frozenset(
-            capture.kind
-            for capture in self.machine(leg).flow.captures
-            if capture.kind in leg.grants
-            and (capture.kind in leg.consent or not capture.at_join)
-            and (capture.on is None or capture.on in leg.flags)
-            and (capture.off is None or capture.off not in leg.flags)
-        )
-
-    def _peers(self, old: LocalLeg, leg: LocalLeg) -> None:
-        before = {peer.pid: peer for peer in old.peers if peer.joined}
-        after = {peer.pid: peer for peer in leg.peers if peer.joined}
-        for pid in before.keys() - after.keys():
-            self.emit("user_left", leg, before[pid])
-        for pid in sorted(after.keys() - before.keys(), key=lambda pid: after[pid].joined):
-            self.emit("user_joined", leg, after[pid])
-        for pid in after.keys() & before.keys():
-            for event in _flag_events(before[pid].flags, after[pid].flags, own=False):
-                self.emit(event, leg, after[pid])
-        if before.keys() != after.keys():
-            self.emit("user_list_updated", leg)
-            self.put(leg, lost=tuple(entry for entry in leg.lost if entry[0] in after))
-        if leg.media == "open":
-            self._drive_peers(leg)
-
-    def _drive_peers(self, leg: LocalLeg) -> None:
-        joined = tuple(peer for peer in leg.peers if peer.joined)
-        self.effects.append(Drive(leg.session, "peers", (joined,)))
 
     # --- waits
 
@@ -469,10 +440,12 @@ class Step:
             clocks["until"] = self.now + leg.longest
         return clocks
 
-    def _finish_waits(self, leg: LocalLeg) -> LocalLeg:
+    def _finish_waits(self, leg: LocalLeg) -> None:
         for wait in leg.waits:
             self.settle(wait.ticket, leg, refusal(leg, wait.goal))
-        return self.put(leg, waits=())
+        for ticket in sorted({mail.ticket for mail in leg.outbox}):
+            self.settle(ticket, leg, refusal(leg, "heard"))
+        self.put(leg, waits=(), outbox=())
 
     def refused(self, session: str, n: int, error: StatecoreError) -> None:
         """The switchboard refused a command."""
@@ -488,10 +461,20 @@ class Step:
         )
         for wait in waits:
             self.settle(wait.ticket, leg, error)
-        if not waits and not self.is_over(leg):
+        if not waits and not self.is_over(leg) and n >= leg.first:
             self.emit("error", leg, value=error)
-        if self.is_over(leg) or (leg.seq == 0 and trigger == self.machine(leg).flow.start):
+        if self.is_over(leg):
+            self._insist(leg, trigger, error)
+        elif n == leg.first:
             self._never_was(leg)
+
+    def _insist(self, leg: LocalLeg, trigger: str, error: StatecoreError) -> None:
+        """An end was refused: either the switchboard has no such leg, or its table knows a surer word."""
+        lost = self.machine(leg).flow.lost
+        if trigger == lost or isinstance(error, CallGone | CallNotFound | NotAParty):
+            self._never_was(leg)
+        else:
+            self._owe_end(leg, lost)
 
     def _never_was(self, leg: LocalLeg) -> None:
         """The switchboard made no call of it, or knows it no more: no trace but the id."""
@@ -523,24 +506,3 @@ class Step:
             self.settle(wait.ticket, leg, CommandTimeout(trigger=wait.trigger))
         if any(wait.goal != "heard" for wait in late) and not self.is_over(leg):
             self.end_by(leg, self.machine(leg).flow.lost)
-
-
-def _number(pid: str) -> int:
-    """Legs are numbered in the order of making."""
-    return int(pid) if pid.isdecimal() else 0
-
-
-_FLAG_EVENTS: dict[str, tuple[str, str, str, str]] = {
-    "audio_muted": ("audio_muted", "audio_unmuted", "user_muted", "user_unmuted"),
-    "video_paused": ("video_paused", "video_resumed", "user_video_paused", "user_video_resumed"),
-    "presenting": ("screen_share_started", "screen_share_stopped", "screen_share_started", "screen_share_stopped"),
-    "hand_raised": ("hand_raised", "hand_lowered", "hand_raised", "hand_lowered"),
-    "wants_video": ("", "", "call_switch_to_video_requested", ""),
-}
-"""What listeners hear when a flag goes on or off: of oneself, and of another."""
-
-
-def _flag_events(old: frozenset[str], new: frozenset[str], *, own: bool) -> list[str]:
-    place = 0 if own else 2
-    events = [_FLAG_EVENTS[f][place + (f not in new)] for f in sorted((old ^ new) - _NO_JOIN) if f in _FLAG_EVENTS]
-    return [event for event in events if event]

@@ -28,6 +28,21 @@ class Wait(Struct, frozen=True, gc=False):
     """When the wait fails unless the service has heard the command; 0 once it has."""
 
 
+class Mail(Struct, frozen=True, gc=False):
+    """A data message that its receiver has not acknowledged."""
+
+    pid: str
+    """The receiver."""
+    n: int
+    """Its number for that receiver."""
+    text: str
+    """The message."""
+    ticket: int = 0
+    """Whose wait it is."""
+    due: int = 0
+    """When that wait fails."""
+
+
 class LocalLeg(Struct, frozen=True, gc=False):
     """This device's part in a call, as the device knows it."""
 
@@ -57,14 +72,14 @@ class LocalLeg(Struct, frozen=True, gc=False):
     """Who awaits what."""
     consent: frozenset[str] = NO_FLAGS
     """What this user agreed, in this call, that his device captures."""
-    media: Literal["none", "open", "closed"] = "none"
-    """Whether media was opened, and closed again."""
+    media: Literal["none", "wanted", "open", "closed"] = "none"
+    """Whether the user has asked for media, it was opened, and closed again."""
     reported: bool = False
     """Whether media was reported up."""
     settled: bool = False
     """Whether the switchboard is known to know of the end."""
-    lost: tuple[tuple[str, int, bool], ...] = ()
-    """Participants with whom media is lost: pid, since when, whether it was told."""
+    lost: tuple[tuple[str, int, int], ...] = ()
+    """Participants with whom media is lost: pid, since when, and 0, 1 once it was told, 2 once it is for good."""
     idle: tuple[int, int] = (0, 0)
     """Milliseconds alone until the prompt, and from the prompt to the end; 0 disables."""
     alone_since: int = 0
@@ -73,8 +88,14 @@ class LocalLeg(Struct, frozen=True, gc=False):
     """When the session has lasted as long as its settings allow; 0 for never."""
     longest: int = 0
     """How long it may last, in milliseconds; 0 for ever."""
-    after: int = 0
-    """The number of this device's previous leg in the session: views of that one are old."""
+    outbox: tuple[Mail, ...] = ()
+    """Data messages that are not acknowledged."""
+    said: tuple[tuple[str, int], ...] = ()
+    """How many data messages were sent to each participant."""
+    got: tuple[tuple[str, int], ...] = ()
+    """How many data messages of each participant were delivered."""
+    first: int = 0
+    """The number of the command that began this leg here: a view that knows less is of an older leg. 0 if it was rung."""
 
 
 class Endpoint(Struct, frozen=True, gc=False):
@@ -88,7 +109,7 @@ class Endpoint(Struct, frozen=True, gc=False):
     names: dict[str, str] = {}
     """Second names: the id of an own initiate that was merged, and the session it became."""
     tombs: dict[str, int] = {}
-    """The last sessions that ended, and the number of the leg: bounded, so that a late ring does not ring."""
+    """The last sessions that ended, and the number of the last view: bounded, so that a late ring does not ring."""
     conn: int = 0
     """The number of the newest connection."""
     online: bool = False
@@ -137,6 +158,16 @@ class Await(Struct, frozen=True, gc=False):
     ticket: int
 
 
+class Say(Struct, frozen=True, gc=False):
+    """The user sends a data message."""
+
+    session: str
+    text: str
+    to: str = ""
+    """A participant's pid; empty for everyone who has joined."""
+    ticket: int = 0
+
+
 class LinkUp(Struct, frozen=True, gc=False):
     """A connection stands: say hello."""
 
@@ -173,7 +204,7 @@ class Tick(Struct, frozen=True, gc=False):
     """Time has passed."""
 
 
-Input = Do | Await | LinkUp | LinkDown | Received | Media | Signal | Tick
+Input = Do | Await | Say | LinkUp | LinkDown | Received | Media | Signal | Tick
 
 # --- out --------------------------------------------------------------------------------------------------------------
 

@@ -228,9 +228,8 @@ class Switchboard:
     # --- commands
 
     def _act(self, work: Work, act: Act) -> list[Deliver]:
-        work.by = act.user
         draft = self._named(work, act.command.session)
-        place = draft.find(act.user, act.device, act.epoch) if draft else None
+        place = self._addressed(draft, act) if draft else None
         if draft is not None and place is not None and act.command.n <= draft.legs[place].heard:
             return self._repeat(work, draft, place, act)
         try:
@@ -238,13 +237,25 @@ class Switchboard:
             work.apply(draft, place, act.command.trigger, act)
         except StatecoreError as error:
             return [self._refuse(work, draft, place, act, error)]
-        self._heard(work, draft, place, act)
-        merged = self._named(work, draft.session_id)
-        if merged is not None and merged is not draft:
-            self._heard(work, merged, merged.find(act.user, act.device, act.epoch) or 0, act)
+        self._heard(draft, place, act)
+        merged = work.drafts.get(draft.get("merged_into"))
+        there = self._addressed(merged, act) if merged else None
+        if merged is not None and there is not None:
+            self._heard(merged, there, act)
         return []
 
-    def _heard(self, work: Work, draft: Draft, place: int, act: Act) -> None:
+    def _addressed(self, draft: Draft, act: Act) -> int | None:
+        """The leg that a command is for. A person means the call, so the newest leg; a machine means the leg it names,
+        and the end of a lost one must not touch what rings anew."""
+        command = act.command
+        newest = draft.find(act.user, act.device, act.epoch)
+        trigger = draft.machine.triggers.get(command.trigger)
+        if newest is None or not command.pid or trigger is None or trigger.by == "user":
+            return newest
+        mine = (leg.pid == command.pid and leg.user == act.user and leg.device == act.device for leg in draft.legs)
+        return next((place for place, is_it in enumerate(mine) if is_it), newest)
+
+    def _heard(self, draft: Draft, place: int, act: Act) -> None:
         draft.legs[place] = replace(draft.legs[place], heard=act.command.n, refused="")
         draft.moved.add(place)
         draft.dirty = True

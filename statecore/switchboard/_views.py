@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec.structs import replace
 
 from ..model import NO_FLAGS, Leg, Offer, Reason, Record
@@ -16,7 +14,7 @@ def finish(work: Work, draft: Draft) -> tuple[Record, list[Deliver]]:
     """Close what is over, number the views, and make the record to commit."""
     if draft.freed:
         _tidy(work, draft)
-    elif draft.get("empty_until") and any(draft.live()):
+    if draft.get("empty_until") and any(draft.live()):
         draft.changes["empty_until"] = 0
     told = [] if draft.get("merged_into") else _audience(draft)
     for place in told:
@@ -41,7 +39,7 @@ def _tidy(work: Work, draft: Draft) -> None:
     gone = {leg.pid for leg in draft.legs if not draft.is_live(leg)}
     draft.offers = tuple(offer for offer in draft.offers if not gone & set(offer.pair))
     if not any(draft.live()):
-        if draft.machine.flow.lingers and draft.cause is not None and draft.base.joins:
+        if draft.machine.flow.lingers and draft.cause is not None and draft.cause.control.reason != Reason.KICKED:
             draft.changes["empty_until"] = work.now + work.board.milliseconds["empty"]
         else:
             _close(work, draft)
@@ -56,7 +54,7 @@ def _close(work: Work, draft: Draft) -> None:
             work.settle(draft, invitation.user, "unanswered")
             work.free(draft, invitation.user)
             work.unlist(draft, invitation.user)
-    last = draft.cause or max(draft.legs, key=lambda leg: leg.ended_at)
+    last = draft.cause or max(reversed(draft.legs), key=lambda leg: leg.ended_at)
     draft.changes.update(ended_at=work.now, empty_until=0, reason=last.control.reason, by=last.by)
 
 
@@ -130,12 +128,10 @@ def _other(offer: Offer, pid: str) -> str:
 
 def _peers(work: Work, record: Record, me: Leg) -> tuple[Peer, ...]:
     participating = work.board.machine(record.flow).participating
-    peers = [_peer(work, leg) for leg in record.legs if leg.pid != me.pid and leg.control.state in participating]
+    peers = [_peer(leg) for leg in record.legs if leg.pid != me.pid and leg.control.state in participating]
     return tuple(peers)
 
 
-def _peer(work: Work, leg: Leg) -> Peer:
-    line: Any = work.lines.get(leg.user)
-    name = line.name if line is not None else ""
+def _peer(leg: Leg) -> Peer:
     flags = mark(leg.control.flags, NO_FLAGS, QUIET)
-    return Peer(leg.pid, leg.user, leg.device, name, leg.control.role, leg.joined, flags)
+    return Peer(leg.pid, leg.user, leg.device, leg.name, leg.control.role, leg.joined, flags)

@@ -95,7 +95,7 @@ class Work:
         self.absent: set[str] = set()
         self.fires: deque[tuple[str, Draft, int]] = deque()
         self.by = ""
-        """The user whose act this is."""
+        """The user whose act this is; empty for a timer, a device or the network."""
         self.token_error: StatecoreError | None = None
         """Why the command's token was refused."""
 
@@ -161,7 +161,11 @@ class Work:
     def add_leg(self, draft: Draft, user: str, device: str, epoch: str, role: Any) -> int:
         """A new leg in the flow's initial state, by its place."""
         control = Control(draft.machine.flow.initial, role)
-        draft.legs.append(Leg(str(len(draft.legs) + 1), user, device, epoch, control))
+        line, before = self.line(user), draft.find(user, device, epoch)
+        leg = Leg(str(len(draft.legs) + 1), user, device, epoch, control, name=line.name if line else "")
+        if before is not None:  # views and commands are numbered per session and device, whatever the leg
+            leg = replace(leg, seq=draft.legs[before].seq, heard=draft.legs[before].heard)
+        draft.legs.append(leg)
         draft.dirty = True
         self._list_session(draft, user)
         return len(draft.legs) - 1
@@ -189,6 +193,8 @@ class Work:
             if act is not None:
                 raise self._refusal(draft, leg, trigger, act, row)
             return
+        if act is not None:
+            self.by = act.user if draft.machine.triggers[trigger].by == "user" else ""
         self._take(draft, place, row, act)
         while self.fires:
             fired, target, there = self.fires.popleft()
@@ -226,7 +232,7 @@ class Work:
         changes: dict[str, Any] = {"control": control}
         armed = machine.deadline(control.state, control.flags)
         if armed is not machine.deadline(old.state, old.flags):
-            changes["deadline"] = self._due(draft, armed)
+            changes["deadline"] = self._due(draft, control.state, armed)
         if control.state == machine.flow.final:
             changes["ended_at"], changes["by"] = self.now, self.by
         leg = draft.legs[place] = replace(leg, **changes)
@@ -234,7 +240,7 @@ class Work:
             draft.freed, draft.cause = True, draft.cause or leg
         draft.moved.add(place)
         inside = control.state in machine.participating
-        if inside != (old.state in machine.participating) or (inside and old.flags ^ control.flags - QUIET):
+        if inside != (old.state in machine.participating) or (inside and (old.flags ^ control.flags) - QUIET):
             draft.shared = True
         self._mark_times(draft, control.state)
 
@@ -245,10 +251,10 @@ class Work:
             draft.changes["active_at"] = self.now
             draft.shared = True
 
-    def _due(self, draft: Draft, deadline: f.Deadline | None) -> int:
+    def _due(self, draft: Draft, state: str, deadline: f.Deadline | None) -> int:
         if deadline is None:
             return 0
-        if deadline.timer == "ring":  # one ring timer for all legs of a call, however late they were made
+        if state in draft.machine.flow.roles.ringing:  # one timer for all legs of a call, however late they were made
             return draft.get("ring_until")  # type: ignore[no-any-return]
         return self.now + self.board.milliseconds[deadline.timer]
 
@@ -333,6 +339,8 @@ class Work:
 
     def _invited(self, draft: Draft, _place: int) -> list[tuple[Draft, int]]:
         """A new leg for every connected device of everyone who is invited."""
+        for invitation in draft.invitations:
+            self._list_session(draft, invitation.user)  # a device that connects later is to ring, too
         return [
             (draft, self.add_leg(draft, invitation.user, device.device, device.epoch, "callee"))
             for invitation in draft.invitations

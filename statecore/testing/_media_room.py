@@ -11,16 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Self
 
 import attrs
 
 from statecore.errors import MediaError
 from statecore.ports import MediaAdapter, MediaPeer, MediaSession
 from statecore.settings import CallSettings
-
-TOKEN_SECONDS = 10.0
-"""How long an offer token is held at most."""
 
 
 @attrs.define
@@ -35,15 +32,21 @@ class _Token:
 
 
 class MeetingRoom:
-    """A session's worth of participants. Used from one event loop; `violations` must be empty in the end."""
+    """A session's worth of participants: `async with MeetingRoom() as room: ...`, which closes it.
 
-    def __init__(self, session_id: str = "room") -> None:
+    Used from one event loop; `violations` must be empty in the end. `token_seconds` is how long an offer token is held
+    at most.
+    """
+
+    def __init__(self, session_id: str = "room", *, token_seconds: float = 10.0) -> None:
         self.session_id = session_id
+        self._token_seconds = token_seconds
         self.hosts: list[RoomHost] = []
         """Everybody who was ever given a host, in the order of joining."""
         self.violations: list[str] = []
         """What a session did against the contract of MediaHost, one sentence each."""
         self._tokens: dict[frozenset[str], _Token] = {}
+        self._held_back: list[tuple[str, str]] | None = None
 
     def host(self, uid: str, settings: CallSettings | None = None) -> RoomHost:
         """A new participant, next in the order of joining. The same user may come several times."""
@@ -51,10 +54,26 @@ class MeetingRoom:
         self.hosts.append(host)
         return host
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def close(self) -> None:
         """Close every session that is open and stop the timers. Idempotent."""
         for host in self.hosts:
             await host.close()
+
+    def hold_tokens(self) -> None:
+        """Grant no offer token to anybody who asks from now on."""
+        self._held_back = []
+
+    def release_tokens(self) -> None:
+        """Answer who asked meanwhile, in the order of asking, and whoever asks from now on."""
+        asked, self._held_back = self._held_back or [], None
+        for me, pid in asked:
+            self.ask(me, pid)
 
     # --- what the hosts call
 
@@ -82,9 +101,12 @@ class MeetingRoom:
 
     def ask(self, me: str, pid: str) -> None:
         """Grant the pair's token, or put me in the queue for it."""
-        token = self._token(me, pid)
-        if self.find(pid) is None:
+        if self._held_back is not None:
+            self._held_back.append((me, pid))
             return
+        if self.find(me) is None or self.find(pid) is None:
+            return
+        token = self._token(me, pid)
         if token.holder in ("", me):
             self._grant(token, me, pid)
         else:
@@ -116,10 +138,10 @@ class MeetingRoom:
         self._stop(token)
         token.holder, token.waiting = me, "" if token.waiting == me else token.waiting
         token.expired = ""
-        token.expiry = asyncio.get_running_loop().call_later(TOKEN_SECONDS, self._expire, token, me, pid)
+        token.expiry = asyncio.get_running_loop().call_later(self._token_seconds, self._expire, token, me, pid)
         holder = self.find(me)
-        if holder is not None:
-            holder.deliver_grant(pid)
+        assert holder is not None, "who leaves gives back what he holds and waits for"
+        holder.deliver_grant(pid)
 
     def _expire(self, token: _Token, me: str, pid: str) -> None:
         self.free(me, pid)
@@ -140,8 +162,7 @@ class RoomHost:
         self.uid = uid
         self._joined = joined
         self._settings = settings
-        self.session: MediaSession | None = None
-        """The open session; None before `open` and after `close`."""
+        self._session: MediaSession | None = None
         self.ups = 0
         """How often the session reported that media is up."""
         self.connected: set[str] = set()
@@ -234,12 +255,18 @@ class RoomHost:
     @property
     def present(self) -> bool:
         """Whether the session is open and this participant in the room."""
-        return self.session is not None
+        return self._session is not None
+
+    @property
+    def session(self) -> MediaSession:
+        """The open session; there is none before `open` and after `close`."""
+        assert self._session is not None, f"{self.pid} is not in the room"
+        return self._session
 
     async def open(self, adapter: MediaAdapter, *, audio: bool = True, video: bool = False) -> MediaSession:
         """Open the adapter's session and come into the room. Raises what the adapter raises; then nothing changed."""
         self._over = False
-        self.session = session = await adapter.open(self, audio=audio, video=video)
+        self._session = session = await adapter.open(self, audio=audio, video=video)
         self.room.told()
         return session
 
@@ -257,7 +284,7 @@ class RoomHost:
 
     def leave(self) -> MediaSession | None:
         """Leave the room; the session, which is then for the caller to close, or None if there was none."""
-        session, self.session = self.session, None
+        session, self._session = self._session, None
         self._inbox.clear()
         self._wishes.clear()
         if session is not None:
@@ -286,7 +313,7 @@ class RoomHost:
 
     def deliver(self, act: Callable[[MediaSession], None]) -> None:
         """Hand something to the session, in order, on a later turn of the loop; nothing arrives while cut."""
-        if self.session is not None and not self._cut:
+        if self._session is not None and not self._cut:
             self._inbox.append(act)
             if not self._scheduled:
                 self._scheduled = True
@@ -305,7 +332,6 @@ class RoomHost:
         def act(session: MediaSession) -> None:
             self.received.append((pid, kind, body))
             session.receive(pid, kind, body)
-            self._moved()
 
         self.deliver(act)
 
@@ -315,21 +341,22 @@ class RoomHost:
 
     def _drain(self) -> None:
         self._scheduled = False
-        if self._inbox and self.session is not None:
+        if self._inbox and self._session is not None:
             act = self._inbox.popleft()
             # One at a time: what a session does in reply takes its place behind what others did before.
             if self._inbox:
                 self._scheduled = True
                 asyncio.get_running_loop().call_soon(self._drain)
             try:
-                act(self.session)
+                act(self._session)
             except Exception as error:  # noqa: BLE001 - whatever it is, a session must not raise it here
                 self.room.violations.append(f"{self.pid} raised {error!r}")
+            self._moved()
 
     def _wish(self, wish: Callable[[], None]) -> None:
         if self._cut:
             self._wishes.append(wish)
-        elif self.session is not None:
+        elif self._session is not None:
             wish()
 
     # --- waiting

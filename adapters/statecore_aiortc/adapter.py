@@ -1,0 +1,69 @@
+"""The adapter: how an application wants its media, for any number of sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from os import PathLike, fspath
+from typing import Any, Literal
+
+from statecore.errors import InvalidArgument
+from statecore.ports import Kind, MediaHost
+from statecore.settings import IceServer
+
+from . import _webrtc
+from ._record import Names
+from .session import AiortcSession, as_source
+
+
+class AiortcMedia:
+    """WebRTC between the participants themselves, each with each, by aiortc: a `statecore.ports.MediaAdapter`.
+
+    `audio` and `video` are what sessions send: a source (`File`, `Device`, `Tone`, `Picture`, `Samples`, `Frames`,
+    `Track`, `Stream`), the path of a file, an aiortc track, or an async iterable of `statecore.ports` frames. None
+    sends nothing until `set_source`; receiving needs no source.
+
+    `record` writes what arrives from each participant to a file: a directory, or a path whose suffix chooses the form
+    (`.wav` for sound only, `.webm`, `.mp4`, ...) and which may hold {session}, {uid}, {pid} and {kind}. A file is
+    complete when its participant has left or the session is closed.
+
+    `ice_servers` and `ice_policy` hold for sessions whose settings name no servers, or leave the policy at "all".
+    aiortc uses one STUN and one TURN address, the first of each. Raises InvalidArgument or SourceError."""
+
+    def __init__(
+        self,
+        audio: Any = None,
+        video: Any = None,
+        *,
+        record: str | PathLike[str] | None = None,
+        ice_servers: Iterable[IceServer] = (),
+        ice_policy: Literal["all", "relay"] | None = None,
+    ) -> None:
+        if ice_policy not in (None, "all", "relay"):
+            raise InvalidArgument(f"ice_policy {ice_policy!r} is neither 'all' nor 'relay'", name="ice_policy")
+        given: dict[Kind, Any] = {"audio": audio, "video": video}
+        self._sources = {kind: None if each is None else as_source(each) for kind, each in given.items()}
+        self._names = None if record is None else Names(fspath(record))
+        self._servers = tuple(ice_servers)
+        self._policy = ice_policy
+
+    async def open(self, host: MediaHost, *, audio: bool, video: bool) -> AiortcSession:
+        """Open local media: its sources where asked for. Returns once it can take peers.
+
+        Raises SourceError, MediaDeviceError, or MediaConnectionFailed for a malformed server address, and leaves
+        nothing open then; the same when it is cancelled."""
+        settings = host.settings
+        policy = settings.ice_policy if settings.ice_policy == "relay" else self._policy or "all"
+        configuration = _webrtc.configuration(settings.ice_servers or self._servers, policy)
+        session = AiortcSession(host, configuration, self._names)
+        enabled: set[Kind] = {"audio"} if audio else set()
+        if video and not settings.audio_only:
+            enabled.add("video")
+        try:
+            await session.begin(dict(self._sources), enabled)
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+
+__all__ = ["AiortcMedia"]

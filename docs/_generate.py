@@ -1,0 +1,197 @@
+"""Writes everything in the documentation that comes from the code; with `--check` it only compares.
+
+What is written stands in `made()`. A test fails when a file differs from what the code says.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from statecore.diagram import effect_text, guard_text, mermaid, svg
+from statecore.errors import StatecoreError
+from statecore.flow import CONDITIONS, FLOWS, Flow, Row, Timers
+
+ROOT = Path(__file__).resolve().parent.parent
+_BLOCK = re.compile(r"(<!-- flow:(\w+) -->\n).*?(<!-- /flow -->)", re.DOTALL)
+
+
+def made() -> dict[str, str]:
+    """Every generated file: its path from the root of the repository, and its text."""
+    files = {
+        "docs/reference/errors.md": errors_page(),
+        "docs/reference/flows.md": flows_page(),
+        "docs/reference/timers.md": timers_page(),
+    }
+    for name, flow in FLOWS.items():
+        files[f"docs/explanation/drawings/{name}.svg"] = svg(flow, guards=False)
+        files[f"docs/explanation/drawings/{name}.mmd"] = mermaid(flow)
+    readme = ROOT / "README.md"
+    if readme.exists():
+        files["README.md"] = with_drawings(readme.read_text(encoding="utf-8"))
+    return files
+
+
+def with_drawings(text: str) -> str:
+    """The text, with the drawing of its flow between each pair of marks `<!-- flow:NAME -->` and `<!-- /flow -->`."""
+
+    def block(match: re.Match[str]) -> str:
+        return f"{match[1]}```mermaid\n{mermaid(FLOWS[match[2]], guards=False)}```\n{match[3]}"
+
+    return _BLOCK.sub(block, text)
+
+
+def stale() -> list[str]:
+    """The files that differ from what the code says, or are missing."""
+    return [path for path, text in made().items() if not _same(ROOT / path, text)]
+
+
+def _same(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+_MADE = "<!-- Made by docs/_generate.py from the code: change it there. -->\n"
+_ERRORS = """\
+Everything statecore raises on purpose is a `StatecoreError`, and its first branch says who has to do something:
+`UsageError` is yours, `PeerError` the other side's, `NetworkError` the network's or a device's. Catch the
+branch or the class; over the wire and in logs go by `code`, which never changes its meaning. `retryable` says
+whether the same thing may succeed later. What an error knows (ids, states, the legal triggers ...) is an
+attribute of it and in `data`; `str(error)` is the sentence made from that."""
+_TIMERS = """\
+All timers are fields of `Timers`, in seconds. Fractions are kept. None, 0 or less means the default; a value
+outside the bounds raises `InvalidSettings`."""
+_FLOWS = """\
+The tables that the switchboard, the endpoint and the drawings read. A trigger that has no row in a state is
+not legal there: it raises `IllegalTransition` and changes nothing. Where a row refuses, it raises the named
+error instead. *Endpoint* marks what a device may do by itself, connected or not."""
+_CONDITIONS = """\
+What the switchboard can know when it looks up a row, besides the flags of the leg, and of any other leg
+(`other_` and the flag)."""
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    heads = list(heads)
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + "---|" * len(heads)
+    for row in rows:
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+    yield ""
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def errors_page() -> str:
+    """The tree of errors as a table, in the order of the tree."""
+
+    def below(cls: type[StatecoreError], depth: int) -> Iterator[list[str]]:
+        first = (cls.__doc__ or "").split("\n\n")[0].replace("\n    ", " ").strip()
+        indent = "&nbsp;" * 3 * depth
+        yield [f"{indent}`{cls.__name__}`", f"`{cls.code}`", "yes" if cls.retryable else "no", first, cls.advice]
+        for sub in cls.__subclasses__():
+            if sub.__module__ == StatecoreError.__module__:  # not what a test or a program has added
+                yield from below(sub, depth + 1)
+
+    return "\n".join(
+        [
+            _MADE,
+            "# Errors",
+            "",
+            _ERRORS,
+            "",
+            *_table(["class", "code", "retryable", "meaning", "what to do"], below(StatecoreError, 0)),
+        ]
+    )
+
+
+def timers_page() -> str:
+    """The table of the timers."""
+    rows = (
+        [f"`{t['name']}`", f"{t['default']:g} s", f"{t['at_least']:g} to {t['at_most']:g} s", t["belongs"], t["fires"]]
+        for t in Timers.table()
+    )
+    return "\n".join(
+        [
+            _MADE,
+            "# Timers",
+            "",
+            _TIMERS,
+            "",
+            *_table(["timer", "default", "bounds", "belongs to", "when it fires"], rows),
+        ]
+    )
+
+
+def flows_page() -> str:
+    """Every flow as tables."""
+    return "\n".join(
+        [
+            _MADE,
+            "# Flows",
+            "",
+            _FLOWS,
+            "",
+            "## Conditions",
+            "",
+            _CONDITIONS,
+            "",
+            *_table(["condition", "true when"], ([f"`{name}`", text] for name, text in CONDITIONS.items())),
+            *(line for flow in FLOWS.values() for line in _flow(flow)),
+        ]
+    )
+
+
+def _flow(flow: Flow) -> Iterator[str]:
+    yield f"## The flow `{flow.name}`"
+    yield ""
+    yield f"States: {_code(flow.states)}. Flags: {_code(flow.flags)}. Hash: `{flow.hash}`."
+    yield ""
+    for state in flow.states:
+        yield f"### `{flow.name}`: {state}"
+        yield ""
+        for deadline in flow.deadlines:
+            if deadline.state == state:
+                only = f", only while `{deadline.flag}` is on" if deadline.flag else ""
+                yield f"Carries the timer `{deadline.timer}`, which fires `{deadline.trigger}`{only}."
+                yield ""
+        rows = (_cells(row) for row in flow.rows if row.state == state)
+        yield from _table(["trigger", "if", "to", "what is done", "reason", "by"], rows)
+    yield f"### `{flow.name}`: triggers"
+    yield ""
+    triggers = (
+        [f"`{t.name}`", t.by, t.help, f"`{t.grant}`" if t.grant else "", _code(t.consent)] for t in flow.triggers
+    )
+    yield from _table(["trigger", "who", "meaning", "needs the grant", "consents to"], triggers)
+
+
+def _cells(row: Row) -> list[str]:
+    done = "; ".join(effect_text(effect) for effect in row.effects)
+    return [
+        f"`{row.trigger}`",
+        guard_text(row),
+        "stays" if row.to == row.state else row.to,
+        f"raises `{row.refuse}`" if row.refuse else done,
+        f"`{row.reason}`" if row.reason else "",
+        "" if row.refuse else row.decider,
+    ]
+
+
+def main() -> int:
+    """Writes the files, or with `--check` says which would change and fails if there are any."""
+    found = stale()
+    if "--check" not in sys.argv[1:]:
+        for path, text in made().items():
+            (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / path).write_text(text, encoding="utf-8")
+    for path in found:
+        sys.stdout.write(f"{'stale' if '--check' in sys.argv[1:] else 'written'}: {path}\n")
+    return int(bool(found) and "--check" in sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,828 @@
+"""The switchboard by its public `step`: every cell, and what each kind of decision leaves behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from statecore.endpoint import Do
+from statecore.errors import BlankId, InvalidArgument, SpacedId, TokenMalformed
+from statecore.flow import FLOWS, RINGING, SESSION, Custom, Row, Timers, Trigger
+from statecore.model import Line, Reason, Record
+from statecore.settings import ServiceSettings
+from statecore.switchboard import (
+    Act,
+    Confirm,
+    Connect,
+    Deliver,
+    Disconnect,
+    Done,
+    Due,
+    Goodbye,
+    Need,
+    Negotiate,
+    Register,
+    Restart,
+    Route,
+    Switchboard,
+    check_id,
+    next_due,
+)
+from statecore.testing.oracle import assert_always, assert_deaf, assert_over, assert_settled
+from statecore.testing.world import NOON, World
+from statecore.tokens import ROLE_GRANTS, Claims, Role
+from statecore.wire import Ask, Command, Free, Hello, Refused, Relay, Relayed, Unknown, View
+
+TWO = {"a1": "alice", "b1": "bob"}
+MANY = {**TWO, "b2": "bob", "c1": "carol"}
+
+
+def world(devices: dict[str, str] = TWO, **more: Any) -> World:
+    """A world whose devices are connected."""
+    return World(devices, **more).settle()
+
+
+def ringing(devices: dict[str, str] = TWO, **more: Any) -> World:
+    """Alice's call S rings at Bob's."""
+    made = world(devices, **more.pop("world", {}))
+    assert made.say("a1", "initiate", flow="ringing", receiver="bob", **more) == "ok"
+    return made
+
+
+def accepted(devices: dict[str, str] = TWO, **more: Any) -> World:
+    """Bob has answered."""
+    made = ringing(devices, **more)
+    assert made.say("b1", "accept") == "ok"
+    return made
+
+
+def active(devices: dict[str, str] = TWO, **more: Any) -> World:
+    """Both are in."""
+    made = accepted(devices, **more)
+    made.say("a1", "join", token="given", flags=frozenset({"camera"}))
+    made.say("b1", "join", token="given", flags=frozenset({"camera"}))
+    made.settle(media=True)
+    assert made.state("a1", "S") == made.state("b1", "S") == "active"
+    return made
+
+
+def meeting(*devices: str, **more: Any) -> World:
+    """A session that these devices have joined by token."""
+    users = {device: {"a": "alice", "b": "bob", "c": "carol"}[device[0]] for device in ("a1", "b1", "c1", "a2")}
+    made = world(users, **more.pop("world", {}))
+    for device in devices:
+        made.user(device, Do("S", "join", flow="session", token="fresh", **more))
+        made.settle(media=True)
+        assert made.state(device, "S") == "active"
+    return made
+
+
+def command(made: World, device: str, trigger: str, session: str = "S", n: int | None = None, **more: Any) -> Done:
+    """A command straight to the switchboard."""
+    endpoint = made.places[device].endpoint
+    if n is None:
+        n = 2**30 + made.tickets
+        made.tickets += 1
+    claims = more.pop("claims", None)
+    error = more.pop("token_error", None)
+    given = more.pop("given", frozenset())
+    said = Command(session, n, trigger, **more)
+    return made.decide(Act(endpoint.user, device, endpoint.epoch, said, claims, error, given))
+
+
+def claims(made: World, user: str, session: str = "S", **more: Any) -> Claims:
+    """What a token says."""
+    second = made.now // 1000
+    data: dict[str, Any] = {
+        "issuer": "statecore", "user": user, "session": session, "token_id": "1", "issued_at": second,
+        "not_before": second, "expires": second + 60, "grants": ROLE_GRANTS[Role.HOST], **more,
+    }  # fmt: skip
+    return Claims(**data)
+
+
+def refusal(decision: Done) -> str:
+    """The code of a refusal."""
+    (effect,) = decision.effects
+    assert isinstance(effect.message, Refused)
+    return effect.message.code
+
+
+# --- every cell -------------------------------------------------------------------------------------------------------
+
+_MEDIA_ONLY = {
+    "mute_audio", "unmute_audio", "pause_video", "resume_video", "start_screen_share", "stop_screen_share",
+    "raise_hand", "lower_hand", "switch_to_video",
+}  # fmt: skip
+SPEC: dict[tuple[str, str], dict[str, str]] = {
+    ("ringing", "a1"): {**dict.fromkeys(("cancel", "end", "leave"), "ended:cancelled"), "join": "not_accepted"},
+    ("ringing", "b1"): {
+        "accept": "accepted", **dict.fromkeys(("reject", "end", "leave"), "ended:rejected"),
+        "reject_busy": "ended:busy", "join": "not_accepted",
+    },
+    ("accepted", "a1"): {
+        **dict.fromkeys(("cancel", "end", "leave", "reject", "reject_busy"), "ended:hangup"), "accept": "accepted",
+        "join": "token_missing",
+    },
+    ("active", "b1"): {
+        **dict.fromkeys(("cancel", "end", "leave", "reject", "reject_busy"), "ended:hangup"), "accept": "active",
+        **dict.fromkeys(_MEDIA_ONLY, "active"), "join": "already_joined", "end_for_all": "token_lacks_grant",
+        "up": "active", "failed": "ended:lost", "lost": "ended:lost", "idle_timeout": "ended:idle",
+        "expire": "ended:expired", "withdraw_video": "active",
+    },
+    ("ended", "b1"): dict.fromkeys(("accept", "reject", "join"), "call_gone"),
+}  # fmt: skip
+SPEC["accepted", "b1"] = {**SPEC["accepted", "a1"], "failed": "ended:failed_media", "lost": "ended:lost"}
+SPEC["accepted", "a1"] = SPEC["accepted", "b1"]
+SPEC["active", "a1"] = SPEC["active", "b1"]
+SPEC["ringing", "a1"]["lost"] = SPEC["ringing", "b1"]["lost"] = "ended:lost"
+MEETING: dict[str, str] = {
+    **dict.fromkeys(("end", "leave"), "ended:hangup"), **dict.fromkeys(_MEDIA_ONLY, "active"),
+    "join": "already_joined", "end_for_all": "token_lacks_grant", "up": "active", "failed": "ended:lost",
+    "lost": "ended:lost", "idle_timeout": "ended:idle", "expire": "ended:expired", "switch_to_video": "active",
+}  # fmt: skip
+
+
+def in_state(state: str) -> World:
+    """A ringing call in this state."""
+    if state == "ended":
+        made = active()
+        made.say("a1", "end")
+        return made
+    return {"ringing": ringing, "accepted": accepted, "active": active}[state]()
+
+
+@pytest.mark.parametrize(("state", "device"), SPEC)
+def test_each_trigger_in_each_state_does_what_the_specification_says(state: str, device: str) -> None:
+    """A command moves its leg as said here, or is refused with the code said here; all others are illegal."""
+    made = in_state(state)
+    for trigger in RINGING.triggers:
+        copy = made.copy()
+        _hold(copy, command(copy, device, trigger.name), device, SPEC[state, device].get(trigger.name))
+
+
+def test_each_trigger_in_a_session_does_what_the_specification_says() -> None:
+    """The same for the session-only flow, in the state in which most is possible."""
+    made = meeting("a1", "b1")
+    for trigger in SESSION.triggers:
+        copy = made.copy()
+        _hold(copy, command(copy, "a1", trigger.name), "a1", MEETING.get(trigger.name))
+
+
+def _hold(made: World, decision: Done, device: str, expected: str | None) -> None:
+    leg = made.its_leg(device, "S")
+    assert leg is not None
+    if expected is None or expected.split(":", maxsplit=1)[0] not in RINGING.states:
+        assert refusal(decision) == (expected or "illegal_transition")
+        assert set(decision.writes) == {("call", "S")}
+        return
+    state, _, reason = expected.partition(":")
+    assert (leg.control.state, leg.control.reason) == (state, reason)
+    assert_always(made)
+
+
+@pytest.mark.parametrize("state", ["ringing", "accepted", "active", "ended"])
+def test_what_is_foreign_stale_or_illegal_changes_nothing(state: str) -> None:
+    """In every state: strangers, old incarnations, repeated numbers and triggers without a row."""
+    assert assert_deaf(in_state(state)) > 100
+
+
+def test_a_refusal_names_the_state_and_what_is_legal() -> None:
+    """An illegal command says where the leg is and which triggers it takes."""
+    made = ringing()
+    (effect,) = command(made, "a1", "accept").effects
+    assert isinstance(effect.message, Refused)
+    assert effect.message.data["state"] == "ringing"
+    assert effect.message.data["legal"] == RINGING_LEGAL
+
+
+RINGING_LEGAL = ["accept", "cancel", "end", "leave", "reject", "reject_busy"]
+
+
+# --- records that are needed, and ids ---------------------------------------------------------------------------------
+
+
+def test_it_asks_for_what_it_needs_and_decides_the_same() -> None:
+    """Given nothing, it names one record after the other, and then decides as if it had had them all."""
+    made = active(MANY)
+    board, store = made.board, dict(made.store)
+    inputs = [
+        Act("carol", "c1", "c1-1", Command("T", 1, "initiate", flow="ringing", receiver="bob")),
+        Act("bob", "b1", "b1-1", Command("S", 90, "end")),
+        Connect("bob", Hello("b2", "b2-2", 1, sessions={"S": 1, "gone": 4})),
+        Due(("call", "S")), Due(("line", "bob")), Goodbye("alice", "a1", "a1-1"), Restart("bob"),
+        Disconnect("bob", "b1", "b1-1", 1), Confirm("bob", "b1", "b1-1"), Register("bob"),
+        Route("alice", "a1", "a1-1", Relay("S", "2", "candidate", "")),
+        Negotiate("alice", "a1", "a1-1", Ask("S", "2")),
+    ]  # fmt: skip
+    for given in inputs:
+        view: dict[Any, Any] = {}
+        decision = board.step(view, given, made.now)
+        while isinstance(decision, Need):
+            assert not set(decision.keys) & set(view)
+            view.update({key: store.get(key) for key in decision.keys})
+            decision = board.step(view, given, made.now)
+        assert decision == board.step({**view, **store}, given, made.now)
+        assert set(decision.writes) <= set(decision.reads) <= set(view)
+
+
+def test_ids_are_checked() -> None:
+    """An id is text, not blank, without white space and of bounded length."""
+    assert check_id("user", "alice") == "alice"
+    for value, error in ((3, InvalidArgument), (" ", BlankId), ("a b", SpacedId), ("x" * 129, SpacedId), ("a\x00", SpacedId)):
+        with pytest.raises(error):
+            check_id("user", value)
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"receiver": "alice"}, "calling_self"),
+        ({"receiver": "nobody"}, "unknown_user"),
+        ({"receiver": " "}, "blank_id"),
+        ({"receiver": "a b"}, "spaced_id"),
+        ({"receiver": "bob", "metadata": "x" * 5000}, "invalid_argument"),
+        ({"receiver": "bob", "flow": "other"}, "unsupported_version"),
+        ({"receiver": "bob", "flow": ""}, "call_not_found"),
+        ({"receiver": "bob", "flow": "session"}, "call_not_found"),
+    ],
+)
+def test_no_call_comes_of_a_wrong_initiate(more: dict[str, Any], code: str) -> None:
+    """What is wrong with an initiate is said, and nothing is written."""
+    made = world()
+    decision = command(made, "a1", "initiate", **{"flow": "ringing", **more})
+    assert refusal(decision) == code
+    assert not decision.writes
+
+
+def test_only_the_newest_incarnation_begins_something() -> None:
+    """A device the service does not know of, or an older incarnation, begins no call."""
+    made = world()
+    stranger = Act("alice", "a1", "a1-0", Command("S", 1, "initiate", flow="ringing", receiver="bob"))
+    assert refusal(made.decide(stranger)) == "not_connected"
+    assert refusal(made.decide(replace(stranger, user="nobody"))) == "not_connected"
+    spaced = replace(stranger, epoch="a1-1", command=replace(stranger.command, session="a b"))
+    assert refusal(made.decide(spaced)) == "spaced_id"
+
+
+# --- commands, again --------------------------------------------------------------------------------------------------
+
+
+def test_a_command_is_taken_once() -> None:
+    """A repeat gets the view again, or the same refusal, and changes nothing."""
+    made = active()
+    command(made, "a1", "raise_hand", n=50)
+    before = made.record("S")
+    again = command(made, "a1", "lower_hand", n=50)
+    assert not again.writes
+    (effect,) = again.effects
+    assert isinstance(effect.message, View)
+    assert "hand_raised" in effect.message.flags
+    assert refusal(command(made, "a1", "accept_video", n=51)) == "illegal_transition"
+    assert refusal(command(made, "a1", "end", n=51)) == "illegal_transition"
+    assert isinstance(command(made, "a1", "end", n=50).effects[0].message, View)
+    assert [leg.control for leg in made.record("S").legs] == [leg.control for leg in before.legs]
+
+
+def test_a_machine_speaks_for_one_leg_a_person_for_the_call() -> None:
+    """A lost leg's own word does not touch the leg that rings anew; a person's does."""
+    made = ringing({**TWO})
+    made.decide(Goodbye("bob", "b1", "b1-1"))
+    made.decide(Connect("bob", Hello("b1", "b1-1", 2)))
+    assert [leg.control.state for leg in made.record("S").legs] == ["ringing", "ended", "ringing"]
+    assert refusal(command(made, "b1", "lost", n=70, pid="2")) == "illegal_transition"
+    assert made.record("S").legs[2].control.state == "ringing"
+    command(made, "b1", "nonsense", n=71, pid="2")
+    command(made, "b1", "lost", n=72, pid="9")
+    assert made.record("S").legs[2].control.reason == "lost"
+    assert made.record("S").reason == ""
+
+
+def test_a_person_means_the_newest_leg() -> None:
+    """A decline meant for a leg that was lost declines the ring that came after it."""
+    made = ringing()
+    made.decide(Goodbye("bob", "b1", "b1-1"))
+    made.decide(Connect("bob", Hello("b1", "b1-1", 2)))
+    command(made, "b1", "reject", n=70, pid="2")
+    assert made.record("S").reason == "rejected"
+
+
+# --- several devices --------------------------------------------------------------------------------------------------
+
+
+def test_a_device_that_connects_while_it_rings_rings_too() -> None:
+    """The invitation is open for every device of the user."""
+    made = world(TWO)
+    made.say("a1", "initiate", flow="ringing", receiver="bob")
+    made.places["b9"] = replace(made.places["b1"], endpoint=type(made.places["b1"].endpoint)("bob", "b9", "b9-1"),
+                                linked=False, greeted=False)  # fmt: skip
+    made.settle()
+    assert made.state("b9", "S") == "ringing"
+    leg = made.its_leg("b9", "S")
+    assert leg is not None
+    assert leg.deadline == made.record("S").ring_until
+    made.say("b9", "accept")
+    assert made.state("b1", "S") == ""
+    assert made.watch.told["b1", "incoming_call_cancelled"] == 1
+    assert_settled(made)
+
+
+def test_a_user_without_a_device_is_rung_until_unanswered() -> None:
+    """Nobody is online: it rings all the same, and is missed."""
+    made = world(TWO)
+    made.decide(Register("dora"))
+    assert made.say("a1", "initiate", flow="ringing", receiver="dora", timeout=5000) == "ok"
+    assert_always(made)
+    made.pass_time(5)
+    record = made.record("S")
+    assert (record.reason, record.by, record.invitations[0].state) == ("unanswered", "", "unanswered")
+    assert record.ended_at == NOON + 5000
+    assert_over(made)
+
+
+def test_a_device_lost_while_it_rings_loses_its_leg_not_the_invitation() -> None:
+    """It is not a decline; coming back rings again."""
+    made = ringing()
+    made.decide(Goodbye("bob", "b1", "b1-1"))
+    assert made.record("S").reason == ""
+    assert made.record("S").invitations[0].state == "ringing"
+    assert_always(made)
+
+
+def test_an_old_connection_and_its_notice_are_dropped() -> None:
+    """A newer connection of the same incarnation replaces the older, whatever comes late."""
+    made = world()
+    made.decide(Connect("bob", Hello("b1", "b1-1", 5)))
+    assert made.decide(Connect("bob", Hello("b1", "b1-1", 4))) == Done({}, (("line", "bob"),), ())
+    assert not made.decide(Disconnect("bob", "b1", "b1-1", 4)).writes
+    assert made.decide(Disconnect("bob", "b1", "b1-1", 5)).writes
+    assert not made.decide(Disconnect("nobody", "b1", "b1-1", 5)).writes
+    assert not made.decide(Confirm("nobody", "x", "y")).writes
+    assert not made.decide(Confirm("bob", "b1", "older")).writes
+
+
+def test_registering_again_is_idempotent_and_may_rename() -> None:
+    """A user is known once; a new name counts, an empty one does not."""
+    made = world()
+    assert not made.decide(Register("bob", "Bob")).writes
+    assert not made.decide(Register("bob")).writes
+    line = made.decide(Register("bob", "Bobby")).writes["line", "bob"]
+    assert line.name == "Bobby"
+    assert made.decide(Connect("eve", Hello("e1", "e1-1", 1, name="Eve"))).writes["line", "eve"].name == "Eve"
+
+
+def test_a_resume_tells_what_was_missed_and_what_is_unknown() -> None:
+    """Views for every session where the switchboard is ahead, by any of its names; unknown, with the number named."""
+    made = active(MANY)
+    hello = Hello("b1", "b1-1", 9, sessions={"S": 1, "never": 7})
+    messages = [effect.message for effect in made.decide(Connect("bob", hello)).effects]
+    assert [type(message).__name__ for message in messages] == ["Welcome", "View", "Unknown"]
+    assert messages[2] == Unknown("never", 7)
+    seen = made.record("S").legs[1].seq
+    hello = Hello("b1", "b1-1", 10, sessions={"S": seen})
+    assert len(made.decide(Connect("bob", hello)).effects) == 1
+
+
+def test_a_resume_of_an_accepted_leg_brings_a_token() -> None:
+    """Whoever was accepted and has not joined gets a token with the view, also when he comes back."""
+    made = accepted()
+    (_, effect) = made.decide(Connect("bob", Hello("b1", "b1-1", 9))).effects
+    assert effect.wants_token
+    made = active()
+    (_, effect) = made.decide(Connect("bob", Hello("b1", "b1-1", 9))).effects
+    assert not effect.wants_token
+
+
+# --- lines ------------------------------------------------------------------------------------------------------------
+
+
+def test_busy_is_a_call_with_one_row() -> None:
+    """Created and ended in one commit, missed at the callee, and nothing is held."""
+    made = ringing(MANY)
+    assert made.say("c1", "initiate", session="T", flow="ringing", receiver="bob") == "user_busy"
+    record = made.record("T")
+    assert (record.reason, record.ended_at, record.invitations[0].state) == ("busy", NOON, "unanswered")
+    assert made.watch.told["c1", "outgoing_call_rejected"] == 1
+    assert made.say("c1", "initiate", session="U", flow="ringing", receiver="alice") == "user_busy"
+    assert made.say("a1", "initiate", session="V", flow="ringing", receiver="carol") == "already_in_call"
+    assert ("call", "V") not in made.store
+    made.say("b1", "reject_busy")
+    assert made.record("S").reason == "busy"
+    assert_over(made)
+
+
+@pytest.mark.parametrize("rung_first", [True, False])
+def test_both_call_each_other_is_one_call(rung_first: bool) -> None:
+    """The second initiate is the yes to the first, whether or not a leg rings on that device."""
+    made = world(TWO)
+    if not rung_first:
+        made.cut("b1")
+        made.act(("notice", 0))
+    made.user("a1", Do("A", "initiate", flow="ringing", receiver="bob"))
+    made.act(("up", "a1"))
+    if rung_first:
+        made.settle()
+        made.say("b1", "initiate", session="B", flow="ringing", receiver="alice", type="audio")
+    else:
+        second = Act("bob", "b1", "b1-1", Command("B", 1, "initiate", flow="ringing", receiver="alice", type="audio"))
+        made.decide(second)
+    record = made.record("A")
+    assert record.type == "audio"
+    assert [(leg.control.state, leg.via) for leg in record.legs] == [("accepted", ""), ("accepted", "B")]
+    assert made.record("B").merged_into == "A"
+    assert made.record("B").reason == Reason.MERGED
+    assert_always(made)
+    command(made, "b1", "end", session="B", n=9)
+    assert (made.record("A").reason, made.record("A").by) == ("hangup", "bob")
+    assert_always(made)
+    messages = [e.message for e in made.decide(Connect("bob", Hello("b1", "b1-1", 7, sessions={"B": 1}))).effects]
+    assert isinstance(messages[1], View)
+    assert messages[1].session == "A"
+
+
+def test_a_call_to_someone_else_is_no_yes() -> None:
+    """Bob rings Carol while Alice rings Bob: that is busy with himself, not an answer."""
+    made = ringing(MANY)
+    assert made.say("b1", "initiate", session="T", flow="ringing", receiver="carol") == "already_in_call"
+
+
+def test_recall_replaces_a_call_that_only_a_dead_device_holds() -> None:
+    """The old call ends as lost, the new one rings, and the lines hold the new one alone."""
+    made = active({**TWO, "a2": "alice"})
+    made.cut("a1")
+    made.act(("notice", 0))
+    made.user("a2", Do("N", "initiate", flow="ringing", receiver="bob"))
+    made.act(("up", "a2"))
+    assert (made.record("S").reason, made.record("N").reason) == ("lost", "")
+    for user in ("alice", "bob"):
+        assert made.store["line", user].holds == ("N",)
+    made.settle()
+    assert made.state("b1", "N") == "ringing"
+    assert_settled(made)
+
+
+def test_a_call_with_somebody_else_is_not_replaced() -> None:
+    """Recall is for the same two people only."""
+    made = active({**TWO, "a2": "alice", "c1": "carol"})
+    made.cut("a1")
+    made.act(("notice", 0))
+    made.user("a2", Do("N", "initiate", flow="ringing", receiver="carol"))
+    made.act(("up", "a2"))
+    assert ("call", "N") not in made.store
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_ring_timer_fires_exactly_at_its_time() -> None:
+    """One millisecond early it does nothing; at the limit it ends the call for all."""
+    made = ringing(timeout=7000)
+    made.now = NOON + 6999
+    assert not made.decide(Due(("call", "S"))).writes
+    made.now += 1
+    made.decide(Due(("call", "S")))
+    assert made.record("S").reason == "unanswered"
+    assert not made.decide(Due(("call", "S"))).writes
+    assert not made.decide(Due(("call", "nothing"))).writes
+    assert not made.decide(Due(("line", "nobody"))).writes
+
+
+def test_accepted_but_not_joined_fails_by_the_connect_timer() -> None:
+    """The connect timer runs from the acceptance; joining does not wind it up."""
+    made = accepted()
+    made.now += 20_000
+    made.say("a1", "join", token="given")
+    made.pass_time(10)
+    assert made.record("S").reason == "failed_media"
+    assert made.watch.told["a1", "call_ended_message_received"] == 1
+    assert_over(made)
+
+
+def test_a_silent_device_is_lost_after_its_lease() -> None:
+    """The endpoint ends itself, the switchboard a little later; beats keep both."""
+    made = active(world={"timers": Timers()})
+    made.pass_time(200)
+    assert made.state("a1", "S") == "active"
+    made.places["b1"] = replace(made.places["b1"], linked=False, greeted=False)  # nobody notices
+    dead = made.now
+    while made.record("S").reason == "":
+        due = [timer for timer in made.timers() if timer != ("tick", "b1")]
+        if not due:
+            made.fire(made.timers()[0])
+            continue
+        made.fire(due[0])
+        for _ in range(9):
+            for device in ("a1",):
+                place = made.places[device]
+                if place.up:
+                    made.act(("up", device))
+                if made.places[device].down:
+                    made.act(("down", device))
+    assert made.record("S").reason == "lost"
+    assert dead + 35_000 <= made.now <= dead + 50_000
+    assert_always(made)
+
+
+def test_downtime_does_not_count_against_leases() -> None:
+    """After a restart every device has a whole lease again, and counts as not online."""
+    made = ringing()
+    made.now += 10_000_000
+    line = made.decide(Restart("bob")).writes["line", "bob"]
+    assert isinstance(line, Line)
+    assert (line.devices[0].online, line.devices[0].lease) == (False, made.now + made.board.lease)
+    made.decide(Register("dora"))
+    assert not made.decide(Restart("dora")).writes
+    assert not made.decide(Goodbye("dora", "d1", "d1-1")).writes
+
+
+def test_when_the_next_timer_fires() -> None:
+    """A record tells its earliest timer, a line its earliest lease, and nothing tells 0."""
+    made = ringing()
+    assert next_due(made.record("S")) == made.record("S").ring_until
+    assert next_due(made.store["line", "bob"]) == NOON + made.board.lease
+    assert next_due(None) == next_due(Line("x")) == 0
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_waits_empty_for_somebody_to_come_back() -> None:
+    """The last one out leaves it open for a minute; who comes back has a new leg; then it ends with the last reason."""
+    made = meeting("a1", "b1")
+    made.say("a1", "leave")
+    made.say("b1", "leave")
+    record = made.record("S")
+    assert (record.ended_at, record.empty_until) == (0, made.now + 60_000)
+    made.user("b1", Do("S", "join", flow="session", token="fresh"))
+    made.settle(media=True)
+    assert made.record("S").empty_until == 0
+    assert [leg.pid for leg in made.record("S").legs if not leg.ended_at] == ["3"]
+    made.say("b1", "leave")
+    made.pass_time(60)
+    assert (made.record("S").reason, made.record("S").by) == ("hangup", "bob")
+    assert made.say("b1", "join", flow="session", token="fresh") == "call_gone"
+    assert made.say("c1", "join", flow="session", token="fresh") == "call_gone"
+    assert_over(made)
+
+
+def test_a_session_takes_so_many_and_no_more() -> None:
+    """Full is an error that changes nothing; a place that comes free is taken."""
+    made = meeting("a1", "b1", world={"settings": ServiceSettings(session_capacity=2)})
+    assert made.say("c1", "join", flow="session", token="fresh") == "session_full"
+    assert len(made.record("S").legs) == 2
+    made.say("a1", "leave")
+    assert made.say("c1", "join", flow="session", token="fresh") in ("ok", "")
+
+
+def test_ending_for_all_needs_its_grant_and_leaves_nothing_open() -> None:
+    """With the grant everybody is out, and the session does not linger."""
+    made = meeting("a1", "b1")
+    assert made.say("b1", "end_for_all") == "token_lacks_grant"
+    token = made.token("carol", "S", grants=frozenset({"end_for_all"}))
+    made.user("c1", Do("S", "join", flow="session", token=token))
+    made.settle(media=True)
+    assert made.say("c1", "end_for_all") == "ok"
+    assert (made.record("S").reason, made.record("S").by) == ("kicked", "carol")
+    assert_over(made)
+
+
+def test_a_join_needs_a_token_that_is_good_here_and_now() -> None:
+    """Missing, malformed, foreign in any way, early or late: refused with its own code, nothing changes."""
+    made = meeting("a1")
+    cases = {
+        "token_missing": {},
+        "token_malformed": {"token_error": TokenMalformed(why="x")},
+        "token_foreign": {"claims": claims(made, "alice")},
+        "token_expired": {"claims": claims(made, "bob", expires=made.now // 1000)},
+        "token_not_yet_valid": {"claims": claims(made, "bob", not_before=made.now // 1000 + 9)},
+    }
+    for code, more in cases.items():
+        decision = command(made, "b1", "join", **more)
+        assert refusal(decision) == code
+        assert not decision.writes
+    assert refusal(command(made, "b1", "join", claims=claims(made, "bob", "T"))) == "token_foreign"
+    assert refusal(command(made, "b1", "join", claims=claims(made, "bob", device="b2"))) == "token_foreign"
+    assert command(made, "b1", "join", claims=claims(made, "bob", device="b1")).writes
+
+
+def test_whoever_left_needs_a_good_token_to_come_back() -> None:
+    """A refused return changes nothing at all: the old leg stays as it ended."""
+    made = meeting("a1", "b1")
+    made.say("b1", "leave")
+    decision = command(made, "b1", "join")
+    assert refusal(decision) == "token_missing"
+    assert not decision.writes
+
+
+# --- in the call ------------------------------------------------------------------------------------------------------
+
+
+def test_marks_are_seen_by_everyone() -> None:
+    """A mute of mine is a flag of my leg, and a flag of the peer in the other's view."""
+    made = active()
+    assert made.say("a1", "mute_audio") == "ok"
+    leg = made.leg("b1", "S")
+    assert leg is not None
+    assert "audio_muted" in leg.peers[0].flags
+    assert leg.peers[0].name == "Alice"
+    assert made.watch.told["a1", "audio_muted"] == made.watch.told["b1", "user_muted"] == 1
+    assert made.say("a1", "unmute_audio") == "ok"
+    assert made.watch.told["b1", "user_unmuted"] == 1
+
+
+def test_grants_rule_what_one_may_send() -> None:
+    """Without the grant: refused. Flags at joining count only as far as the token grants them."""
+    made = accepted()
+    bare = made.token("alice", "S", grants=frozenset({"audio"}))
+    made.say("a1", "join", token=bare, flags=frozenset({"camera", "audio_muted", "presenting", "hand_raised"}))
+    made.say("b1", "join", token="given")
+    made.settle(media=True)
+    leg = made.its_leg("a1", "S")
+    assert leg is not None
+    assert leg.control.flags == {"joined", "connected", "audio_muted"}
+    for trigger in ("resume_video", "start_screen_share", "accept_video"):
+        assert refusal(command(made, "a1", trigger)) == "token_lacks_grant"
+
+
+def audio() -> World:
+    """An active audio call."""
+    made = world(TWO)
+    made.say("a1", "initiate", flow="ringing", receiver="bob", type="audio")
+    made.say("b1", "accept")
+    made.say("a1", "join", token="given", flags=frozenset({"camera"}))
+    made.say("b1", "join", token="given")
+    return made.settle(media=True)
+
+
+def flags(made: World, device: str) -> frozenset[str]:
+    """The marks of a leg, less the core's own."""
+    leg = made.its_leg(device, "S")
+    assert leg is not None
+    return leg.control.flags - {"joined", "connected"}
+
+
+def test_switching_to_video_takes_both() -> None:
+    """Asked, agreed: the call is a video call and both cameras are on."""
+    made = audio()
+    assert flags(made, "a1") == frozenset()
+    assert made.say("a1", "switch_to_video") == "ok"
+    assert flags(made, "a1") == {"wants_video"}
+    leg = made.its_leg("a1", "S")
+    assert leg is not None
+    assert leg.deadline == made.now + 30_000
+    assert made.watch.told["b1", "call_switch_to_video_requested"] == 1
+    assert made.say("b1", "accept_video") == "ok"
+    assert made.record("S").type == "video"
+    assert flags(made, "a1") == flags(made, "b1") == {"camera"}
+    assert made.watch.told["a1", "call_switched_to_video"] == made.watch.told["b1", "call_switched_to_video"] == 1
+    assert made.say("a1", "switch_to_video") == "ok"
+    assert refusal(command(made, "a1", "accept_video")) == "illegal_transition"
+
+
+@pytest.mark.parametrize(("device", "trigger"), [("b1", "decline_video"), ("a1", "withdraw_video"), ("", "time")])
+def test_no_camera_without_consent(device: str, trigger: str) -> None:
+    """Declined, withdrawn or not answered: it stays an audio call, and a late yes is refused."""
+    made = audio()
+    made.say("a1", "switch_to_video")
+    if device:
+        assert made.say(device, trigger) == "ok"
+    else:
+        made.pass_time(30)
+    assert flags(made, "a1") == flags(made, "b1") == frozenset()
+    assert made.record("S").type == "audio"
+    assert made.watch.told["a1", "call_switch_to_video_declined"] == 1
+    assert refusal(command(made, "b1", "accept_video")) == "illegal_transition"
+
+
+def test_both_asking_is_one_switch() -> None:
+    """The second request is the answer to the first."""
+    made = audio()
+    for device in ("a1", "b1"):
+        made.user(device, Do("S", "switch_to_video"))
+    made.settle()
+    assert made.record("S").type == "video"
+    assert flags(made, "a1") == flags(made, "b1") == {"camera"}
+
+
+def test_a_withdrawal_that_comes_too_late_keeps_the_camera_off() -> None:
+    """The agreement was first: a video call, but the asker's camera stays off and captures nothing."""
+    made = audio()
+    made.say("a1", "switch_to_video")
+    made.user("b1", Do("S", "accept_video"))
+    made.act(("up", "b1"))
+    made.user("a1", Do("S", "withdraw_video"))
+    made.settle()
+    assert made.record("S").type == "video"
+    assert flags(made, "a1") == frozenset()
+    assert flags(made, "b1") == {"camera"}
+    assert_settled(made)
+
+
+# --- media signaling --------------------------------------------------------------------------------------------------
+
+
+def offers(made: World) -> dict[str, dict[str, int]]:
+    """Who believes to hold which offer token."""
+    found = {}
+    for device in ("a1", "b1"):
+        leg = made.leg(device, "S")
+        assert leg is not None
+        found[device] = leg.offers
+    return found
+
+
+def ask(made: World, device: str, wish: type[Ask] | type[Free], pid: str) -> dict[str, dict[str, int]]:
+    """Ask for an offer token, or free it."""
+    made.signal(device, "S", wish("S", pid))
+    return offers(made.settle())
+
+
+def test_the_offer_token_is_held_by_one_and_passed_on() -> None:
+    """Ask, queue, free, ask again, wait no longer: one holder at a time, each grant with a new number."""
+    made = active()
+    assert ask(made, "a1", Ask, "2") == {"a1": {"2": 1}, "b1": {}}
+    assert ask(made, "b1", Ask, "1") == {"a1": {"2": 1}, "b1": {}}
+    assert ask(made, "a1", Free, "2") == {"a1": {}, "b1": {"1": 2}}
+    assert ask(made, "a1", Free, "2") == {"a1": {}, "b1": {"1": 2}}
+    assert ask(made, "a1", Ask, "2") == {"a1": {}, "b1": {"1": 2}}
+    assert ask(made, "a1", Free, "2") == {"a1": {}, "b1": {"1": 2}}
+    assert ask(made, "b1", Free, "1") == {"a1": {}, "b1": {}}
+    assert next_due(made.record("S")) == 0
+
+
+def test_the_offer_token_comes_back_after_its_time_or_its_holders_end() -> None:
+    """Ten seconds, then who waits has it; whoever ends holds nothing."""
+    made = active()
+    ask(made, "a1", Ask, "2")
+    ask(made, "b1", Ask, "1")
+    assert next_due(made.record("S")) == made.now + 10_000
+    made.pass_time(10)
+    assert offers(made) == {"a1": {}, "b1": {"1": 2}}
+    made.pass_time(10)
+    assert offers(made) == {"a1": {}, "b1": {}}
+    ask(made, "a1", Ask, "2")
+    made.say("a1", "end")
+    assert made.record("S").offers == ()
+    assert_over(made)
+
+
+def test_relays_go_between_joined_legs_and_offers_by_the_token() -> None:
+    """Candidates pass; an offer only from the holder, an answer only to him; strangers and the absent get nothing."""
+    made = active(MANY)
+
+    def route(user: str, device: str, kind: Any, to: str, session: str = "S") -> list[Deliver]:
+        return list(made.decide(Route(user, device, f"{device}-1", Relay(session, to, kind, "x"))).effects)
+
+    (effect,) = route("alice", "a1", "candidate", "2")
+    assert (effect.device, effect.message) == ("b1", Relayed("S", "1", "candidate", "x"))
+    assert not route("alice", "a1", "offer", "2")
+    ask(made, "a1", Ask, "2")
+    assert route("alice", "a1", "offer", "2")
+    assert not route("bob", "b1", "offer", "1")
+    assert route("bob", "b1", "answer", "1")
+    assert not route("alice", "a1", "answer", "2")
+    assert not route("alice", "a1", "data", "1")
+    assert not route("alice", "a1", "data", "3")
+    assert not route("alice", "a1", "data", "99")
+    assert not route("carol", "c1", "data", "1")
+    assert not route("alice", "a1", "data", "2", "T")
+    assert not made.decide(Negotiate("carol", "c1", "c1-1", Ask("S", "1"))).writes
+    assert ask(accepted(), "a1", Ask, "2") == {"a1": {}, "b1": {}}
+
+
+# --- a flow of one's own ----------------------------------------------------------------------------------------------
+
+HELD = RINGING.extend(
+    "held",
+    triggers=(Trigger("hold", "user"), Trigger("resume", "user")),
+    flags=("held",),
+    conditions=("patient",),
+    rows=(
+        Row("active", "hold", "active", (Custom("music", "on"),), when="patient"),
+        Row("active", "resume", "active", (Custom("music", "off"),)),
+    ),
+)
+
+
+def test_a_flow_of_ones_own_runs_with_conditions_of_ones_own() -> None:
+    """The application says which of its conditions hold; what no row takes is illegal, and an unheld flow is refused."""
+    made = World(TWO, flows={**FLOWS, "held": HELD}).settle()
+    made.say("a1", "initiate", flow="held", receiver="bob")
+    made.say("b1", "accept")
+    for device in ("a1", "b1"):
+        made.say(device, "join", token="given")
+    made.settle(media=True)
+    assert made.board.machine("held").flow is HELD
+    assert refusal(command(made, "a1", "hold")) == "illegal_transition"
+    decision = command(made, "a1", "hold", given=frozenset({"patient"}))
+    assert isinstance(decision.effects[0].message, View)
+    assert refusal(command(world(), "a1", "initiate", flow="held", receiver="bob")) == "unsupported_version"
+
+
+def test_nothing_is_kept_but_what_it_was_configured_with() -> None:
+    """Two switchboards of one configuration decide alike: all state is in the records."""
+    made = ringing()
+    given = Act("bob", "b1", "b1-1", Command("S", 9, "accept"))
+    one = made.board.step(made.store, given, made.now)
+    assert one == Switchboard(timers=made.board.timers).step(made.store, given, made.now)
+    assert isinstance(made.store["call", "S"], Record)

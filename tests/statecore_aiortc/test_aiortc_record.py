@@ -1,0 +1,159 @@
+"""Recording what arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from statecore.errors import InvalidArgument, MediaDeviceError
+from statecore.settings import CallSettings
+from statecore.testing._media_probe import chunk, hears, sees
+from statecore.testing.signals import dominant_hz, read_clock, rms_dbfs
+from statecore_aiortc import AiortcMedia, Frames, Tone
+
+Media = Callable[..., AiortcMedia]
+
+
+def sound(path: Path) -> tuple[Any, int]:
+    """The sound of a file: (samples of one channel, rate)."""
+    with av.open(str(path)) as file:
+        frames = list(file.decode(audio=0))
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=48_000)
+        made = [part.to_ndarray()[0] for frame in frames for part in resampler.resample(frame)]
+    return np.concatenate(made), 48_000
+
+
+def pictures(path: Path) -> list[tuple[float, int | None]]:
+    """The pictures of a file: (time in the file, time that is shown)."""
+    with av.open(str(path)) as file:
+        return [(frame.time or 0.0, read_clock(frame.to_ndarray(format="rgb24"))) for frame in file.decode(video=0)]
+
+
+def test_sound_with_a_silence(media: Media, meet: Any, tmp_path: Path) -> None:
+    """A WAV recording holds the tone, and the true length of the silence while the sender was muted."""
+    path = tmp_path / "new" / "out.wav"
+
+    async def main() -> None:
+        async with meet(media(500.0), media(record=path)) as (alice, bob):
+            frames = bob.session.audio(alice.pid)
+            await chunk(frames, 0.5)
+            await alice.session.set_enabled("audio", False)
+            await asyncio.sleep(0.7)
+            await alice.session.set_enabled("audio", True)
+            await chunk(frames, 0.8)
+
+    asyncio.run(main())
+    samples, rate = sound(path)
+    assert dominant_hz(samples[rate // 10 : rate // 2], rate) == pytest.approx(500, rel=0.01)
+    assert dominant_hz(samples[-rate // 2 :], rate) == pytest.approx(500, rel=0.01)
+    blocks = samples[: len(samples) // 480 * 480].reshape(-1, 480)
+    silent = sum(rms_dbfs(block) < -60 for block in blocks) / 100
+    assert silent == pytest.approx(0.7, abs=0.15)
+
+
+@pytest.mark.parametrize("suffix", ["webm", "mp4"])
+def test_sound_and_pictures(media: Media, meet: Any, tmp_path: Path, suffix: str) -> None:
+    """A recording of a video call plays: the tone, and pictures whose clock runs as the file's."""
+
+    async def main() -> None:
+        record = tmp_path / f"{{session}}-{{uid}}.{suffix}"
+        async with meet(media(500.0), media(record=record), video=True) as (alice, bob):
+            await sees(bob.session, alice.pid, 5, count=10)
+
+    asyncio.run(main())
+    path = tmp_path / f"room-alice.{suffix}"
+    samples, rate = sound(path)
+    assert dominant_hz(samples[rate // 5 :], rate) == pytest.approx(500, rel=0.01)
+    shown = [(time, clock) for time, clock in pictures(path) if clock is not None]
+    assert len(shown) >= 8
+    ahead = [time - clock / 1000 for time, clock in shown]
+    assert max(ahead) - min(ahead) < 0.05
+
+
+def test_call_without_pictures(media: Media, meet: Any, tmp_path: Path) -> None:
+    """A file for pictures of a call that has none holds a black one, so that it plays; a directory will do."""
+
+    async def main() -> None:
+        async with meet(media(500.0), media(record=tmp_path)) as (alice, bob):
+            await hears(bob.session, alice.pid, 500, 5)
+
+    asyncio.run(main())
+    (path,) = tmp_path.iterdir()
+    assert path.name == "room-alice-alice-1.webm"
+    assert dominant_hz(*sound(path)) == pytest.approx(500, rel=0.01)
+    assert len(pictures(path)) == 1
+
+
+def test_screen_goes_beside(media: Media, meet: Any, tmp_path: Path) -> None:
+    """A shared screen is recorded to a file of its own, with its own clock."""
+
+    async def main() -> None:
+        async with meet(media(), media(record=tmp_path / "out.webm"), video=True) as (alice, bob):
+            await alice.session.set_source("screen", Frames(lambda time: _clock(time + 100), fps=12))
+            await sees(bob.session, alice.pid, 5, "screen", count=5)
+
+    asyncio.run(main())
+    assert {path.name for path in tmp_path.iterdir()} == {"out.webm", "out-screen.webm"}
+    assert all(clock is None or clock >= 100_000 for _, clock in pictures(tmp_path / "out-screen.webm"))
+    assert any(clock is not None and clock < 100_000 for _, clock in pictures(tmp_path / "out.webm"))
+
+
+def _clock(time: float) -> Any:
+    from statecore.testing.signals import draw_clock
+
+    return draw_clock(160, 120, round(time * 1000))
+
+
+def test_audio_only_has_no_pictures(media: Media, meet: Any, tmp_path: Path) -> None:
+    """The recording of a session that is audio only has no pictures at all."""
+
+    async def main() -> None:
+        settings = CallSettings(audio_only=True)
+        async with meet(media(500.0), media(record=tmp_path / "a.webm"), settings=settings) as (alice, bob):
+            await hears(bob.session, alice.pid, 500, 5)
+
+    asyncio.run(main())
+    with av.open(str(tmp_path / "a.webm")) as file:
+        assert [stream.type for stream in file.streams] == ["audio"]
+
+
+def test_two_recordings_of_one_name(media: Media, meet: Any, tmp_path: Path) -> None:
+    """One adapter with a plain path that serves both sides writes two files, not one into the other."""
+
+    async def main() -> None:
+        both = media(500.0, record=tmp_path / "out.wav")
+        async with meet(both, both) as (alice, bob):
+            await hears(bob.session, alice.pid, 500, 5)
+            await hears(alice.session, bob.pid, 500, 5)
+
+    asyncio.run(main())
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 2
+    assert all(dominant_hz(*sound(path)) == pytest.approx(500, rel=0.01) for path in files)
+
+
+def test_unwritable_recording(media: Media, meet: Any, tmp_path: Path) -> None:
+    """A recording that cannot be written is one fault; the call goes on."""
+    (tmp_path / "file").write_text("in the way")
+
+    async def main() -> None:
+        async with meet(media(500.0), media(record=tmp_path / "file" / "out.wav")) as (alice, bob):
+            fault = await bob.wait_fault()
+            assert isinstance(fault, MediaDeviceError)
+            assert "out.wav" in str(fault)
+            await hears(bob.session, alice.pid, 500, 5)
+            assert len(bob.faults) == 1
+
+    asyncio.run(main())
+
+
+def test_unknown_placeholder() -> None:
+    """A path with a placeholder that means nothing is refused when the adapter is made."""
+    with pytest.raises(InvalidArgument, match="usr"):
+        AiortcMedia(audio=Tone(), record="{usr}.wav")
