@@ -57,7 +57,7 @@ def check_id(name: str, value: Any) -> str:
         raise InvalidArgument(name=name)
     if not value.strip():
         raise BlankId(name=name)
-    if len(value) > 128 or any(c.isspace() or not c.isprintable() for c in value):
+    if len(value) > 128 or " " in value or not value.isprintable():  # other white space is not printable
         raise SpacedId(name=name, value=value[:128])
     return value
 
@@ -173,7 +173,7 @@ class Switchboard:
                 if session in hello.sessions:
                     effects.append(Deliver(user, hello.device, hello.epoch, Unknown(session, seen)))
             elif place not in draft.moved and draft.legs[place].seq > seen:
-                effects.append(deliver(work, draft.base, draft.legs[place]))
+                effects.append(deliver(draft.machine, work.now, draft.base, draft.legs[place]))
         return effects
 
     def _named(self, work: Work, session: str) -> Draft | None:
@@ -266,7 +266,7 @@ class Switchboard:
         if leg.refused and act.command.n == leg.heard:
             refused = Refused(act.command.session, act.command.n, leg.refused)
             return [Deliver(act.user, act.device, act.epoch, refused)]
-        return [deliver(work, draft.base, leg)]
+        return [deliver(draft.machine, work.now, draft.base, leg)]
 
     def _place(self, work: Work, draft: Draft | None, place: int | None, act: Act) -> tuple[Draft, int]:
         """The leg that a command is for, made where the command is one that makes it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -28,6 +28,16 @@ class Missing(Exception):
 
     def __init__(self, *keys: Key) -> None:
         self.keys = keys
+
+
+def find_leg(legs: Sequence[Leg], user: str, device: str, epoch: str) -> int | None:
+    """The newest leg of a device, by its place."""
+    place = len(legs)
+    for leg in reversed(legs):
+        place -= 1
+        if leg.device == device and leg.epoch == epoch and leg.user == user:
+            return place
+    return None
 
 
 class Draft:
@@ -69,11 +79,7 @@ class Draft:
 
     def find(self, user: str, device: str, epoch: str) -> int | None:
         """The newest leg of a device, by its place."""
-        for place in range(len(self.legs) - 1, -1, -1):
-            leg = self.legs[place]
-            if leg.device == device and leg.epoch == epoch and leg.user == user:
-                return place
-        return None
+        return find_leg(self.legs, user, device, epoch)
 
     def concerns(self, user: str) -> bool:
         """Whether a user has a live leg or an open invitation."""
@@ -129,7 +135,11 @@ class Work:
         except KeyError:
             raise Missing(key) from None
 
-    # --- what the conditions about lines ask
+    # --- what the conditions ask
+
+    def holds(self, name: str, draft: Draft, leg: Leg, act: Act | None) -> bool:
+        """Whether a condition holds."""
+        return holds(name, self, draft, leg, act)
 
     def stale_calls(self, caller: str, receiver: str) -> frozenset[str]:
         """The caller's calls with this receiver that only devices hold which are gone: what a recall replaces."""
@@ -167,14 +177,35 @@ class Work:
             leg = replace(leg, seq=draft.legs[before].seq, heard=draft.legs[before].heard)
         draft.legs.append(leg)
         draft.dirty = True
-        self._list_session(draft, user)
+        self.enlist(draft.session_id, user)
         return len(draft.legs) - 1
 
-    def _list_session(self, draft: Draft, user: str) -> None:
+    # --- lines: what a call does to them is one of these four
+
+    def enlist(self, session: str, user: str) -> None:
         """Let the user's line know of the session, unless the call takes the line itself."""
         line = self.line(user)
-        if line is not None and draft.session_id not in line.sessions and draft.session_id not in line.holds:
-            self.lines[user] = replace(line, sessions=(*line.sessions, draft.session_id))
+        if line is not None and session not in line.sessions and session not in line.holds:
+            self.lines[user] = replace(line, sessions=(*line.sessions, session))
+
+    def seize(self, session: str, user: str) -> None:
+        """Let the call take the user's line."""
+        line = self.line(user)
+        if line is not None:
+            sessions = without(line.sessions, session)
+            self.lines[user] = replace(line, holds=(*line.holds, session), sessions=sessions)
+
+    def let_go(self, session: str, user: str) -> None:
+        """Let the call go of the user's line. Idempotent."""
+        line = self.line(user)
+        if line is not None and session in line.holds:
+            self.lines[user] = replace(line, holds=without(line.holds, session))
+
+    def delist(self, session: str, user: str) -> None:
+        """Let the user's line forget of a session that does not take it. Idempotent."""
+        line = self.line(user)
+        if line is not None and session in line.sessions:
+            self.lines[user] = replace(line, sessions=without(line.sessions, session))
 
     # --- the interpreter
 
@@ -186,7 +217,7 @@ class Work:
         row = None
         if cell is not None:
             bits = draft.machine.bits
-            row = cell.rows.get(sum([bits[name] for name in cell.needs if holds(name, self, draft, leg, act)]))
+            row = cell.rows.get(sum([bits[name] for name in cell.needs if self.holds(name, draft, leg, act)]))
         if act is not None and row is not None and row.decider == "switchboard":
             row = row if draft.machine.triggers[trigger].by in ("user", "media") else None
         if row is None or row.refuse is not None:
@@ -284,25 +315,20 @@ class Work:
 
     def _claim(self, draft: Draft, place: int, _effect: f.Claim, _act: Act | None) -> None:
         for user in (draft.legs[place].user, *(i.user for i in draft.invitations)):
-            line = self.line(user)
-            if line is not None:
-                sessions = tuple(s for s in line.sessions if s != draft.session_id)
-                self.lines[user] = replace(line, holds=(*line.holds, draft.session_id), sessions=sessions)
+            self.seize(draft.session_id, user)
 
     def _release(self, draft: Draft, place: int, _effect: f.Release, _act: Act | None) -> None:
         self.free(draft, draft.legs[place].user)
 
     def free(self, draft: Draft, user: str) -> None:
         """Let the call go of a user's line if nothing of the user is left in it. Idempotent."""
-        line = self.line(user)
-        if line is not None and draft.session_id in line.holds and not draft.concerns(user):
-            self.lines[user] = replace(line, holds=tuple(s for s in line.holds if s != draft.session_id))
+        if not draft.concerns(user):
+            self.let_go(draft.session_id, user)
 
     def unlist(self, draft: Draft, user: str) -> None:
         """Forget a session that does not take the line, once nothing of the user is left in it. Idempotent."""
-        line = self.line(user)
-        if line is not None and draft.session_id in line.sessions and not draft.concerns(user):
-            self.lines[user] = replace(line, sessions=tuple(s for s in line.sessions if s != draft.session_id))
+        if not draft.concerns(user):
+            self.delist(draft.session_id, user)
 
     def _answer(self, draft: Draft, place: int, effect: f.Answer, _act: Act | None) -> None:
         self.settle(draft, draft.legs[place].user, effect.state)
@@ -340,7 +366,7 @@ class Work:
     def _invited(self, draft: Draft, _place: int) -> list[tuple[Draft, int]]:
         """A new leg for every connected device of everyone who is invited."""
         for invitation in draft.invitations:
-            self._list_session(draft, invitation.user)  # a device that connects later is to ring, too
+            self.enlist(draft.session_id, invitation.user)  # a device that connects later is to ring, too
         return [
             (draft, self.add_leg(draft, invitation.user, device.device, device.epoch, "callee"))
             for invitation in draft.invitations
@@ -392,6 +418,12 @@ _DO: dict[type, Any] = {
 }
 """What the switchboard does about an effect. The rest (CloseMedia, Tell, Custom) is the endpoint's; Mark is in the row."""
 
+
+def without(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:
+    """All but one."""
+    return tuple([s for s in sessions if s != session])
+
+
 _marks: dict[tuple[frozenset[str], frozenset[str], frozenset[str]], frozenset[str]] = {}
 
 
@@ -401,6 +433,8 @@ def mark(flags: frozenset[str], sets: frozenset[str], clears: frozenset[str]) ->
     found = _marks.get(key)
     if found is None:
         result = (flags | sets) - clears
+        if not result:
+            result = NO_FLAGS
         found = _marks[key] = next((known for known in _marks.values() if known == result), result)
     return found
 
