@@ -8,7 +8,7 @@ of a flow, only the roles a flow declares.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -47,8 +47,9 @@ from ._commands import (
     Restart,
     Route,
 )
+from ._plans import Plans, carry_out
 from ._views import close_empty, deliver, finish, pair_of, set_offer
-from ._work import Draft, Missing, Work
+from ._work import Draft, Missing, Work, find_leg
 
 
 def check_id(name: str, value: Any) -> str:
@@ -89,6 +90,7 @@ class Switchboard:
         self.settings = settings or ServiceSettings()
         self.milliseconds = {name: round(value * 1000) for name, value in attrs.asdict(self.timers).items()}
         self._machines = {name: compiled(flow) for name, flow in flows.items()}
+        self._plans = Plans(self)
         self._steps: dict[type, Any] = {
             Act: self._act,
             Confirm: self._confirm,
@@ -115,6 +117,10 @@ class Switchboard:
         """Decide about one input. `now` is Unix time in milliseconds. `view` maps keys to values, None for absent."""
         work = Work(self, view, now)
         try:
+            if type(command) is Act:
+                done = self._planned(work, command)
+                if done is not None:
+                    return done
             effects = self._steps[type(command)](work, command)
             return _done(work, effects)
         except Missing as missing:
@@ -227,38 +233,58 @@ class Switchboard:
 
     # --- commands
 
-    def _act(self, work: Work, act: Act) -> list[Deliver]:
+    def _planned(self, work: Work, act: Act) -> Done | None:
+        """The decision about a command for a leg of a plain live call, if it goes as one before it."""
+        record = work.load(("call", act.command.session))
+        if record is None or record.ended_at or record.empty_until or record.merged_into or record.offers:
+            return None
+        place = self._addressed(self._machines[record.flow], record.legs, act)
+        if place is None or act.command.n <= record.legs[place].heard:
+            return None
+        plan = self._plans.of(work, record, place, act)
+        return carry_out(plan, work, record, act) if plan is not None else None
+
+    def _act(self, work: Work, act: Act) -> list[Deliver] | Done:
         draft = self._named(work, act.command.session)
-        place = self._addressed(draft, act) if draft else None
+        place = self._addressed(draft.machine, draft.legs, act) if draft else None
         if draft is not None and place is not None and act.command.n <= draft.legs[place].heard:
             return self._repeat(work, draft, place, act)
         try:
             draft, place = self._place(work, draft, place, act)
+            done = self._planned_start(work, draft, place, act) if draft.fresh else None
+            if done is not None:
+                return done
             work.apply(draft, place, act.command.trigger, act)
         except StatecoreError as error:
             return [self._refuse(work, draft, place, act, error)]
-        self._heard(draft, place, act)
+        work.heard(draft, place, act.command.n)
         merged = work.drafts.get(draft.get("merged_into"))
-        there = self._addressed(merged, act) if merged else None
+        there = self._addressed(merged.machine, merged.legs, act) if merged else None
         if merged is not None and there is not None:
-            self._heard(merged, there, act)
+            work.heard(merged, there, act.command.n)
         return []
 
-    def _addressed(self, draft: Draft, act: Act) -> int | None:
+    def _planned_start(self, work: Work, draft: Draft, place: int, act: Act) -> Done | None:
+        """The same for a command that makes a call: its shape is also who is connected of those it invites."""
+        record = replace(draft.base, legs=tuple(draft.legs))
+        lines = [(i.user, work.line(i.user)) for i in record.invitations]
+        devices = [(user, device) for user, line in lines if line for device in line.devices if device.online]
+        counts = tuple([(n + 1, sum(d.online for d in line.devices)) for n, (_, line) in enumerate(lines) if line])
+        plan = self._plans.of(work, record, place, act, counts)
+        return carry_out(plan, work, record, act, devices) if plan is not None else None
+
+    def _addressed(self, machine: FlowMachine, legs: Sequence[Leg], act: Act) -> int | None:
         """The leg that a command is for. A person means the call, so the newest leg; a machine means the leg it names,
         and the end of a lost one must not touch what rings anew."""
         command = act.command
-        newest = draft.find(act.user, act.device, act.epoch)
-        trigger = draft.machine.triggers.get(command.trigger)
-        if newest is None or not command.pid or trigger is None or trigger.by == "user":
+        newest = find_leg(legs, act.user, act.device, act.epoch)
+        if newest is None or not command.pid or command.pid == legs[newest].pid:
             return newest
-        mine = (leg.pid == command.pid and leg.user == act.user and leg.device == act.device for leg in draft.legs)
+        trigger = machine.triggers.get(command.trigger)
+        if trigger is None or trigger.by == "user":
+            return newest
+        mine = (leg.pid == command.pid and leg.user == act.user and leg.device == act.device for leg in legs)
         return next((place for place, is_it in enumerate(mine) if is_it), newest)
-
-    def _heard(self, draft: Draft, place: int, act: Act) -> None:
-        draft.legs[place] = replace(draft.legs[place], heard=act.command.n, refused="")
-        draft.moved.add(place)
-        draft.dirty = True
 
     def _repeat(self, work: Work, draft: Draft, place: int, act: Act) -> list[Deliver]:
         """A command that was taken before: the same answer, nothing else."""
@@ -419,7 +445,9 @@ class Switchboard:
             close_empty(work, draft)
 
 
-def _done(work: Work, effects: list[Deliver]) -> Done:
+def _done(work: Work, effects: list[Deliver] | Done) -> Done:
+    if isinstance(effects, Done):
+        return effects
     writes: dict[Key, Any] = {}
     views: list[Deliver] = []
     for draft in list(work.drafts.values()):

@@ -98,6 +98,9 @@ KNOWN: dict[str, Condition] = {
 }
 """The conditions that are more than a flag. `joined`, `connected` and the flow's flags are read off the leg."""
 
+SHOWN = frozenset({"caller", "ready", "full", "video"})
+"""Those of them that rest on nothing but the control states of the call itself."""
+
 
 def holds(name: str, work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
     """Whether a condition holds: one of ours, the leg's own flag, another participant's, or the application's."""

@@ -54,6 +54,8 @@ class Draft:
         self.offers = base.offers
         self.changes: dict[str, Any] = {}
         """Plain fields of the record that change."""
+        self.fresh = fresh
+        """Whether this decision makes the call."""
         self.dirty = fresh
         self.moved: set[int] = set()
         """The legs whose own view changed."""
@@ -111,7 +113,7 @@ class Work:
         """A call that exists, live or ended."""
         draft = self.drafts.get(session_id)
         if draft is None and session_id not in self.absent:
-            record = self._load(("call", session_id))
+            record = self.load(("call", session_id))
             if record is None:
                 self.absent.add(session_id)
                 return None
@@ -126,10 +128,11 @@ class Work:
     def line(self, user: str) -> Line | None:
         """A user's line; None for a user who is not known."""
         if user not in self.lines:
-            self.lines[user] = self.old_lines[user] = self._load(("line", user))
+            self.lines[user] = self.old_lines[user] = self.load(("line", user))
         return self.lines[user]
 
-    def _load(self, key: Key) -> Any:
+    def load(self, key: Key) -> Any:
+        """A record as it is stored."""
         try:
             return self.view[key]
         except KeyError:
@@ -206,6 +209,12 @@ class Work:
         line = self.line(user)
         if line is not None and session in line.sessions:
             self.lines[user] = replace(line, sessions=without(line.sessions, session))
+
+    def heard(self, draft: Draft, place: int, n: int) -> None:
+        """Note that a leg's command was taken."""
+        draft.legs[place] = replace(draft.legs[place], heard=n, refused="")
+        draft.moved.add(place)
+        draft.dirty = True
 
     # --- the interpreter
 
@@ -294,15 +303,18 @@ class Work:
     def _open(self, draft: Draft, place: int, _effect: f.OpenMedia, act: Act | None) -> None:
         """Join: the token's grants count from now on, and the flags that settings may bring."""
         leg = draft.legs[place]
-        claims = act.claims if act else None
         asked = act.command.flags if act else NO_FLAGS
-        grants = frozenset(claims.grants) if claims else NO_FLAGS
+        grants = self.grants(act)
         draft.changes["joins"] = joined = draft.get("joins") + 1
         wanted = asked & self._joinable_flags(draft, grants)
         control = leg.control
         if wanted:
             control = replace(control, flags=control.flags | wanted)
         draft.legs[place] = replace(leg, control=control, joined=joined, joined_at=self.now, grants=grants)
+
+    def grants(self, act: Act | None) -> frozenset[str]:
+        """What the token of a command allows."""
+        return frozenset(act.claims.grants) if act is not None and act.claims is not None else NO_FLAGS
 
     def _joinable_flags(self, draft: Draft, grants: frozenset[str]) -> frozenset[str]:
         allowed: set[str] = set()

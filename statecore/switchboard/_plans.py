@@ -1,0 +1,309 @@
+"""Decisions remembered by their shape, so that what was once worked out row by row is only filled in the next time.
+
+The interpreter (`_work`, `_views`) looks at control states, at who is who, and at whether a thing is there; ids, names and
+times it only copies, compares for being the same, and adds to. So two calls of one *shape* go the same way. A *plan* is
+what comes of a shape: it is found by letting the interpreter decide about a call of that shape in which every id and time
+is a placeholder, and by reading off where the placeholders went. Nothing is decided here, and no rule is said twice.
+
+What a shape does not show (a second call, another user's line, a fired trigger that asks for a token's grant) stops the
+trial: such shapes have no plan, and the interpreter decides about every call of that kind itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ..errors import StatecoreError
+from ..machine import Cell, FlowMachine
+from ..model import Control, Device, Invitation, Leg, Line, Record
+from ..wire import Command
+from ._commands import Act, Deliver, Done
+from ._conditions import SHOWN
+from ._views import deliver, finish, make_view
+from ._work import Draft, Work
+
+if TYPE_CHECKING:
+    from . import Switchboard
+
+LIMIT = 16_384
+"""How many plans are remembered; then all are forgotten."""
+
+_STRIDE = 10**15
+_SOURCES = ("now", "joins", "n", "ring_until", "seq", "user")
+_NOW, _JOINS, _N, _RING, _SEQ, _LATEST = range(_STRIDE, 7 * _STRIDE, _STRIDE)
+"""The placeholders: multiples of a number so large that what was added to one is the remainder."""
+
+
+class Change(Struct, frozen=True):
+    """What becomes of a leg or a record: fields with the same value for every call of the shape, and fields made from
+    what differs, as (name, place in `_SOURCES`, what is added)."""
+
+    fixed: dict[str, Any]
+    moving: tuple[tuple[str, int, int], ...]
+
+    def fill(self, sources: tuple[Any, ...]) -> dict[str, Any]:
+        """The fields for one call."""
+        fields = self.fixed.copy()
+        for name, source, more in self.moving:
+            value = sources[source]
+            fields[name] = value + more if more else value
+        return fields
+
+
+class Plan(Struct, frozen=True):
+    """What is decided about every call of one shape."""
+
+    record: Change
+    legs: tuple[tuple[int, Change], ...]
+    """The legs that change, by their places."""
+    answers: tuple[tuple[int, str], ...]
+    """Invitations that change, by their places, and what they become."""
+    lines: tuple[tuple[str, int], ...]
+    """What happens to lines: a method of `Work`, and the place of the user."""
+    made: int
+    """How many legs are made, for as many of the devices that are connected."""
+    told: tuple[tuple[int, bool], ...]
+    """The legs that are told, and whether the view is to bring a token."""
+
+
+class Shape(Struct, frozen=True):
+    """What a decision looks at. Users are numbered in the order in which the call names them."""
+
+    flow: str
+    type: str
+    trigger: str
+    place: int
+    bits: int
+    """The conditions of the command that the rest of the shape does not show."""
+    flags: frozenset[str]
+    grants: frozenset[str] | None
+    given: frozenset[str]
+    answered: bool
+    active: bool
+    legs: tuple[tuple[int, Control], ...]
+    invitations: tuple[tuple[int, str], ...]
+    devices: tuple[tuple[int, int], ...] | None
+    """For a new call: how many devices of each user who is invited are connected."""
+
+
+class NoPlan(Exception):
+    """The decision rests on more than the shape shows."""
+
+
+class Plans:
+    """The plans of one switchboard."""
+
+    def __init__(self, board: Switchboard) -> None:
+        self.board = board
+        self.known: dict[Any, Plan | None] = {}
+        self.hidden: dict[int, tuple[str, ...]] = {}
+
+    def of(self, work: Work, record: Record, place: int, act: Act, devices: Any = None) -> Plan | None:
+        """The plan for this command, if there is one."""
+        machine, command, legs = self.board.machine(record.flow), act.command, record.legs
+        cell = machine.cells[legs[place].control.state].get(command.trigger)
+        if cell is None:
+            return None
+        bits = self._bits(work, machine, cell, record, legs[place], act) if cell.needs else 0
+        claims = act.claims
+        users: dict[str, int] = {}
+        shape = (
+            record.flow,
+            record.type,
+            command.trigger,
+            place,
+            bits,
+            command.flags,
+            claims.grants if claims is not None else None,
+            act.given,
+            record.answered_at > 0,
+            record.active_at > 0,
+            tuple([(users.setdefault(leg.user, len(users)), leg.control) for leg in legs]),
+            tuple([(users.setdefault(i.user, len(users)), i.state) for i in record.invitations]),
+            devices,
+        )
+        try:
+            return self.known[shape]
+        except KeyError:
+            if len(self.known) >= LIMIT:
+                self.known.clear()
+            plan = self.known[shape] = make(self.board, Shape(*shape))
+            return plan
+
+    def _bits(self, work: Work, machine: FlowMachine, cell: Cell, record: Record, leg: Leg, act: Act) -> int:
+        hidden = self.hidden.get(id(cell))
+        if hidden is None:
+            hidden = self.hidden[id(cell)] = tuple(name for name in cell.needs if not is_shown(machine, name))
+        if not hidden:
+            return 0
+        draft = work.drafts.get(record.session_id) or Draft(record, machine, fresh=False)
+        return sum([machine.bits[name] for name in hidden if work.holds(name, draft, leg, act)])
+
+
+def is_shown(machine: FlowMachine, name: str) -> bool:
+    """Whether a shape shows if this condition holds."""
+    return name in SHOWN or name.removeprefix("other_") in machine.flags
+
+
+def carry_out(plan: Plan, work: Work, record: Record, act: Act, devices: Sequence[tuple[str, Device]] = ()) -> Done:
+    """A plan, filled in for one call."""
+    now, session, legs = work.now, record.session_id, list(record.legs)
+    machine = work.board.machine(record.flow)
+    if plan.lines or plan.made:
+        users = list(dict.fromkeys([*[leg.user for leg in legs], *[i.user for i in record.invitations]]))
+        for user, device in devices[: plan.made]:
+            name = getattr(work.line(user), "name", "")
+            control = Control(machine.initial, "callee")
+            legs.append(Leg(str(len(legs) + 1), user, device.device, device.epoch, control, name=name))
+        for change, place in plan.lines:
+            getattr(work, change)(session, users[place])
+    common = (now, record.joins, act.command.n, record.ring_until)
+    for place, each in plan.legs:
+        leg = legs[place]
+        legs[place] = replace(leg, **each.fill((*common, leg.seq, act.user)))
+    fields = plan.record.fill((*common, 0, act.user))
+    if plan.answers:
+        invitations = list(record.invitations)
+        for place, state in plan.answers:
+            invitations[place] = Invitation(invitations[place].user, state)  # type: ignore[arg-type]
+        fields["invitations"] = tuple(invitations)
+    record = replace(record, legs=tuple(legs), **fields)
+    effects = [
+        Deliver(leg.user, leg.device, leg.epoch, make_view(machine, now, record, leg), wants)
+        for leg, wants in [(legs[place], wants) for place, wants in plan.told]
+    ]
+    writes: dict[Any, Any] = {("call", session): record}
+    reads: list[Any] = [("call", session)]
+    for user, line in work.lines.items():
+        reads.append(("line", user))
+        if line is not work.old_lines[user]:
+            writes["line", user] = line
+    return Done(writes, tuple(reads), tuple(effects))
+
+
+# --- how a plan is made -----------------------------------------------------------------------------------------------
+
+
+class _Nothing(Mapping[Any, Any]):
+    """A view that shows nothing."""
+
+    def __getitem__(self, key: Any) -> NoReturn:
+        raise NoPlan
+
+    def __iter__(self) -> NoReturn:
+        raise NoPlan
+
+    def __len__(self) -> int:
+        return 0
+
+
+class Trial(Work):
+    """The interpreter, at work on placeholders."""
+
+    def __init__(self, board: Switchboard, shape: Shape) -> None:
+        super().__init__(board, _Nothing(), _NOW)
+        self.shape = shape
+        self.log: list[tuple[str, int]] = []
+        for user, count in shape.devices or ():
+            line = Line(str(user), "", tuple(Device(f"{user}/{n}", "") for n in range(count)))
+            self.lines[line.user] = self.old_lines[line.user] = line
+
+    def holds(self, name: str, draft: Draft, leg: Leg, act: Act | None) -> bool:
+        if is_shown(draft.machine, name):
+            return super().holds(name, draft, leg, act)
+        if act is None:
+            raise NoPlan
+        return bool(self.shape.bits & draft.machine.bits[name])
+
+    def grants(self, act: Act | None) -> frozenset[str]:
+        return frozenset(self.shape.grants or ())
+
+    def enlist(self, session: str, user: str) -> None:
+        self.log.append(("enlist", int(user)))
+
+    def seize(self, session: str, user: str) -> None:
+        self.log.append(("seize", int(user)))
+
+    def let_go(self, session: str, user: str) -> None:
+        self.log.append(("let_go", int(user)))
+
+    def delist(self, session: str, user: str) -> None:
+        self.log.append(("delist", int(user)))
+
+
+def _placeholders(shape: Shape) -> Record:
+    """A call of this shape."""
+    legs = [
+        Leg(str(place + 1), str(user), str(place), "", control, deadline=_LATEST, seq=_SEQ)
+        for place, (user, control) in enumerate(shape.legs)
+    ]
+    return Record(
+        session_id="session",
+        flow=shape.flow,
+        type=shape.type,  # type: ignore[arg-type]
+        initiator="0",
+        legs=tuple(legs),
+        invitations=tuple([Invitation(str(user), state) for user, state in shape.invitations]),  # type: ignore[arg-type]
+        joins=_JOINS,
+        ring_until=_RING,
+        answered_at=_LATEST if shape.answered else 0,
+        active_at=_LATEST if shape.active else 0,
+    )
+
+
+def make(board: Switchboard, shape: Shape) -> Plan | None:
+    """The plan of a shape; None if there is none."""
+    base, trial = _placeholders(shape), Trial(board, shape)
+    draft = trial.drafts[base.session_id] = Draft(base, board.machine(base.flow), fresh=shape.devices is not None)
+    me = base.legs[shape.place]
+    command = Command(base.session_id, _N, shape.trigger, flags=shape.flags)
+    act = Act(me.user, me.device, me.epoch, command, given=shape.given)
+    try:
+        trial.apply(draft, shape.place, shape.trigger, act)
+        trial.heard(draft, shape.place, _N)
+        if draft.freed and draft.cause is None and not any(draft.live()):
+            raise NoPlan  # which leg ended last is for the times to say
+        record, told = finish(trial, draft)
+    except (NoPlan, StatecoreError):
+        return None
+    legs = [(place, _change(_before(base, record, place), leg, me.user)) for place, leg in enumerate(record.legs)]
+    return Plan(
+        _change(replace(base, legs=record.legs, invitations=record.invitations), record, me.user),
+        tuple([(place, change) for place, change in legs if change.fixed or change.moving]),
+        tuple([
+            (place, after.state)
+            for place, (before, after) in enumerate(zip(base.invitations, record.invitations, strict=True))
+            if before != after
+        ]),
+        tuple(dict.fromkeys(trial.log)),
+        len(record.legs) - len(base.legs),
+        tuple([(int(effect.message.pid) - 1, effect.wants_token) for effect in told]),  # type: ignore[union-attr]
+    )
+
+
+def _before(base: Record, record: Record, place: int) -> Leg:
+    """A leg as it was; one that is new, as `carry_out` begins it."""
+    if place < len(base.legs):
+        return base.legs[place]
+    leg = record.legs[place]
+    initial = Control("", leg.control.role)
+    return Leg(leg.pid, leg.user, leg.device, leg.epoch, initial, name=leg.name)
+
+
+def _change(before: Struct, after: Struct, actor: str) -> Change:
+    fixed, moving = {}, []
+    for name in after.__struct_fields__:
+        value = getattr(after, name)
+        if value == getattr(before, name):
+            continue
+        if name == "by" and value == actor:
+            moving.append((name, _SOURCES.index("user"), 0))
+        elif isinstance(value, int) and value >= _STRIDE:
+            moving.append((name, value // _STRIDE - 1, value % _STRIDE))
+        else:
+            fixed[name] = value
+    return Change(fixed, tuple(moving))
