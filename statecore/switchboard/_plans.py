@@ -238,9 +238,12 @@ class Trial(Work):
 def _placeholders(shape: Shape) -> Record:
     """A call of this shape."""
     legs = [
-        Leg(str(place + 1), str(user), str(place), "", control, deadline=_LATEST, seq=_SEQ)
+        Leg(
+            str(place + 1), str(user), str(place), "", control,
+            deadline=_LATEST, seq=_SEQ, refused="refused", grants=frozenset({"something"}),
+        )
         for place, (user, control) in enumerate(shape.legs)
-    ]
+    ]  # fmt: skip
     return Record(
         session_id="session",
         flow=shape.flow,
