@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import re
 import sys
+import types
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import attrs
 
 from statecore.diagram import effect_text, guard_text, mermaid, svg
 from statecore.errors import StatecoreError
 from statecore.flow import CONDITIONS, FLOWS, Flow, Row, Timers
+from statecore.listeners import CallListener, OngoingCallListener
+from statecore.settings import CallSettings, IceServer, ServiceSettings, reference
 
 ROOT = Path(__file__).resolve().parent.parent
 _BLOCK = re.compile(r"(<!-- flow:(\w+) -->\n).*?(<!-- /flow -->)", re.DOTALL)
@@ -22,6 +27,8 @@ def made() -> dict[str, str]:
     """Every generated file: its path from the root of the repository, and its text."""
     files = {
         "docs/reference/errors.md": errors_page(),
+        "docs/reference/events.md": events_page(),
+        "docs/reference/settings.md": settings_page(),
         "docs/reference/flows.md": flows_page(),
         "docs/reference/timers.md": timers_page(),
     }
@@ -71,6 +78,52 @@ error instead. *Endpoint* marks what a device may do by itself, connected or not
 _CONDITIONS = """\
 What the switchboard can know when it looks up a row, besides the flags of the leg, and of any other leg
 (`other_` and the flag)."""
+
+_EVENTS = """\
+Listeners are registered under an id, with `CallClient.add_call_listener` and `Session.add_call_event_listener`.
+Registering an id again replaces what stood there and keeps its place; both return a handle that removes, too. A
+listener is a `CallListener` or an `OngoingCallListener` with handlers given by keyword, a subclass of it with methods,
+or any object with methods of these names. Handlers take the arguments by position, in the order given here, and may be
+sync or async. `client.on(event, handler)` and `session.on(event, handler)` register one handler by the event's name
+without `on_`. `by` is a user id, or None."""
+_CLIENT_ERROR = """\
+What a listener raises goes to the event `error` as well, on the client: `client.on("error", handler)`."""
+_CUSTOM = """\
+A flow of one's own tells its effects `Custom(name, data)` as the event `custom`:
+`session.on("custom", lambda name, data: ...)`."""
+NOT_TOLD = (
+    "connection_closed",
+    "dominant_speaker_changed",
+    "recording_started",
+    "recording_stopped",
+    "recording_failed",
+    "media_device_list_updated",
+    "audio_modes_updated",
+    "camera_facing_changed",
+    "network_quality_changed",
+)
+"""Events that can be listened for, but that nothing tells yet."""
+_SETTINGS = """\
+Times are seconds. A value of a wrong type or outside its bounds raises `InvalidSettings` when the settings are built;
+nothing can be changed afterwards, `attrs.evolve` makes a changed copy."""
+_CALL_SETTINGS = """\
+Given to `start_session`, `join_session`, `call` and `answer`, as `CallSettings(...)` or directly by keyword.
+`CallSettingsBuilder` has a `set_<name>(value)` for each, and `build()`. *Live* are those at which an action of the
+session begins, so that the session may come to differ from them."""
+CARRIED = (
+    "title",
+    "display_name",
+    "auto_record",
+    "peer_call",
+    "noise_reduction",
+    "audio_output",
+    "camera_facing",
+    "virtual_background_blur",
+    "virtual_background_image",
+    "low_bandwidth",
+    "presenter_mode",
+)
+"""Settings that are only handed on, beside those of the page's buttons."""
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -125,6 +178,73 @@ def timers_page() -> str:
             *_table(["timer", "default", "bounds", "belongs to", "when it fires"], rows),
         ]
     )
+
+
+def events_page() -> str:
+    """Every event of both kinds of listeners."""
+
+    def rows(cls: type[CallListener | OngoingCallListener]) -> Iterator[list[str]]:
+        for field in attrs.fields(cls):
+            later = " *" if field.name.removeprefix("on_") in NOT_TOLD else ""
+            yield [f"`{field.name}`{later}", _code(field.metadata["payload"]), field.metadata["help"]]
+
+    heads = ["event", "arguments", "when"]
+    return "\n".join(
+        [
+            _MADE,
+            "# Events",
+            "",
+            _EVENTS,
+            "",
+            "## Of a client: `CallListener`",
+            "",
+            *_table(heads, rows(CallListener)),
+            _CLIENT_ERROR,
+            "",
+            "## Of a session: `OngoingCallListener`",
+            "",
+            *_table(heads, rows(OngoingCallListener)),
+            "\\* Not told by anything in this version.",
+            "",
+            _CUSTOM,
+            "",
+        ]
+    )
+
+
+def settings_page() -> str:
+    """The settings of sessions, ICE servers and services."""
+    return "\n".join(
+        [
+            _MADE,
+            "# Settings",
+            "",
+            _SETTINGS,
+            "",
+            "## Of a session: `CallSettings`",
+            "",
+            _CALL_SETTINGS,
+            "",
+            *_table(["setting", "type", "default", "meaning", "live"], _settings(CallSettings)),
+            "\\* Handed on to whoever shows the session or exchanges its media; nothing in this version acts on it.",
+            "",
+            "## Of a STUN or TURN server: `IceServer`",
+            "",
+            *_table(["setting", "type", "default", "meaning", "live"], _settings(IceServer)),
+            "## Of a service: `ServiceSettings`",
+            "",
+            *_table(["setting", "type", "default", "meaning", "live"], _settings(ServiceSettings)),
+        ]
+    )
+
+
+def _settings(cls: type[IceServer | CallSettings | ServiceSettings]) -> Iterator[list[str]]:
+    for each in reference(cls):
+        carried = each["name"] in CARRIED or each["name"].startswith("show_")
+        kind = each["type"] if isinstance(each["type"], str | types.UnionType) else each["type"].__name__
+        default = "required" if each["required"] else f"`{each['default']!r}`"
+        live = "live" if each["live"] else ""
+        yield [f"`{each['name']}`" + " *" * carried, f"`{kind}`", default, each["help"], live]
 
 
 def flows_page() -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from importlib import metadata
+
+from statecore import __version__
 
 project = "statecore"
 author = "the statecore authors"
 copyright = "2026, the statecore authors"
-release = version = metadata.version("statecore")
+release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 source_suffix = {".md": "markdown"}
@@ -25,7 +26,8 @@ default_role = "literal"  # docstrings write `name`, which is code here
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
+autodoc_preserve_defaults = True  # a signature shows FLOWS, not all of what it holds
 
 html_theme = "furo"
 html_title = f"statecore {release}"

@@ -10,7 +10,7 @@ from statecore import RINGING, Call, CallClient, CallService, Session
 from statecore.diagram import mermaid
 from statecore.errors import IllegalTransition
 from statecore.flow import FLOWS, Custom, Fire, Mark, Roles, Row, Trigger
-from statecore.testing.media import MemoryMedia
+from statecore.testing import MemoryMedia
 
 # Whoever holds sends nothing meanwhile, and is the only one who can resume.
 SILENT = (Mark("holding"), Mark("audio_muted"), Mark("video_paused"))

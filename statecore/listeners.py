@@ -23,7 +23,6 @@ import attrs
 from pyee.base import EventEmitter
 
 from .errors import BlankId, InvalidArgument, UsageError
-from .model import Call
 
 Handler: TypeAlias = Callable[..., object]
 """A handler, sync or async; what a sync one returns does not matter."""
@@ -66,15 +65,15 @@ class CallListener(_Listener):
     `on_outgoing_call_rejected`, `on_incoming_call_cancelled` and `on_call_ended_message_received`.
     """
 
-    on_incoming_call_received: Callable[[Call], object] | None = _event("Somebody calls.", "call")
-    on_outgoing_call_accepted: Callable[[Call], object] | None = _event("The other side accepted.", "call")
-    on_outgoing_call_rejected: Callable[[Call], object] | None = _event(
+    on_incoming_call_received: Handler | None = _event("Somebody calls.", "call")
+    on_outgoing_call_accepted: Handler | None = _event("The other side accepted.", "call")
+    on_outgoing_call_rejected: Handler | None = _event(
         "The call came to nothing at the other side: rejected, busy or unanswered.", "call"
     )
-    on_incoming_call_cancelled: Callable[[Call], object] | None = _event(
+    on_incoming_call_cancelled: Handler | None = _event(
         "It rings no more here: cancelled, unanswered, or answered or rejected elsewhere.", "call"
     )
-    on_call_ended_message_received: Callable[[Call], object] | None = _event("The call ended otherwise.", "call")
+    on_call_ended_message_received: Handler | None = _event("The call ended otherwise.", "call")
 
 
 @attrs.define(kw_only=True, eq=False, slots=False)

@@ -1,12 +1,13 @@
 """The messages between a device's endpoint and the switchboard, and their codec: JSON, typed, validated, versioned.
 
-Up go what a device wants and reports: `Hello`, `Command`, `Relay`, `Ask`, `Free`, `TokenRequest`, `Beat`, `Bye`. Down come
-facts: `Welcome`, `View` (the whole view of a leg, never a change to one), `Refused`, `Unknown`, `Relayed`, `Token`, `Beat`.
+Up go what a device wants and reports: `Hello`, `Command`, `Relay`, `Ask`, `Free`, `TokenRequest`, `Beat`, `Bye`. Down
+come facts: `Welcome`, `View` (the whole view of a leg, never a change to one), `Refused`, `Unknown`, `Relayed`,
+`Token`, `Beat`.
 
 Unknown fields are tolerated within a version, so that a newer peer may add some. Anything else that does not fit is
-refused with MalformedMessage, before any state is looked at. Durations and ages are integer milliseconds; the wall times in
-a view are Unix time in integer milliseconds by the service's clock, for people to read and never to be compared with a
-device's clock.
+refused with MalformedMessage, before any state is looked at. Durations and ages are integer milliseconds; the wall
+times in a view are Unix time in integer milliseconds by the service's clock, for people to read and never to be
+compared with a device's clock.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 """A number, a duration or a time; never negative."""
 
 
-def _without_token(message: Struct) -> str:
+def without_token(message: Struct) -> str:
     """A repr that may be logged."""
     fields = {name: getattr(message, name) for name in message.__struct_fields__ if name != "token"}
     return f"{type(message).__name__}({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
@@ -70,7 +71,7 @@ class Command(Struct, frozen=True, gc=False, tag_field="m", tag="command", omit_
     trigger: Id
     """A trigger of the flow."""
     pid: Annotated[str, Meta(max_length=128)] = ""
-    """The leg it is for, if the device knows: a person's command is for the newest leg, a machine's for that one only."""
+    """The leg it is for, if the device knows. A person means the newest leg all the same, a machine this one only."""
     flow: Annotated[str, Meta(max_length=64)] = ""
     """Which flow to run, where the command makes the call."""
     receiver: Annotated[str, Meta(max_length=128)] = ""
@@ -88,7 +89,7 @@ class Command(Struct, frozen=True, gc=False, tag_field="m", tag="command", omit_
     data: dict[str, Any] | None = None
     """Whatever else a flow of the application's own wants."""
 
-    __repr__ = _without_token
+    __repr__ = without_token
 
 
 class Relay(Struct, frozen=True, gc=False, tag_field="m", tag="relay"):
@@ -224,7 +225,7 @@ class View(Struct, frozen=True, gc=False, tag_field="m", tag="view", omit_defaul
     token: str = ""
     """A call token, with the view that says the leg may join."""
 
-    __repr__ = _without_token
+    __repr__ = without_token
 
 
 class Refused(Struct, frozen=True, gc=False, tag_field="m", tag="refused", omit_defaults=True):
@@ -274,7 +275,7 @@ class Token(Struct, frozen=True, gc=False, tag_field="m", tag="token"):
     token: str
     """The call token."""
 
-    __repr__ = _without_token
+    __repr__ = without_token
 
 
 Up = Hello | Command | Relay | Ask | Free | TokenRequest | Beat | Bye
@@ -290,7 +291,7 @@ encode = _encoder.encode
 
 def decode_up(data: bytes, limit: int = MAX_SIZE) -> Up:
     """A device's message. Raises MalformedMessage, or UnsupportedVersion for a `Hello` of another version."""
-    message = _decode(_up, data, limit)
+    message: Up = _decode(_up, data, limit)
     if type(message) is Hello:
         _same_version(message.v)
     return message
@@ -298,7 +299,7 @@ def decode_up(data: bytes, limit: int = MAX_SIZE) -> Up:
 
 def decode_down(data: bytes, limit: int = 16 * MAX_SIZE) -> Down:
     """The service's message. Raises MalformedMessage, or UnsupportedVersion for a `Welcome` of another version."""
-    message = _decode(_down, data, limit)
+    message: Down = _decode(_down, data, limit)
     if type(message) is Welcome:
         _same_version(message.v)
     return message

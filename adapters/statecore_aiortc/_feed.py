@@ -71,11 +71,10 @@ class Outlet(MediaStreamTrack):
 class Feed:
     """One kind of stream that is sent. Off, and without a source, at first.
 
-    `began` tells when a source began to play in this session, so that sound and pictures of one file stay together."""
+    `began` holds when each source of the session began, by its id(), so that sound and pictures of one file stay
+    together."""
 
-    def __init__(
-        self, kind: Kind, epoch: float, began: Callable[[Source], float], fault: Callable[[Exception], None]
-    ) -> None:
+    def __init__(self, kind: Kind, epoch: float, began: dict[int, float], fault: Callable[[Exception], None]) -> None:
         self.kind: Kind = kind
         self._epoch = epoch
         self._began = began
@@ -107,11 +106,18 @@ class Feed:
         """Send another source from now on. Raises SourceError or MediaDeviceError; then nothing changed."""
         async with self._change:
             reader = await self._open(source) if source is not None and (self._on or not source.captures) else None
-            await self._halt()
-            old, self._source, self._reader = self._reader, source, reader
-            if old is not None:
-                await old.close()
+            pump, old = self._cancel(), self._reader
+            self._source, self._reader = source, reader
             self._run()
+            try:
+                if pump is not None:
+                    await asyncio.wait((pump,))
+                if old is not None:
+                    await old.close()
+            except asyncio.CancelledError:
+                if old is not None:
+                    old.abort()
+                raise
 
     async def enable(self, on: bool) -> None:
         """Send or do not send. Idempotent. Raises MediaDeviceError or SourceError if a source cannot be opened.
@@ -171,14 +177,15 @@ class Feed:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                item = await reader.read(loop.time() - self._began(source))
+                began = self._began.setdefault(id(source), loop.time())
+                item = await reader.read(loop.time() - began)
                 if item is None:
                     return
                 time, frame = item
                 if time is None:
                     due = self._arrived(frame, loop.time())
                 else:
-                    due = self._began(source) + time
+                    due = began + time
                     if (wait := due - loop.time()) > 0:
                         await asyncio.sleep(wait)
                 self._put(frame, due)

@@ -201,6 +201,9 @@ class Link:
         if before:
             await asyncio.wait(before)
         await self._pc.close()
+        _webrtc.scrap(self._pc)
+        self._consumers.clear()
+        self._lines.clear()
 
     def _stop(self) -> None:
         for consumer in self._consumers.values():

@@ -333,9 +333,14 @@ class Peer:
     async def close(self) -> None:
         """End media with this participant; nothing is left of it. Idempotent."""
         self._stop()
-        await asyncio.wait(self._tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        # Nothing may tie this to itself: it would stay, with all its buffers, until a collection that comes late.
+        self._tasks.clear()
+        self._jobs = asyncio.Queue()
         if self._link is not None:
             await self._link.close()
+            self._link = None
 
     def _stop(self) -> None:
         self._settle()

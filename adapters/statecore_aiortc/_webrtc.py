@@ -57,6 +57,11 @@ class _Connection(aioice.Connection):
             addresses = [LOOPBACK]
         return await super().get_component_candidates(component, addresses, min(timeout, GATHER_SECONDS))
 
+    async def query_consent(self) -> None:
+        """Only while something is connected: a close that overtook the connecting would leave this loop running."""
+        if self._nominated:
+            await super().query_consent()
+
 
 def _transport(pc: RTCPeerConnection) -> Any:
     """The one transport: everything is bundled. None as long as there is no transceiver."""
@@ -120,6 +125,14 @@ def drop_sockets(pc: RTCPeerConnection) -> None:
             protocol.transport.close()
 
 
+def scrap(pc: RTCPeerConnection) -> None:
+    """Untie what a closed connection leaves tied in circles, with the memory of its codecs and keys, for minutes."""
+    transport = _transport(pc)
+    if transport is not None:
+        transport.remove_all_listeners()
+        _connection(pc)._check_list.clear()
+
+
 class _Receiver(RTCRtpReceiver):
     """Counts what arrives: aiortc keeps no bytes of a received stream."""
 
@@ -153,4 +166,5 @@ __all__ = [
     "drop_sockets",
     "gather",
     "packets_received",
+    "scrap",
 ]

@@ -194,12 +194,10 @@ class _FileReader:
             return []
         if self._taking is None:
             self._taking = asyncio.get_running_loop().run_in_executor(None, self._file.take, at, self._position)
-        try:
-            # A thread cannot be cancelled: what it was asked for is taken by the next read.
-            return await asyncio.shield(self._taking)
-        finally:
-            if self._taking.done():
-                self._taking = None
+        # A thread cannot be cancelled: what it was asked for is taken by the next read.
+        await asyncio.wait((self._taking,))
+        taking, self._taking = self._taking, None
+        return taking.result()
 
     async def close(self) -> None:
         file, self._file = self._file, None

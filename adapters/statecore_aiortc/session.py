@@ -30,10 +30,11 @@ class AiortcSession:
         self.host = host
         self._configuration = configuration
         self._names = names
-        self._began: dict[Source, float] = {}
+        self._began: dict[int, float] = {}
+        """When each source of a feed began, by its id(): an application's source need not be hashable."""
         loop = asyncio.get_running_loop()
         self._loop = loop
-        self._feeds: dict[Kind, Feed] = {kind: Feed(kind, loop.time(), self._begins, host.fault) for kind in ORDER}
+        self._feeds: dict[Kind, Feed] = {kind: Feed(kind, loop.time(), self._began, host.fault) for kind in ORDER}
         self._peers: dict[str, Peer] = {}
         self._open: set[Peer] = set()
         """Every peer that is not closed yet, also of those who are gone."""
@@ -64,10 +65,6 @@ class AiortcSession:
         if isinstance(source, Device) and source.name is None and chosen is not None:
             return attrs.evolve(source, name=chosen)
         return source
-
-    def _begins(self, source: Source) -> float:
-        """When a source began: once for the session, so that both tracks of a file stay together."""
-        return self._began.setdefault(source, self._loop.time())
 
     # --- what a peer asks
 
@@ -153,11 +150,11 @@ class AiortcSession:
         feed = self._feeds[kind]
         made = None if source is None else self._source(kind, source)
         if made is not None and not any(other.source is made for other in self._feeds.values() if other is not feed):
-            self._began.pop(made, None)
+            self._began.pop(id(made), None)
         if kind == "screen" and made is None:
             await feed.enable(False)
         await feed.use(made)
-        for old in self._began.keys() - {each.source for each in self._feeds.values()}:
+        for old in self._began.keys() - {id(each.source) for each in self._feeds.values()}:
             del self._began[old]
         if kind == "screen" and made is not None:
             await feed.enable(True)

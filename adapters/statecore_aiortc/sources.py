@@ -272,14 +272,11 @@ class _FramesReader(NothingToClose):
             if at - self._count / self._source.fps > LATE:
                 self._count = math.ceil(at * self._source.fps)
             self._drawing = asyncio.get_running_loop().run_in_executor(None, self._draw, self._count / self._source.fps)
-        try:
-            # A thread cannot be cancelled: what was begun is taken by the next read, so that no two draw at once.
-            frame = await asyncio.shield(self._drawing)
-        finally:
-            if self._drawing.done():
-                self._drawing = None
+        # A thread cannot be cancelled: what was begun is taken by the next read, so that no two draw at once.
+        await asyncio.wait((self._drawing,))
+        drawing, self._drawing = self._drawing, None
         time, self._count = self._count / self._source.fps, self._count + 1
-        return time, frame
+        return time, drawing.result()
 
     def _draw(self, time: float) -> av.VideoFrame:
         return video_frame(self._source.draw(time), self._source)

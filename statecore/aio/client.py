@@ -48,6 +48,8 @@ from ..errors import (
     SignalingLost,
     StatecoreError,
     TokenMissing,
+    UnsupportedVersion,
+    from_code,
 )
 from ..flow import FLOWS, Flow, Timers
 from ..listeners import Handler, ListenerRegistry, Registration
@@ -56,7 +58,7 @@ from ..ports import Channel, Clock, Ids, MediaAdapter, Signaling
 from ..settings import CallSettings
 from ..switchboard import check_id
 from ..tokens import session_of
-from ..wire import Bye, TokenRequest, decode_down, encode
+from ..wire import Bye, Refused, TokenRequest, decode_down, encode
 from ._log import fields_of_leg
 from ._tasks import Mailboxes, Tasks, cancel
 from ._time import Alarm, LoopClock, new_id
@@ -67,6 +69,8 @@ _log = logging.getLogger("statecore.client")
 _BACKOFF = (0.02, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds to wait before the next try, longer after each failure; shortened by chance, so that not all come at once."""
 _STEADY = 5_000
+_MOST_METADATA = 16_384
+"""More than any sensible service takes, and little enough to be sent and refused with a reason."""
 _CALL_EVENTS = frozenset(
     {
         "incoming_call_received",
@@ -177,6 +181,8 @@ class CallClient:
         self._alarm.clear()
         if self._link is not None:
             await cancel(self._link)
+        await self._disconnected()
+        self._alarm.clear()
         for session in list(self._sessions.values()):
             await session.finish(frozenset(self._callers))
         self._fail_waits(ClientClosed())
@@ -214,25 +220,49 @@ class CallClient:
                 self._channel = await self._signaling.connect()
                 await self._converse(self._channel)
             except SignalingError as error:
-                # Only a connection that lasted shows that the next one may be tried at once.
-                failures = 0 if self._clock.monotonic() - since > _STEADY else failures + 1
                 await self._disconnected()
                 if not error.retryable or type(error).code == "signaling_refused":
                     self._give_up(error)
                     return
+            except Exception:
+                # A fault of the transport or of this client: it costs the connection, never the client.
+                _log.exception("the link failed", extra=self._extra)
+                await self._disconnected()
+            # Only a connection that lasted shows that the next one may be tried at once.
+            failures = 0 if self._clock.monotonic() - since > _STEADY else failures + 1
             await asyncio.sleep(_BACKOFF[min(failures, len(_BACKOFF) - 1)] * random.uniform(0.5, 1.0))  # noqa: S311
 
     async def _converse(self, channel: Channel) -> None:
         self.feed(LinkUp(self._name, self._core.hashes))
         while True:
-            data = await channel.receive()
+            data = await self._receive(channel)
             try:
-                self.feed(Received(decode_down(data)))
+                message = decode_down(data)
             except MalformedMessage as error:
                 _log.warning("the service sent: %s", error, extra=self._extra)
                 continue
+            if isinstance(message, Refused) and not message.n:
+                self._complained(from_code(message.code, **message.data))
+                continue
+            self.feed(Received(message))
             if self._endpoint.online and self._linked is not None and not self._linked.done():
                 self._linked.set_result(None)
+
+    async def _receive(self, channel: Channel) -> bytes:
+        """The next message; the first one, the welcome, must come in time."""
+        if self._endpoint.online:
+            return await channel.receive()
+        try:
+            async with asyncio.timeout(self.timers.command):
+                return await channel.receive()
+        except TimeoutError:
+            raise SignalingLost() from None
+
+    def _complained(self, error: StatecoreError) -> None:
+        """The service could not take something this device said; some of it means that it will not take anything."""
+        _log.warning("the service refused: %s", error, extra=self._extra)
+        if isinstance(error, UnsupportedVersion):
+            raise error
 
     async def _disconnected(self) -> None:
         channel, self._channel = self._channel, None
@@ -265,7 +295,12 @@ class CallClient:
         self._draining = True
         try:
             while self._effects:
-                self._carry_out(self._effects.popleft())
+                effect = self._effects.popleft()
+                try:
+                    self._carry_out(effect)
+                except Exception:
+                    # What one effect meets with must not keep the others from being carried out.
+                    _log.exception("%s could not be carried out", type(effect).__name__, extra=self._extra)
         finally:
             self._draining = False
         self._notice_over()
@@ -331,7 +366,13 @@ class CallClient:
                 future.set_exception(effect.error)
 
     def _tick(self) -> None:
+        stood = self._endpoint.online
         self.feed(Tick())
+        channel = self._channel
+        if stood and not self._endpoint.online and channel is not None:
+            # The endpoint has given the link up: closing it makes another.
+            self._channel = None
+            self._tasks.start(channel.close(), f"statecore client {self.user} silent link")
 
     def _notice_over(self) -> None:
         """Tell who waits for the end of a session, and let go of sessions that are over."""
@@ -352,6 +393,10 @@ class CallClient:
     async def do(self, session: str, trigger: str, **more: Any) -> LocalLeg | None:
         """Give a command and wait for its outcome."""
         self._usable(connected=False)
+        try:
+            encode(more.get("data"))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidArgument(f"data cannot be JSON: {error}", name="data") from None
         return await self._wait(lambda ticket: Do(session, trigger, ticket, **more))
 
     async def _wait(self, make: Callable[[int], Input]) -> LocalLeg | None:
@@ -416,9 +461,15 @@ class CallClient:
         if call is not None:
             await self.end_call(call.session_id)
 
-    def add_call_listener(self, id: str, listener: object) -> Registration:  # noqa: A002
-        """Register a CallListener, or any object with its methods, under an id; replaces what stands under it."""
-        return self._listeners.add(id, listener)
+    def add_call_listener(self, id: str, listener: object, *, snapshot: bool = False) -> Registration:  # noqa: A002
+        """Register a CallListener, or any object with its methods, under an id; replaces what stands under it.
+        `snapshot` tells the newcomer of every call that is ringing here already."""
+        return self._listeners.add(id, listener, snapshot=self._snapshot if snapshot else None)
+
+    def _snapshot(self, replay: Callable[..., None]) -> None:
+        for leg in list(self._endpoint.legs.values()):
+            if leg.role == "callee" and leg.state in self._core.machines[leg.flow].flow.roles.ringing:
+                replay("incoming_call_received", self.call_of(leg))
 
     def remove_call_listener(self, id: str) -> bool:  # noqa: A002
         """Remove what stands under an id; tells whether anything did. Idempotent."""
@@ -452,11 +503,11 @@ class CallClient:
             raise InvalidArgument(f"type {type!r} is neither audio nor video", name="type")
         session = check_id("session_id", session_id) if session_id is not None else self._ids()
         consent = frozenset({"audio", "video"} if type == "video" else {"audio"})
-        ring = round(timeout * 1000) if timeout is not None and timeout > 0 else 0
+        ring = _ring_time(timeout)
         try:
             leg = await self.do(
                 session, self._flow_start(flow), flow=flow, receiver=receiver, type=type, timeout=ring,
-                metadata=json.dumps(metadata) if metadata else "", consent=consent,
+                metadata=_metadata(metadata), consent=consent,
             )  # fmt: skip
         except asyncio.CancelledError:
             self.tell(session, "end")
@@ -636,7 +687,7 @@ class CallClient:
             running.add(task)
             task.add_done_callback(running.discard)
 
-        with self._listeners.on("incoming_call_received", ring):
+        with self._listeners.on("incoming_call_received", ring, snapshot=self._snapshot):
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
@@ -700,6 +751,26 @@ def _joining(settings: CallSettings, token: str, flow: str) -> dict[str, Any]:
         "idle": (round(idle * 1000), round(settings.idle_prompt * 1000)) if idle else (0, 0),
         "longest": round(settings.max_duration * 1000) if settings.max_duration else 0,
     }
+
+
+def _ring_time(timeout: float | None) -> int:
+    if timeout is None:
+        return 0
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout <= 3600:
+        raise InvalidArgument("timeout must be seconds, at most 3600, or None for the service's", name="timeout")
+    return max(0, round(timeout * 1000))
+
+
+def _metadata(metadata: dict[str, Any] | None) -> str:
+    if metadata is None:
+        return ""
+    try:
+        text = json.dumps(metadata, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"metadata cannot be JSON: {error}", name="metadata") from None
+    if not isinstance(metadata, dict) or len(text) > _MOST_METADATA:
+        raise InvalidArgument(f"metadata must be a dictionary of at most {_MOST_METADATA} characters", name="metadata")
+    return text
 
 
 def _some(leg: LocalLeg | None, session: str) -> LocalLeg:

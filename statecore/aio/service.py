@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from ..errors import (
     CallGone,
     CallNotFound,
-    ClientClosed,
     MalformedMessage,
     NotAParty,
     SignalingError,
     SignalingLost,
+    SignalingRefused,
     StatecoreError,
     StoreConflict,
     TokenError,
@@ -56,6 +56,9 @@ from .link import MemoryChannel, MemoryLink
 from .store import MemoryStore
 
 _log = logging.getLogger("statecore.service")
+
+_AGAIN = 250
+"""After how many milliseconds a timer is tried again that a store could not serve."""
 
 Authorize = Callable[[str, str], bool]
 """Takes (user, session id): whether the user may have a call token for a session that is not a ringing call."""
@@ -115,8 +118,8 @@ class CallService:
         self._alarm = Alarm(self._clock.wall, self._ring)
         self._tasks = Tasks(self._failed)
         self._users: dict[str, str] = {}
-        self._known: set[str] = set()
-        self._recovered = False
+        self._pending: set[str] = set()
+        self._recovery: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
     # --- life
@@ -143,11 +146,12 @@ class CallService:
 
     async def _recover(self) -> None:
         """Take up what a store that outlived its process holds: timers, and leases that did not run meanwhile."""
-        if self._recovered:
-            return
-        self._recovered = True
+        if self._recovery is None:
+            self._recovery = self._tasks.start(self._take_up(), "statecore service recovery")
+        await asyncio.shield(self._recovery)
+
+    async def _take_up(self) -> None:
         for key, line in await self.store.scan("line"):
-            self._known.add(key[1])
             if isinstance(line, Line) and line.devices:
                 await self._decide(Restart(key[1]))
         for key, record in await self.store.scan("call"):
@@ -157,7 +161,9 @@ class CallService:
 
     def add_user(self, user: str, name: str = "") -> None:
         """Make a user known, who can then be rung whether a device is connected or not. Idempotent."""
-        self._users[check_id("user", user)] = name
+        if self._users.get(check_id("user", user)) != name:
+            self._users[user] = name
+            self._pending.add(user)
 
     def signaling(self, user: str, device: str | None = None, *, name: str = "") -> MemoryLink:
         """A link for one device of a user, in this process. The user is known from now on."""
@@ -172,7 +178,7 @@ class CallService:
     def serve(self, channel: Channel, user: str) -> None:
         """Speak with a device over a channel that another transport has made and authenticated."""
         if self._closing is not None:
-            raise ClientClosed("the service is closed")
+            raise SignalingLost("the service is closed")
         self._tasks.start(self._converse(_Connection(channel, user)), f"statecore service {user}")
 
     async def _converse(self, connection: _Connection) -> None:
@@ -215,10 +221,12 @@ class CallService:
     # --- messages
 
     async def _take(self, connection: _Connection, message: Up) -> None:
+        hello = connection.hello
         if isinstance(message, Hello):
+            if hello is not None:
+                raise SignalingRefused(why="a second hello on one connection")
             await self._hello(connection, message)
             return
-        hello = connection.hello
         if hello is None:
             raise MalformedMessage(why="the first message must be a hello")
         user, device, epoch = connection.user, hello.device, hello.epoch
@@ -234,8 +242,9 @@ class CallService:
         elif isinstance(message, TokenRequest):
             await self._token_request(connection, message)
         elif isinstance(message, Beat):
-            connection.send(Beat())
             await self._decide(Confirm(user, device, epoch))
+            await self._drop_unlisted(user)
+            connection.send(Beat())
         elif isinstance(message, Bye):
             await self._decide(Goodbye(user, device, epoch))
             raise SignalingLost()
@@ -315,9 +324,17 @@ class CallService:
         connection.send(message)
 
     async def _register_new(self) -> None:
-        for user in [user for user in self._users if user not in self._known]:
-            self._known.add(user)
+        while self._pending:
+            user = self._pending.pop()
             await self._decide(Register(user, self._users[user]))
+
+    async def _drop_unlisted(self, user: str) -> None:
+        """A device whose lease ran out is to connect anew: its connection only seems to stand."""
+        line = (await self.store.load((("line", user),)))["line", user][1]
+        listed = {(d.device, d.epoch) for d in line.devices} if isinstance(line, Line) else set()
+        for (owner, device), connection in list(self._connections.items()):
+            if owner == user and connection.hello and (device, connection.hello.epoch) not in listed:
+                await connection.channel.close()
 
     def _failed(self, error: BaseException, what: str) -> None:
         _log.error("%s failed", what, exc_info=error)
@@ -352,14 +369,24 @@ class CallService:
             if self._due.get(key) == when:
                 del self._due[key]
                 due.append(key)
-        for key in due:
-            try:
-                await self._decide(Due(key))
-            finally:
-                if key not in self._due:
-                    loaded = await self.store.load((key,))
-                    self._watch(key, loaded[key][1])
-        self._arm()
+        try:
+            for key in due:
+                await self._fire_one(key)
+        finally:
+            self._arm()
+
+    async def _fire_one(self, key: Key) -> None:
+        """One record's timers. A store that fails now is asked again soon; other records do not notice."""
+        try:
+            await self._decide(Due(key))
+            if key not in self._due:
+                self._watch(key, (await self.store.load((key,)))[key][1])
+            if key[0] == "line":
+                await self._drop_unlisted(key[1])
+        except Exception:
+            _log.exception("the timers of %s could not be served", key)
+            self._due[key] = due = self._clock.wall() + _AGAIN
+            heapq.heappush(self._heap, (due, key))
 
     # --- tokens
 
@@ -390,8 +417,8 @@ class CallService:
         """A call token, as the host application gives it: any role, for any session that may be.
 
         `lifetime`, `not_before` and `grants` may be given as for `tokens.issue`."""
-        await self._may_have(check_id("user", user), check_id("session_id", session_id), ask=False)
-        return self._sign(user, session_id, role, **more)
+        session = await self._may_have(check_id("user", user), check_id("session_id", session_id), ask=False)
+        return self._sign(user, session, role, **more)
 
     def revoke_token(self, token: str) -> None:
         """Void a call token from now on. Raises TokenError if it is not one of this service's. Idempotent."""
@@ -399,26 +426,25 @@ class CallService:
         self.revocations.expire(self._clock.wall())
         self.revocations.revoke(claims.token_id, claims.until)
 
-    async def _may_have(self, user: str, session: str, *, ask: bool) -> None:
-        """For a ringing call only its parties; for another id, as the application says."""
+    async def _may_have(self, user: str, session: str, *, ask: bool) -> str:
+        """For a ringing call only its parties; for another id, as the application says. Gives the session's own id."""
         record = (await self.store.load((("call", session),)))["call", session][1]
         if isinstance(record, Record):
             if record.merged_into:
-                await self._may_have(user, record.merged_into, ask=ask)
-                return
+                return await self._may_have(user, record.merged_into, ask=ask)
             if record.ended_at:
                 raise CallGone(session_id=session, reason=record.reason)
             if record.receiver:
                 if user not in (record.initiator, record.receiver):
                     raise NotAParty(user=user, session_id=session)
-                return
+                return session
         if ask and not self._authorize(user, session):
             raise NotAParty(user=user, session_id=session)
+        return session
 
     async def _token_request(self, connection: _Connection, request: TokenRequest) -> None:
         try:
-            session = check_id("session_id", request.session)
-            await self._may_have(connection.user, session, ask=True)
+            session = await self._may_have(connection.user, check_id("session_id", request.session), ask=True)
             token = self._sign(connection.user, session, Role.PARTICIPANT)
         except StatecoreError as error:
             connection.send(Refused(request.session, request.n, error.code, error.data, request=True))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..endpoint import Drive, LocalLeg, Media, Signal
 from ..errors import (
+    CallEnded,
     ConsentDeclined,
     InvalidArgument,
     MediaError,
@@ -53,6 +54,7 @@ class Session:
         self._queue: list[Callable[[MediaSession], Coroutine[Any, Any, None]]] = []
         self._switch: asyncio.Future[bool] | None = None
         self._layout: str = settings.layout
+        self._ended = asyncio.Event()
         self.error: StatecoreError | None = None
         """Why media failed, if it did."""
         if settings.listener is not None:
@@ -158,7 +160,7 @@ class Session:
 
     async def wait_ended(self) -> EndReason:
         """Wait until it has ended and media is closed; gives the reason."""
-        await self._client.until_over(self._id)
+        await self._ended.wait()
         await self.closed()
         reason = self.end_reason
         if reason is None:
@@ -203,11 +205,11 @@ class Session:
     async def start_screen_share(self, source: Any) -> None:
         """Share a screen, or any source, as a second video stream. Raises SourceError, TokenLacksGrant."""
         media = self._open_media("start_screen_share")
-        await media.set_source("screen", source)
+        await self._act("start_screen_share")  # nothing of the source is touched before the grant is known
         try:
-            await self._act("start_screen_share")
+            await media.set_source("screen", source)
         except BaseException:
-            await asyncio.shield(media.set_source("screen", None))
+            self._client.tell(self._id, "stop_screen_share")
             raise
 
     async def stop_screen_share(self) -> None:
@@ -226,15 +228,17 @@ class Session:
         """Ask the others to make this a video call; resolves when somebody agreed. If they ask too, that is agreement.
 
         Raises ConsentDeclined if they decline or do not answer in time. Cancelling it withdraws the request."""
-        switch = self._switch = asyncio.get_running_loop().create_future()
+        if self._switch is None or self._switch.done():
+            self._switch = asyncio.get_running_loop().create_future()
+        switch = self._switch
         try:
             await self._act("switch_to_video")
-            agreed = self.leg.type == "video" or await switch
+            agreed = self.leg.type == "video" or await asyncio.shield(switch)
         except asyncio.CancelledError:
             self._client.tell(self._id, "withdraw_video")
             raise
-        finally:
-            self._switch = None
+        if self.leg.reason is not None:
+            raise CallEnded(session_id=self._id, reason=self.leg.reason)
         if not agreed:
             raise ConsentDeclined(what="video")
 
@@ -252,7 +256,7 @@ class Session:
 
     async def send_message(self, data: Any, to: str | None = None) -> None:
         """Send anything that JSON can carry to a participant (by pid or user id) or to everyone who has joined; resolves
-        when all of them have it. In order, once, also across a cut of the link; at most 16,384 characters of JSON.
+        when all of them have it. In order, once, also across a cut of the link; at most 32 KiB on the wire.
 
         Raises InvalidArgument, RateLimited if 256 are on the way to somebody, CommandTimeout, SessionInactive."""
         try:
@@ -455,10 +459,12 @@ class Session:
     def update(self, leg: LocalLeg | None) -> None:
         """The leg as it is now."""
         self._leg = leg or self._leg
+        if self.over:
+            self._ended.set()
 
     def emit(self, event: str, leg: LocalLeg, peer: Any, value: Any) -> None:
         """Tell this session's listeners, with the arguments that the event's table names."""
-        self._leg = leg
+        self.update(leg)
         if event in ("call_switched_to_video", "call_switch_to_video_declined"):
             self._switched(event == "call_switched_to_video")
         if event == "call_ended":
@@ -496,7 +502,7 @@ class Session:
         if event == "custom":
             return tuple(value)
         if event == "message_received":
-            return (who, json.loads(value))
+            return (who, value)
         return (who,)
 
 

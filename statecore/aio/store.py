@@ -32,8 +32,11 @@ class MemoryStore:
             if records.get(key, (0, None))[0] != version:
                 return False
         for key, (version, value) in writes.items():
+            old = records.get(key, (0, None))[1]
+            if value is old:
+                continue  # a check of the version
             records[key] = (version + 1, value)
-            if type(value) is Record and value.ended_at:
+            if type(value) is Record and value.ended_at and not (type(old) is Record and old.ended_at):
                 self._ended.append(key)
         while self._limit is not None and len(self._ended) > self._limit:
             self._records.pop(self._ended.popleft(), None)

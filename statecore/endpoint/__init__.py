@@ -1,14 +1,15 @@
 """One device's side of every call it has a part in. Pure: state and input in, state and effects out.
 
-A leg moves on facts (views) from the switchboard, along the table's shortest path, so that listeners see a legal one. By
-itself the endpoint takes only rows whose decider it is: ends, which release media at once and are owed to the switchboard.
-What is owed is said again after every resume until a fact shows that it was heard. Every wait settles: by a fact, by a
-refusal, by the end of the leg, or, if the service does not hear the command, by its bound.
+A leg moves on facts (views) from the switchboard, along the table's shortest path, so that listeners see a legal one.
+By itself the endpoint takes only rows whose decider it is: ends, which release media at once and are owed to the
+switchboard. What is owed is said again after every resume until a fact shows that it was heard. Every wait settles: by
+a fact, by a refusal, by the end of the leg, or, if the service does not hear the command, by its bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -51,7 +52,7 @@ class EndpointMachine:
         self.machines = {name: compiled(flow) for name, flow in flows.items()}
         self.hashes = {name: flow.hash for name, flow in flows.items()}
         self.timers = {name: round(value * 1000) for name, value in attrs.asdict(timers or Timers()).items()}
-        self._inputs = {
+        self._inputs: dict[type, Any] = {
             Await: self._await,
             Do: self._do,
             LinkDown: self._link_down,
@@ -62,8 +63,8 @@ class EndpointMachine:
             Signal: self._signal,
             Tick: self._tick,
         }
-        self._messages = {
-            Beat: lambda step, _: None,
+        self._messages: dict[type, Any] = {
+            Beat: lambda *_: None,
             Refused: self._refused,
             Relayed: self._relayed,
             Token: self._token,
@@ -176,6 +177,8 @@ class EndpointMachine:
 
     def _tick(self, step: Step, _: Tick) -> None:
         now = step.now
+        if step.get("online") and now - step.get("confirmed") >= step.get("lease"):
+            self._link_down(step, LinkDown())  # it only seems to stand: nothing was heard for a whole lease
         if step.get("online") and step.get("beat_due") <= now:
             step.changes["beat_due"] = now + step.get("heartbeat")
             step.effects.append(Send(Beat()))
@@ -223,7 +226,7 @@ class EndpointMachine:
 
     def next_due(self, endpoint: Endpoint) -> int:
         """When to `Tick` next; 0 for never."""
-        times = [endpoint.beat_due] if endpoint.online else []
+        times = [endpoint.beat_due, endpoint.confirmed + endpoint.lease] if endpoint.online else []
         for leg in endpoint.legs.values():
             if leg.state == self.machines[leg.flow].flow.final:
                 continue

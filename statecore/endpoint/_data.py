@@ -1,8 +1,8 @@
 """Data messages between participants: numbered for each pair, delivered in order and once, said again after a cut.
 
-They travel as relays, which the service does not keep: the sender keeps each message until its receiver has acknowledged
-it, and at most `KEPT` of them for each receiver. Whoever resumes a link says what it has got so far and sends again what is
-not acknowledged.
+They travel as relays, which the service does not keep: the sender keeps each message until its receiver has
+acknowledged it, and at most `KEPT` of them for each receiver. Whoever resumes a link says what it has got so far and
+sends again what is not acknowledged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ..errors import CommandTimeout, InvalidArgument, RateLimited, SessionInactive, StatecoreError
-from ..wire import Relay
+from ..wire import Peer, Relay
 from ._types import LocalLeg, Mail, Say, Send
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 KEPT = 256
 """How many unacknowledged messages a device keeps for one participant."""
-LONGEST = 16_384
-"""The longest data message, in characters."""
+LONGEST = 32_768
+"""The longest data message, in bytes as it goes over the wire."""
 
 
 class _Parcel(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,8 +66,9 @@ def _receivers(step: Step, leg: LocalLeg | None, given: Say) -> list[str]:
     if leg is None or leg.state not in step.machine(leg).flow.roles.media:
         state = leg.state if leg is not None else "idle"
         raise SessionInactive(session_id=given.session, state=state, trigger="send_message")
-    if len(given.text) > LONGEST:
-        raise InvalidArgument(f"a data message is longer than {LONGEST} characters", name="data")
+    # Text within JSON within JSON: what counts is what goes over the wire.
+    if len(msgspec.json.encode(msgspec.json.encode(_Parcel(2**53, 2**53, given.text)).decode())) > LONGEST:
+        raise InvalidArgument(f"a data message is longer than {LONGEST} bytes on the wire", name="data")
     joined = [peer.pid for peer in leg.peers if peer.joined]
     if given.to and given.to not in joined:
         raise InvalidArgument(f"no participant {given.to!r} is here", name="to")
@@ -82,7 +83,7 @@ def take(step: Step, leg: LocalLeg, source: str, body: str) -> None:
     peer = next((peer for peer in leg.peers if peer.pid == source), None)
     try:
         parcel = _read(body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return  # the sender's fault, and nobody else's concern
     if peer is None:
         return
@@ -94,10 +95,21 @@ def take(step: Step, leg: LocalLeg, source: str, body: str) -> None:
     got = _count(leg.got, source)
     if parcel.n == got + 1:
         got += 1
-        leg = step.put(leg, got=tuple({**dict(leg.got), source: got}.items()))
-        step.emit("message_received", leg, peer, parcel.text)
-    # A later one than expected tells that some were lost.
-    _relay(step, leg, source, _Parcel(got=got, again=parcel.n > got))
+        leg = step.put(leg, got=tuple({**dict(leg.got), source: got}.items()), asked=leg.asked - {source})
+        _tell(step, leg, peer, parcel.text)
+    # A later one than expected tells that some were lost: they are asked for once.
+    again = parcel.n > got and source not in leg.asked
+    if again:
+        leg = step.put(leg, asked=leg.asked | {source})
+    _relay(step, leg, source, _Parcel(got=got, again=again))
+
+
+def _tell(step: Step, leg: LocalLeg, peer: Peer, text: str) -> None:
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return  # taken, so that what comes after it arrives, but not worth telling
+    step.emit("message_received", leg, peer, value)
 
 
 def _acknowledged(step: Step, leg: LocalLeg, source: str, got: int) -> LocalLeg:
@@ -113,6 +125,7 @@ def _acknowledged(step: Step, leg: LocalLeg, source: str, got: int) -> LocalLeg:
 
 def resume(step: Step, leg: LocalLeg) -> None:
     """The link was cut and is back: say again what was not acknowledged, and ask for what was missed."""
+    leg = step.put(leg, asked=frozenset())
     for peer in leg.peers:
         if peer.joined:
             _send_again(step, leg, peer.pid)
@@ -128,7 +141,7 @@ def _send_again(step: Step, leg: LocalLeg, pid: str) -> None:
 def forget(step: Step, leg: LocalLeg) -> LocalLeg:
     """Nobody waits for who has left."""
     here = {peer.pid for peer in leg.peers if peer.joined}
-    for pid in {mail.pid for mail in leg.outbox} - here:
+    for pid in sorted({mail.pid for mail in leg.outbox} - here):
         leg = _acknowledged(step, leg, pid, max(mail.n for mail in leg.outbox))
     return leg
 

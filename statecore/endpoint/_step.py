@@ -22,7 +22,7 @@ from ..errors import (
     from_code,
 )
 from ..machine import FlowMachine
-from ..model import NO_FLAGS
+from ..model import NO_FLAGS, Role
 from ..wire import Command, Peer, View
 from ._outcome import refusal
 from ._tell import capturing, differences, drive_peers
@@ -127,9 +127,9 @@ class Step:
                 raise CallGone(session_id=want.session, reason="ended")
             raise CallNotFound(session_id=want.session)
         if not self.get("online"):
-            raise NotConnected()
+            raise NotConnected
         flow = machine.flow
-        role = "caller" if flow.ring else "member"
+        role: Role = "caller" if flow.ring else "member"
         before = self.legs.get(session)
         leg = LocalLeg(
             session, want.flow, flow.initial, role, "", want.type, self.endpoint.user, want.receiver,
@@ -141,7 +141,8 @@ class Step:
         """The rows that may be taken, as far as the device can tell. None: nothing to do. Raises if there is none."""
         machine, trigger = self.machine(leg), want.trigger
         if self.is_over(leg):
-            return self._after_end(leg, trigger)
+            self._after_end(leg, trigger)
+            return None
         rows = [row for row in self._cell(machine, leg.state, trigger) if self._possible(leg, row, trigger)]
         if all(row.refuse is not None for row in rows):
             raise self._illegal(leg, trigger, rows)
@@ -156,7 +157,7 @@ class Step:
         """After the end, ending again is done already; anything else is too late."""
         flow = self.machine(leg).flow
         if any(row.trigger == trigger and row.to == flow.final and row.decider == "endpoint" for row in flow.rows):
-            return None
+            return
         if any(row.trigger == trigger and row.state == flow.final for row in flow.rows):
             raise refusal(leg, "joinable")
         raise AlreadyLeft(session_id=leg.session)
@@ -392,8 +393,7 @@ class Step:
         leg = self.legs.pop(session)
         names: dict[str, str] = self.get("names")
         old = [name for name, into in names.items() if into == session]
-        if old:
-            self.changes["names"] = {name: into for name, into in names.items() if into != session}
+        self.changes["names"] = {name: into for name, into in names.items() if into != session}
         tombs = dict(self.get("tombs"))
         seq = max(leg.seq, tombs.pop(session, 0))
         tombs.update(dict.fromkeys((*old, session), seq))
@@ -420,11 +420,11 @@ class Step:
             "joinable": leg.state in roles.joinable | roles.media,
             "media": leg.state in roles.media,
         }
-        if leg.waits and any(reached.get(wait.goal) for wait in leg.waits):
-            for wait in leg.waits:
-                if reached.get(wait.goal):
-                    self.settle(wait.ticket, leg)
-            leg = self.put(leg, waits=tuple(wait for wait in leg.waits if not reached.get(wait.goal)))
+        done = [wait for wait in leg.waits if reached.get(wait.goal)]
+        if done:
+            leg = self.put(leg, waits=tuple(wait for wait in leg.waits if wait not in done))
+            for wait in done:
+                self.settle(wait.ticket, leg)
         if leg.state in roles.media and leg.media == "open":
             self.put(leg, **self._clocks(leg))
 
@@ -501,7 +501,13 @@ class Step:
         late = [wait for wait in leg.waits if wait.due and wait.due <= self.now]
         if not late:
             return
-        leg = self.put(leg, waits=tuple(wait for wait in leg.waits if wait not in late))
+        # What has failed is not owed any more: a microphone must not open by itself when the link returns.
+        failed = {wait.n for wait in late if wait.goal == "heard"}
+        leg = self.put(
+            leg,
+            waits=tuple(wait for wait in leg.waits if wait not in late),
+            owed=tuple(command for command in leg.owed if command.n not in failed),
+        )
         for wait in late:
             self.settle(wait.ticket, leg, CommandTimeout(trigger=wait.trigger))
         if any(wait.goal != "heard" for wait in late) and not self.is_over(leg):

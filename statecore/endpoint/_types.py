@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ..errors import StatecoreError
 from ..model import NO_FLAGS, CallType, Reason, Role
-from ..wire import Command, Down, Peer, Up
+from ..wire import Command, Down, Peer, Up, without_token
 
 # --- state ------------------------------------------------------------------------------------------------------------
 
@@ -76,8 +76,6 @@ class LocalLeg(Struct, frozen=True, gc=False):
     """Whether the user has asked for media, it was opened, and closed again."""
     reported: bool = False
     """Whether media was reported up."""
-    settled: bool = False
-    """Whether the switchboard is known to know of the end."""
     lost: tuple[tuple[str, int, int], ...] = ()
     """Participants with whom media is lost: pid, since when, and 0, 1 once it was told, 2 once it is for good."""
     idle: tuple[int, int] = (0, 0)
@@ -94,8 +92,12 @@ class LocalLeg(Struct, frozen=True, gc=False):
     """How many data messages were sent to each participant."""
     got: tuple[tuple[str, int], ...] = ()
     """How many data messages of each participant were delivered."""
+    asked: frozenset[str] = NO_FLAGS
+    """Who was asked to send lost data messages again, and has not yet."""
     first: int = 0
-    """The number of the command that began this leg here: a view that knows less is of an older leg. 0 if it was rung."""
+    """The number of the command that began this leg here, 0 if it was rung: a view that knows less is of an old leg."""
+
+    __repr__ = without_token
 
 
 class Endpoint(Struct, frozen=True, gc=False):

@@ -2,8 +2,8 @@
 
 `Switchboard.step(view, input, now)` answers with `Need(keys)` if a record it must see is not in the view, else with
 `Done(writes, reads, effects)`: commit the writes if nothing that was read has changed, then carry out the effects. On a
-conflict, load again and ask again. The same function runs over a dictionary or any store; it names no state and no trigger
-of a flow, only the roles a flow declares.
+conflict, load again and ask again. The same function runs over a dictionary or any store; it names no state and no
+trigger of a flow, only the roles a flow declares.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class Switchboard:
     ) -> None:
         self.timers = timers or Timers()
         self.settings = settings or ServiceSettings()
-        self.milliseconds = {name: round(value * 1000) for name, value in attrs.asdict(self.timers).items()}
+        seconds: dict[str, float] = attrs.asdict(self.timers)
+        self.milliseconds = {name: round(value * 1000) for name, value in seconds.items()}
         self._machines = {name: compiled(flow) for name, flow in flows.items()}
         self._plans = Plans(self)
         self._steps: dict[type, Any] = {
@@ -148,29 +149,23 @@ class Switchboard:
         work.lines[user] = replace(line, devices=devices, name=hello.name or line.name)
         welcome = Welcome(user, heartbeat=self.milliseconds["heartbeat"], lease=self.milliseconds["lease"])
         effects = [Deliver(user, hello.device, hello.epoch, welcome)]
-        for session in (*line.holds, *line.sessions):
-            self._meet(work, session, user, hello)
+        for draft in work.listed(user):
+            self._meet(work, draft, user, hello)
         return [*effects, *self._catch_up(work, user, hello)]
 
-    def _meet(self, work: Work, session: str, user: str, hello: Hello) -> None:
+    def _meet(self, work: Work, draft: Draft, user: str, hello: Hello) -> None:
         """One of the user's calls, as a device connects: older incarnations go, an open invitation rings."""
-        draft = work.draft(session)
-        if draft is None:
-            return
         for place, leg in enumerate(draft.legs):
             if leg.user == user and leg.device == hello.device and leg.epoch != hello.epoch and draft.is_live(leg):
                 work.apply(draft, place, draft.machine.flow.lost)
         invited = any(i.user == user and i.state == "ringing" for i in draft.invitations)
-        place_here = draft.find(user, hello.device, hello.epoch)
-        if invited and (place_here is None or not draft.is_live(draft.legs[place_here])):
-            ring = draft.machine.flow.ring
-            if ring is not None:
-                work.apply(draft, work.add_leg(draft, user, hello.device, hello.epoch, "callee"), ring)
+        place_here, ring = draft.find(user, hello.device, hello.epoch), draft.machine.flow.ring
+        if invited and ring and (place_here is None or not draft.is_live(draft.legs[place_here])):
+            work.apply(draft, work.add_leg(draft, user, hello.device, hello.epoch, "callee"), ring)
 
     def _catch_up(self, work: Work, user: str, hello: Hello) -> list[Deliver]:
         """A view for every session in which the device is behind, and `Unknown` for those in which it has no part."""
-        line = work.line(user)
-        live = (*line.holds, *line.sessions) if line else ()
+        live = [draft.session_id for draft in work.listed(user)]
         effects = []
         for session, seen in {**dict.fromkeys(live, -1), **hello.sessions}.items():
             draft = self._named(work, session)
@@ -189,24 +184,22 @@ class Switchboard:
         return work.draft(merged) if merged else draft
 
     def _disconnect(self, work: Work, command: Disconnect) -> list[Deliver]:
-        line = work.line(command.user)
-        for device in line.devices if line else ():
+        line = work.line(command.user) or Line(command.user)
+        for device in line.devices:
             if (device.device, device.epoch, device.conn) == (command.device, command.epoch, command.conn):
-                self._put_device(work, command.user, replace(device, online=False))
+                self._put_device(work, line, replace(device, online=False))
         return []
 
     def _confirm(self, work: Work, command: Confirm) -> list[Deliver]:
-        line = work.line(command.user)
-        for device in line.devices if line else ():
+        line = work.line(command.user) or Line(command.user)
+        for device in line.devices:
             if device.device == command.device and device.epoch == command.epoch:
-                self._put_device(work, command.user, replace(device, lease=work.now + self.lease))
+                self._put_device(work, line, replace(device, lease=work.now + self.lease))
         return []
 
-    def _put_device(self, work: Work, user: str, device: Device) -> None:
-        line = work.line(user)
-        if line is not None:
-            devices = tuple(device if d.device == device.device else d for d in line.devices)
-            work.lines[user] = replace(line, devices=devices)
+    def _put_device(self, work: Work, line: Line, device: Device) -> None:
+        devices = tuple(device if d.device == device.device else d for d in line.devices)
+        work.lines[line.user] = replace(line, devices=devices)
 
     def _goodbye(self, work: Work, command: Goodbye) -> list[Deliver]:
         self._lose(work, command.user, command.device, command.epoch)
@@ -218,10 +211,9 @@ class Switchboard:
         if line is None or not any(d.device == device and d.epoch == epoch for d in line.devices):
             return
         work.lines[user] = replace(line, devices=tuple(d for d in line.devices if d.device != device))
-        for session in (*line.holds, *line.sessions):
-            draft = work.draft(session)
-            for place, leg in enumerate(draft.legs if draft else ()):
-                if draft and leg.device == device and leg.user == user and leg.epoch == epoch:
+        for draft in work.listed(user):
+            for place, leg in enumerate(draft.legs):
+                if leg.device == device and leg.user == user and leg.epoch == epoch:
                     work.apply(draft, place, draft.machine.flow.lost)
 
     def _restart(self, work: Work, command: Restart) -> list[Deliver]:
@@ -336,14 +328,16 @@ class Switchboard:
 
     def _metadata(self, metadata: str) -> str:
         if len(metadata) > self.settings.max_metadata_size:
-            raise InvalidArgument(f"metadata is longer than {self.settings.max_metadata_size} characters")
+            raise InvalidArgument(
+                f"metadata is longer than {self.settings.max_metadata_size} characters", name="metadata"
+            )
         return metadata
 
     def _here(self, work: Work, act: Act) -> None:
         """Only the newest incarnation of a device may take part in something new."""
         line = work.line(act.user)
         if line is None or not any(d.device == act.device and d.epoch == act.epoch for d in line.devices):
-            raise NotConnected()
+            raise NotConnected
 
     def _refuse(
         self, work: Work, draft: Draft | None, place: int | None, act: Act, error: StatecoreError
@@ -462,7 +456,7 @@ def _done(work: Work, effects: list[Deliver] | Done) -> Done:
         *(("line", user) for user in work.old_lines),
     )
     # A welcome comes before the views; refusals and relays come with nothing else.
-    return Done(writes, reads, tuple([*effects[:1], *views, *effects[1:]]))
+    return Done(writes, reads, (*effects[:1], *views, *effects[1:]))
 
 
 __all__ = [

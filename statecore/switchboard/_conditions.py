@@ -36,7 +36,7 @@ def _authorized(work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
     return True
 
 
-def _granted(work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
+def _granted(_work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
     grant = draft.machine.triggers[act.command.trigger].grant if act else None
     return grant is None or grant in leg.grants
 

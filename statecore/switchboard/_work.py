@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec.structs import replace
 
@@ -131,6 +131,12 @@ class Work:
             self.lines[user] = self.old_lines[user] = self.load(("line", user))
         return self.lines[user]
 
+    def listed(self, user: str) -> list[Draft]:
+        """The calls that a user's line names."""
+        line = self.line(user)
+        sessions = (*line.holds, *line.sessions) if line is not None else ()
+        return [draft for session in sessions if (draft := self.draft(session)) is not None]
+
     def load(self, key: Key) -> Any:
         """A record as it is stored."""
         try:
@@ -162,12 +168,8 @@ class Work:
     def glaring(self, user: str, other: str) -> Draft | None:
         """The call in which `other` is ringing `user` just now."""
         line = self.line(user)
-        for session in line.holds if line else ():
-            draft = self.draft(session)
-            if draft is not None and draft.base.initiator == other and draft.receiver == user:
-                if any(i.user == user and i.state == "ringing" for i in draft.invitations):
-                    return draft
-        return None
+        held = [self.draft(session) for session in line.holds] if line else []
+        return next((draft for draft in held if draft is not None and _rings(draft, other, user)), None)
 
     # --- legs
 
@@ -261,7 +263,7 @@ class Work:
         if row.to != old.state or flags != old.flags:
             self._move(draft, place, Control(row.to, old.role, flags, row.reason or ""))
         for effect in row.effects:
-            do = _DO.get(type(effect))
+            do = self.EFFECTS.get(type(effect))
             if do is not None:
                 do(self, draft, place, effect, act)
 
@@ -295,7 +297,7 @@ class Work:
         if deadline is None:
             return 0
         if state in draft.machine.flow.roles.ringing:  # one timer for all legs of a call, however late they were made
-            return draft.get("ring_until")  # type: ignore[no-any-return]
+            return int(draft.get("ring_until"))
         return self.now + self.board.milliseconds[deadline.timer]
 
     # --- effects
@@ -358,8 +360,8 @@ class Work:
         draft.type = draft.changes["type"] = effect.type
         draft.shared = True
 
-    def _fire(self, draft: Draft, place: int, effect: f.Fire, act: Act | None) -> None:
-        for target, there in _TARGETS[effect.at](self, draft, place):
+    def _fire(self, draft: Draft, place: int, effect: f.Fire, _act: Act | None) -> None:
+        for target, there in self.TARGETS[effect.at](self, draft, place):
             self.fires.append((effect.trigger, target, there))
 
     # --- whom a `Fire` reaches
@@ -387,7 +389,7 @@ class Work:
         ]
 
     def _merged(self, draft: Draft, place: int) -> list[tuple[Draft, int]]:
-        """The leg, made if need be, of this device in the call that rings it: this call's id becomes its second name."""
+        """The leg, made if need be, of this device in the call that rings it, of which this id is a second name now."""
         leg = draft.legs[place]
         other = self.glaring(leg.user, draft.receiver)
         if other is None:  # pragma: no cover - the row with `glare` was taken, so there is one
@@ -411,24 +413,32 @@ class Work:
             found += [(old, i) for i, leg in enumerate(old.legs) if leg.user == caller and old.is_live(leg)]
         return found
 
+    TARGETS: ClassVar[dict[str, Any]] = {
+        "others": _others,
+        "peers": _peers,
+        "siblings": _siblings,
+        "invited": _invited,
+        "merged": _merged,
+        "stale": _stale,
+    }
+    """Whom a `Fire` reaches."""
+    EFFECTS: ClassVar[dict[type, Any]] = {
+        f.OpenMedia: _open,
+        f.Claim: _claim,
+        f.Release: _release,
+        f.Answer: _answer,
+        f.Retype: _retype,
+        f.Fire: _fire,
+    }
+    """What the switchboard does about an effect. CloseMedia, Tell and Custom are the endpoint's; Mark is in the row."""
 
-_TARGETS = {
-    "others": Work._others,
-    "peers": Work._peers,
-    "siblings": Work._siblings,
-    "invited": Work._invited,
-    "merged": Work._merged,
-    "stale": Work._stale,
-}
-_DO: dict[type, Any] = {
-    f.OpenMedia: Work._open,
-    f.Claim: Work._claim,
-    f.Release: Work._release,
-    f.Answer: Work._answer,
-    f.Retype: Work._retype,
-    f.Fire: Work._fire,
-}
-"""What the switchboard does about an effect. The rest (CloseMedia, Tell, Custom) is the endpoint's; Mark is in the row."""
+
+def _rings(draft: Draft, caller: str, receiver: str) -> bool:
+    return (
+        draft.base.initiator == caller
+        and draft.receiver == receiver
+        and any(i.user == receiver and i.state == "ringing" for i in draft.invitations)
+    )
 
 
 def without(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:

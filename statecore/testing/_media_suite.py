@@ -19,7 +19,7 @@ from ._media_suite_end import MediaSuiteEnd
 
 
 class MediaConformance(MediaSuiteEnd):
-    """Every adapter passes this. Inherit it, name the class Test..., and give it the hooks:
+    """Every adapter passes this. Inherit it, name the class Test..., and give it the hooks::
 
         class TestMine(MediaConformance):
             def adapter(self, *, audio, video): return MyMedia(audio=audio, video=video)

@@ -140,7 +140,7 @@ def explore(
 
 def _sample(search: _Search, world: World, seed: int) -> Found:
     search.seen.clear()
-    chance, orders = random.Random(seed), set()
+    chance, orders = random.Random(seed), set[bytes]()
     while len(orders) < search.limit // 20:
         orders.add(search.stroll(world, chance))
     return Found(len(search.paths) + len(search.seen), len(orders), False)

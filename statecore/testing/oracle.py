@@ -1,9 +1,9 @@
 """What must hold, always: the statements every simulated world is held to, said independently of how the core works.
 
-`Watch` looks on at every step of a world: listeners see a legal path and exactly one end, media opens under a standing yes
-only and is closed once, every ticket is settled once, an ended leg or call never changes. The functions look at a world as
-it stands: `assert_always` in every state, `assert_settled` when nothing is on its way, `assert_over` when all has ended,
-and `assert_deaf` (what is foreign, stale or illegal changes nothing) wherever one likes.
+`Watch` looks on at every step of a world: listeners see a legal path and exactly one end, media opens under a standing
+yes only and is closed once, every ticket is settled once, an ended leg or call never changes. The functions look at a
+world as it stands: `assert_always` in every state, `assert_settled` when nothing is on its way, `assert_over` when all
+has ended, and `assert_deaf` (what is foreign, stale or illegal changes nothing) wherever one likes.
 """
 
 from __future__ import annotations
@@ -299,8 +299,10 @@ def _check_two(machine: FlowMachine, record: Record, live: list[Leg]) -> None:
     users = {leg.user for leg in live if leg.control.state in machine.participating}
     assert len(users) in (0, 2), f"accepted alone: {users}"
     assert bool(live) != bool(record.ended_at), "a call without legs, or legs without a call"
-    if live:
-        assert any(leg.user == record.initiator for leg in live), "the caller is gone"
+    rung = {invitation.user for invitation in record.invitations if invitation.state == "ringing"}
+    assert not (users and rung), "somebody is rung though it was accepted"
+    for user in (record.initiator, record.receiver) if live else ():
+        assert user in rung or any(leg.user == user for leg in live), f"{user} has no part in a live call"
 
 
 # --- a world as it stands ---------------------------------------------------------------------------------------------
@@ -393,9 +395,9 @@ def assert_deaf(world: World) -> int:
     for record in world.records():
         machine = world.board.machine(record.flow)
         for trigger in sorted(machine.triggers):
-            tried += _probe(world, record, trigger, "mallory", "m", "m-1")
+            tried += _probe(world, record, trigger, ("mallory", "m", "m-1"))
             for leg in record.legs:
-                tried += _probe(world, record, trigger, leg.user, leg.device, "stale")
+                tried += _probe(world, record, trigger, (leg.user, leg.device, "stale"))
                 tried += _probe_own(world, machine, record, leg, trigger)
         if not 0 < next_due(record) <= world.now:
             assert not _writes(world, Due(("call", record.session_id)))
@@ -411,9 +413,9 @@ def _writes(world: World, given: Any) -> dict[Key, Any]:
     return decision.writes
 
 
-def _probe(world: World, record: Record, trigger: str, user: str, device: str, epoch: str) -> int:
-    command = Command(record.session_id, 2**40, trigger, flow=record.flow, receiver="bob", token="")
-    assert not _writes(world, Act(user, device, epoch, command)), f"{trigger} of {user}, {epoch} was taken"
+def _probe(world: World, record: Record, trigger: str, who: tuple[str, str, str]) -> int:
+    command = Command(record.session_id, 2**40, trigger, flow=record.flow, receiver="bob")
+    assert not _writes(world, Act(*who, command)), f"{trigger} of {who} was taken"
     return 1
 
 

@@ -13,14 +13,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from statecore.endpoint import (
     Do,
     Effect,
     Endpoint,
-    EndpointMachine,
     LinkDown,
     LinkUp,
     LocalLeg,
@@ -52,6 +50,7 @@ from statecore.switchboard import (
     Switchboard,
     next_due,
 )
+from statecore.testing._world_parts import CALM, NOON, Place, Plan, Records, Setup
 from statecore.testing.oracle import Watch
 from statecore.tokens import ROLE_GRANTS, Claims, Role
 from statecore.wire import (
@@ -73,56 +72,6 @@ from statecore.wire import (
 Action: TypeAlias = tuple[Any, ...]
 """Something that can happen, by name: see `World.enabled`."""
 
-NOON = 1_700_000_000_000
-"""When a world begins, in Unix milliseconds."""
-CALM = Timers(heartbeat=3000, lease=3600)
-"""Timers under which only what a call itself carries ever fires."""
-
-
-class Plan(Struct, frozen=True):
-    """Something a user is going to do, once."""
-
-    device: str
-    """On which device."""
-    given: Do
-    """What."""
-    when: tuple[str, ...] = ()
-    """Only while the leg is in one of these states; "" for no leg. Empty: at any time."""
-    after: tuple[int, ...] = ()
-    """Only after these other plans, by their places."""
-
-
-class Place(Struct, frozen=True):
-    """A device and its link."""
-
-    endpoint: Endpoint
-    born: int
-    """The zero of its clock."""
-    linked: bool = False
-    """Whether there is a connection."""
-    greeted: bool = False
-    """Whether the service has taken its hello."""
-    up: tuple[bytes, ...] = ()
-    """On the way to the service."""
-    down: tuple[bytes, ...] = ()
-    """On the way to the device."""
-
-
-class _Setup:
-    """What all copies of a world share."""
-
-    def __init__(self, flows: Mapping[str, Flow], timers: Timers, settings: ServiceSettings | None) -> None:
-        self.board = Switchboard(flows=flows, timers=timers, settings=settings)
-        self.machine = EndpointMachine(flows=flows, timers=timers)
-
-
-class _Records(dict[Key, Any]):
-    """A store in which what is absent is None."""
-
-    def __missing__(self, key: Key) -> None:
-        return None
-
-
 _state = msgspec.msgpack.Encoder(order="deterministic").encode
 _budget = ("cuts", "duplicates", "ticks", "crashes", "restarts", "failures")
 
@@ -141,9 +90,9 @@ class World:
         settings: ServiceSettings | None = None,
         **budget: int,
     ) -> None:
-        self._setup = _Setup(flows, timers, settings)
+        self._setup = Setup(flows, timers, settings)
         self.now = NOON
-        self.store: dict[Key, Any] = _Records()
+        self.store: dict[Key, Any] = Records()
         self.places: dict[str, Place] = {}
         self.notices: tuple[Disconnect, ...] = ()
         self.plans = tuple(plans)
@@ -160,7 +109,7 @@ class World:
         """An independent copy."""
         other = object.__new__(type(self))
         vars(other).update(vars(self))
-        other.store, other.places, other.budget = _Records(self.store), dict(self.places), dict(self.budget)
+        other.store, other.places, other.budget = Records(self.store), dict(self.places), dict(self.budget)
         other.watch = self.watch.copy()
         return other
 
@@ -298,16 +247,19 @@ class World:
         their places, from 1."""
         self.tickets += not ticket
         leg = self.leg(device, given.session)
-        token = given.token
-        if token == "fresh":
-            session = leg.session if leg is not None else given.session
-            token = self.token(self.places[device].endpoint.user, session)
-        elif token == "given":
-            token = leg.token if leg is not None else ""
-        given = replace(given, ticket=ticket or self.tickets, token=token)
+        given = replace(given, ticket=ticket or self.tickets, token=self._resolved(device, leg, given))
         self.watch.wanted(self.places[device].endpoint, leg, given)
         self.give(device, given)
         return given.ticket
+
+    def _resolved(self, device: str, leg: LocalLeg | None, given: Do) -> str:
+        """Plans name tokens that there will be: "fresh" for a new one, "given" for the one that came with a view."""
+        session = leg.session if leg is not None else given.session
+        known = {
+            "fresh": self.token(self.places[device].endpoint.user, session),
+            "given": leg.token if leg is not None else "",
+        }
+        return known.get(given.token, given.token)
 
     def say(self, device: str, trigger: str, session: str = "S", **more: Any) -> str:
         """A user does something, and every message is delivered: the code of the outcome, "ok", or "" for none yet."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+
 from statecore.endpoint import Do
 from statecore.errors import BlankId, InvalidArgument, SpacedId, TokenMalformed
 from statecore.flow import FLOWS, RINGING, SESSION, Custom, Row, Timers, Trigger
@@ -229,7 +230,8 @@ def test_it_asks_for_what_it_needs_and_decides_the_same() -> None:
 def test_ids_are_checked() -> None:
     """An id is text, not blank, without white space and of bounded length."""
     assert check_id("user", "alice") == "alice"
-    for value, error in ((3, InvalidArgument), (" ", BlankId), ("a b", SpacedId), ("x" * 129, SpacedId), ("a\x00", SpacedId)):
+    spaced = [(value, SpacedId) for value in ("a b", "x" * 129, "a\x00")]
+    for value, error in ((3, InvalidArgument), (" ", BlankId), *spaced):
         with pytest.raises(error):
             check_id("user", value)
 
@@ -694,6 +696,15 @@ def test_no_camera_without_consent(device: str, trigger: str) -> None:
     assert refusal(command(made, "b1", "accept_video")) == "illegal_transition"
 
 
+def test_a_third_persons_camera_stays_off() -> None:
+    """Two agree on video; whoever was not asked keeps his camera off: the agreement has no row at his leg."""
+    made = meeting("a1", "b1", "c1", type="audio")
+    made.say("a1", "switch_to_video")
+    made.say("b1", "accept_video")
+    assert made.record("S").type == "video"
+    assert [flags(made, device) for device in ("a1", "b1", "c1")] == [{"camera"}, {"camera"}, frozenset()]
+
+
 def test_both_asking_is_one_switch() -> None:
     """The second request is the answer to the first."""
     made = audio()
@@ -731,7 +742,7 @@ def offers(made: World) -> dict[str, dict[str, int]]:
     return found
 
 
-def ask(made: World, device: str, wish: type[Ask] | type[Free], pid: str) -> dict[str, dict[str, int]]:
+def ask(made: World, device: str, wish: type[Ask | Free], pid: str) -> dict[str, dict[str, int]]:
     """Ask for an offer token, or free it."""
     made.signal(device, "S", wish("S", pid))
     return offers(made.settle())
@@ -761,6 +772,7 @@ def test_the_offer_token_comes_back_after_its_time_or_its_holders_end() -> None:
     made.pass_time(10)
     assert offers(made) == {"a1": {}, "b1": {}}
     ask(made, "a1", Ask, "2")
+    assert not made.decide(Due(("call", "S"))).writes
     made.say("a1", "end")
     assert made.record("S").offers == ()
     assert_over(made)
@@ -805,7 +817,7 @@ HELD = RINGING.extend(
 
 
 def test_a_flow_of_ones_own_runs_with_conditions_of_ones_own() -> None:
-    """The application says which of its conditions hold; what no row takes is illegal, and an unheld flow is refused."""
+    """The application says which of its conditions hold; a flow that is not held is refused."""
     made = World(TWO, flows={**FLOWS, "held": HELD}).settle()
     made.say("a1", "initiate", flow="held", receiver="bob")
     made.say("b1", "accept")

@@ -1,0 +1,226 @@
+"""Stores for tests: the conformance suite for stores, and stores that make life hard for who uses them.
+
+`StoreConformance` is what a store's tests inherit. `RefusingStore` and `SlowStore` stand in front of another store:
+what works over them does not rest on luck with conflicts, or on a store that answers at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from ..errors import StoreConflict
+from ..model import Line, Record
+from ..ports import Key, Store
+
+
+class RefusingStore:
+    """Refuses every second commit, as if another node had been faster, and passes on everything else."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.commits = 0
+        """How many commits were asked for."""
+        self.refused = 0
+        """How many of them were refused without need."""
+
+    async def load(self, keys: Iterable[Key]) -> dict[Key, tuple[int, Any]]:
+        """As the inner store says."""
+        return await self.inner.load(keys)
+
+    async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
+        """False every other time, beginning with the first."""
+        self.commits += 1
+        if self.commits % 2:
+            self.refused += 1
+            return False
+        return await self.inner.commit(writes)
+
+    async def scan(self, kind: str) -> list[tuple[Key, Any]]:
+        """As the inner store says."""
+        return await self.inner.scan(kind)
+
+
+class SlowStore:
+    """Lets others run for some turns of the loop before and after everything it does, so that decisions interleave."""
+
+    def __init__(self, inner: Store, turns: int = 1) -> None:
+        self.inner = inner
+        self.turns = turns
+        """How many turns each time."""
+
+    async def load(self, keys: Iterable[Key]) -> dict[Key, tuple[int, Any]]:
+        """As the inner store says, in a while."""
+        await self._turns()
+        loaded = await self.inner.load(keys)
+        await self._turns()
+        return loaded
+
+    async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
+        """As the inner store says, in a while."""
+        await self._turns()
+        done = await self.inner.commit(writes)
+        await self._turns()
+        return done
+
+    async def scan(self, kind: str) -> list[tuple[Key, Any]]:
+        """As the inner store says, in a while."""
+        await self._turns()
+        found = await self.inner.scan(kind)
+        await self._turns()
+        return found
+
+    async def _turns(self) -> None:
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
+
+
+_A, _B, _C = ("line", "a"), ("line", "b"), ("call", "c")
+_ONE, _TWO, _THREE = Line("one"), Line("two"), Line("three")
+
+
+class StoreConformance:
+    """What every `Store` must do, as tests. Inherit, and override `opened`.
+
+    Values are what the switchboard writes: Line and Record. A store may hand back the value it was given, or an equal
+    one. Every test uses a store of its own, in a loop of its own."""
+
+    def opened(self) -> AbstractAsyncContextManager[Store]:
+        """A new and empty store; leaving releases it."""
+        raise NotImplementedError
+
+    def run(self, main: Coroutine[Any, Any, None]) -> None:
+        """Run one test. Override to use another loop."""
+        asyncio.run(main)
+
+    def test_what_was_never_written_is_absent(self) -> None:
+        """A key that was never written has version 0 and no value, and scanning finds nothing."""
+
+        async def main() -> None:
+            async with self.opened() as store:
+                assert await store.load([_A, _C]) == {_A: (0, None), _C: (0, None)}
+                assert await store.load([]) == {}
+                assert await store.scan("line") == []
+
+        self.run(main())
+
+    def test_a_write_counts_up(self) -> None:
+        """A commit with the right versions writes every value, and each version goes up by one."""
+
+        async def main() -> None:
+            async with self.opened() as store:
+                assert await store.commit({_A: (0, _ONE), _B: (0, _TWO)})
+                assert await store.load([_A, _B]) == {_A: (1, _ONE), _B: (1, _TWO)}
+                assert await store.commit({_A: (1, _THREE)})
+                assert await store.load([_B, _A]) == {_A: (2, _THREE), _B: (1, _TWO)}
+
+        self.run(main())
+
+    def test_a_stale_version_writes_nothing_at_all(self) -> None:
+        """If one of several versions is not the expected one, too old or too new, nothing is written."""
+
+        async def main() -> None:
+            async with self.opened() as store:
+                assert await store.commit({_A: (0, _ONE)})
+                for wrong in (0, 2):
+                    assert not await store.commit({_B: (0, _TWO), _A: (wrong, _THREE)})
+                    assert not await store.commit({_A: (wrong, _THREE), _B: (0, _TWO)})
+                assert await store.load([_A, _B]) == {_A: (1, _ONE), _B: (0, None)}
+
+        self.run(main())
+
+    def test_a_deleted_key_keeps_its_version(self) -> None:
+        """Deleting is a write: the version goes up, no scan finds the key, and it may be written again."""
+
+        async def main() -> None:
+            async with self.opened() as store:
+                assert await store.commit({_A: (0, _ONE)})
+                assert await store.commit({_A: (1, None)})
+                assert await store.load([_A]) == {_A: (2, None)}
+                assert await store.scan("line") == []
+                assert not await store.commit({_A: (0, _TWO)})
+                assert await store.commit({_A: (2, _TWO)})
+                assert await store.load([_A]) == {_A: (3, _TWO)}
+
+        self.run(main())
+
+    def test_a_check_holds_or_refuses(self) -> None:
+        """Writing the value that is there checks the version: it lets the other writes through, or stops them."""
+
+        async def main() -> None:
+            async with self.opened() as store:
+                assert await store.commit({_A: (0, _ONE)})
+                value = (await store.load([_A]))[_A][1]
+                assert await store.commit({_A: (1, value), _B: (0, _TWO)})
+                version, after = (await store.load([_A]))[_A]
+                assert after == _ONE
+                assert await store.commit({_A: (version, _THREE)})
+                assert not await store.commit({_A: (version, value), _B: (1, _ONE)})
+                assert (await store.load([_B]))[_B] == (1, _TWO)
+
+        self.run(main())
+
+    def test_a_scan_finds_what_lives_in_order(self) -> None:
+        """A scan gives the live records of one kind in the order of first writing, however often rewritten."""
+
+        async def main() -> None:
+            async with self.opened() as store:
+                record = Record("c", "ringing", "audio", "a", "b")
+                assert await store.commit({_B: (0, _TWO)})
+                assert await store.commit({_A: (0, _ONE), _C: (0, record)})
+                assert await store.commit({_B: (1, _THREE)})
+                assert await store.scan("line") == [(_B, _THREE), (_A, _ONE)]
+                assert await store.scan("call") == [(_C, record)]
+
+        self.run(main())
+
+    def test_of_many_writers_none_loses(self) -> None:
+        """Writers that read, think and write the same keys at once never lose a write of another."""
+
+        async def main() -> None:
+            async with self.opened() as store:
+                before = sum(version for version, _ in (await store.load([_A, _B])).values())
+                writers, rounds = 4, 5
+                reader = asyncio.ensure_future(self._read(store))
+                refusals = await asyncio.gather(*(self._write(store, str(n), rounds) for n in range(writers)))
+                reader.cancel()
+                await asyncio.wait((reader,))
+                assert reader.cancelled(), "two keys were read at two instants"
+                loaded = await store.load([_A, _B])
+                assert all(len(value.sessions) == writers * rounds for _, value in loaded.values())
+                assert sum(version for version, _ in loaded.values()) == before + 2 * writers * rounds
+                assert sum(refusals) > 0, "no conflict was forced"
+
+        self.run(main())
+
+    async def _write(self, store: Store, name: str, rounds: int) -> int:
+        refused = 0
+        for number in range(rounds):
+            for _ in range(1000):
+                loaded = await store.load([_A, _B])
+                await asyncio.sleep(0)
+                lines = {key: (version, value or Line("n")) for key, (version, value) in loaded.items()}
+                said = f"{name}.{number}"
+                writes = {
+                    key: (version, Line("n", sessions=(*line.sessions, said))) for key, (version, line) in lines.items()
+                }
+                if await store.commit(writes):
+                    break
+                refused += 1
+            else:
+                raise StoreConflict(attempts=1000)
+        return refused
+
+    async def _read(self, store: Store) -> None:
+        pause = 0
+        while True:
+            values = [value for _, value in (await store.load([_A, _B])).values()]
+            assert values[0] == values[1]
+            pause = pause % 5 + 1
+            for _ in range(pause):
+                await asyncio.sleep(0)
+
+
+__all__ = ["RefusingStore", "SlowStore", "StoreConformance"]

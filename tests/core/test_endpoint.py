@@ -1,0 +1,714 @@
+"""The endpoint by its public `step`: what a device does by itself, when, and what it tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from statecore.endpoint import (
+    Await,
+    CloseMedia,
+    Do,
+    Drive,
+    Effect,
+    Emit,
+    Endpoint,
+    EndpointMachine,
+    LinkDown,
+    LinkUp,
+    LocalLeg,
+    Media,
+    OpenMedia,
+    Received,
+    Reply,
+    Send,
+    Settle,
+    Signal,
+    Tick,
+)
+from statecore.errors import CallNotFound, TokenExpired
+from statecore.flow import FLOWS, RINGING, Custom, Release, Row, Timers, Trigger
+from statecore.model import Reason
+from statecore.testing.oracle import assert_over, assert_settled
+from statecore.testing.world import CALM, World
+from statecore.wire import (
+    Ask,
+    Beat,
+    Command,
+    Hello,
+    Peer,
+    Refused,
+    Relayed,
+    Token,
+    Unknown,
+    View,
+    Welcome,
+)
+
+TWO = {"a1": "alice", "b1": "bob"}
+
+
+class Device:
+    """One endpoint and what it did last."""
+
+    def __init__(self, **more: Any) -> None:
+        self.machine = EndpointMachine(**more)
+        self.endpoint = Endpoint("alice", "a1", "a1-1")
+        self.now = 1000
+        self.effects: list[Effect] = []
+        self.give(LinkUp())
+        calm = more.get("timers") is CALM
+        self.hear(Welcome("alice", heartbeat=10**8, lease=10**8) if calm else Welcome("alice"))
+
+    def give(self, given: Any) -> list[Effect]:
+        """One input."""
+        self.endpoint, self.effects = self.machine.step(self.endpoint, given, self.now)
+        return self.effects
+
+    def hear(self, message: Any) -> list[Effect]:
+        """One message."""
+        return self.give(Received(message))
+
+    def do(self, trigger: str, session: str = "S", **more: Any) -> list[Effect]:
+        """One command."""
+        return self.give(Do(session, trigger, **more))
+
+    def leg(self, session: str = "S") -> LocalLeg:
+        """A leg that is known."""
+        return self.endpoint.legs[session]
+
+    def wait(self) -> list[Effect]:
+        """Let the next timer fire."""
+        self.now = max(self.now, self.machine.next_due(self.endpoint))
+        return self.give(Tick())
+
+    def sent(self) -> list[Any]:
+        """What was said last."""
+        return [effect.message for effect in self.effects if isinstance(effect, Send)]
+
+    def events(self) -> list[str]:
+        """What was told last."""
+        return [effect.event for effect in self.effects if isinstance(effect, Emit)]
+
+    def driven(self) -> list[tuple[Any, ...]]:
+        """What media was told last."""
+        return [(effect.what, *effect.args) for effect in self.effects if isinstance(effect, Drive)]
+
+    def settled(self) -> dict[int, str]:
+        """What was settled last, by ticket."""
+        return {e.ticket: e.error.code if e.error else "ok" for e in self.effects if isinstance(e, Settle)}
+
+
+def view(seq: int, state: str, **more: Any) -> View:
+    """A fact about Alice's leg of a call to Bob."""
+    data: dict[str, Any] = {"session": "S", "pid": "1", "initiator": "alice", "receiver": "bob", "role": "caller"}
+    return View(seq=seq, state=state, **{**data, **more})
+
+
+BOB = Peer("2", "bob", "b1", joined=2)
+CAROL = Peer("3", "carol", "c1", joined=3)
+
+
+def calling(**more: Any) -> Device:
+    """Alice has called Bob, and it rings."""
+    device = Device(**more)
+    device.do("initiate", flow="ringing", receiver="bob", ticket=1)
+    device.hear(view(1, "ringing", heard=1))
+    assert device.settled() == {1: "ok"}
+    return device
+
+
+def in_call(*peers: Peer, flow: str = "ringing", machine: dict[str, Any] | None = None, **more: Any) -> Device:
+    """Alice's media is open, her leg active, and these others are there."""
+    device = calling(**(machine or {})) if flow == "ringing" else Device(**(machine or {}))
+    role = "caller" if flow == "ringing" else "member"
+    if flow == "ringing":
+        device.hear(view(2, "accepted", heard=1))
+    device.do("join", token="t", ticket=2, flow="" if flow == "ringing" else flow, **more)
+    grants = frozenset({"audio", "video", "screen"})
+    common: dict[str, Any] = {"role": role, "flow": flow, "grants": grants, "peers": peers, "joined": 1}
+    device.hear(view(3, "accepted", flags=frozenset({"joined"}), heard=9, **common))
+    device.give(Media("S", "up"))
+    device.hear(view(4, "active", flags=frozenset({"joined", "connected"}), heard=9, **common))
+    assert device.leg().state == "active"
+    return device
+
+
+# --- the link ---------------------------------------------------------------------------------------------------------
+
+
+def test_it_says_hello_with_what_it_knows_and_beats() -> None:
+    """The hello carries the last view of each session; the heartbeat goes out when it is due, while online."""
+    device = calling()
+    assert device.give(LinkDown())[0] == Emit("connection_lost")
+    assert not device.give(LinkDown())
+    device.give(LinkUp(name="Al", flows={"x": "y"}))
+    assert device.sent() == [Hello("a1", "a1-1", 2, name="Al", flows={"x": "y"}, sessions={"S": 1})]
+    device.hear(Welcome("alice", heartbeat=500, lease=2000))
+    assert device.events() == ["connection_restored"]
+    device.wait()
+    assert device.sent() == [Beat()]
+    assert not device.hear(Beat())
+    device.give(LinkDown())
+    assert device.machine.next_due(Endpoint("a", "b", "c")) == 0
+
+
+def test_a_first_connection_restores_nothing() -> None:
+    """However many attempts it took to be welcomed, nothing was lost before."""
+    device = Device()
+    assert device.events() == []
+    fresh = Device.__new__(Device)
+    fresh.machine, fresh.endpoint, fresh.now = EndpointMachine(), Endpoint("alice", "a1", "e"), 5
+    fresh.give(LinkUp())
+    fresh.give(LinkDown())
+    assert fresh.effects == []
+    fresh.give(LinkUp())
+    fresh.hear(Welcome("alice"))
+    assert fresh.events() == []
+
+
+def test_a_new_connection_over_an_old_one_is_not_online_until_welcomed() -> None:
+    """What is owed goes out after the welcome, oldest first, and before anything new."""
+    device = calling()
+    device.give(LinkUp())
+    assert device.events() == ["connection_lost"]
+    device.do("end")
+    assert not device.sent()
+    device.hear(Welcome("alice"))
+    assert device.sent() == [Command("S", 2, "end", "1")]
+
+
+def test_it_ends_by_itself_when_the_service_is_silent_for_a_lease() -> None:
+    """Patience: bounded, whatever else is known of the leg."""
+    device = calling()
+    device.give(LinkDown())
+    device.now = device.endpoint.confirmed + device.endpoint.lease
+    device.wait()
+    assert device.leg().reason == Reason.LOST
+    assert device.leg().by == ""
+    assert device.events() == ["call_ended_message_received"]
+    assert device.machine.next_due(device.endpoint) == 0
+    assert not device.give(Tick())
+
+
+def test_nothing_begins_without_a_link() -> None:
+    """No call comes of it, and whoever asked is told."""
+    device = Device()
+    device.give(LinkDown())
+    device.do("initiate", flow="ringing", receiver="bob", ticket=3)
+    assert device.settled() == {3: "not_connected"}
+    assert not device.endpoint.legs
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_illegal_is_told_at_once() -> None:
+    """Each kind of illegal command has its error, settles at once, and says nothing to the service."""
+    device = calling()
+    cases = {
+        "accept": "illegal_transition", "mute_audio": "session_inactive", "join": "not_accepted",
+        "switch_to_video": "session_inactive",
+    }  # fmt: skip
+    for ticket, (trigger, code) in enumerate(cases.items(), 10):
+        device.do(trigger, ticket=ticket)
+        assert device.settled() == {ticket: code}
+        assert not device.sent()
+    device.do("end", session="T", ticket=20)
+    assert device.settled() == {20: "call_not_found"}
+
+
+def test_grants_are_known_here_too() -> None:
+    """What the token does not grant is refused without asking the service."""
+    device = in_call(BOB)
+    device.do("end_for_all", ticket=5)
+    assert device.settled() == {5: "token_lacks_grant"}
+    device.do("join", ticket=6)
+    assert device.settled() == {6: "already_joined"}
+
+
+def test_a_command_that_is_owed_is_not_said_twice() -> None:
+    """A double tap is one command on the wire, and both taps get its outcome; another payload is another command."""
+    device = Device()
+    ring = View("S", 1, "2", "ringing", "bob", receiver="alice")
+    device.hear(ring)
+    device.do("accept", ticket=1)
+    assert len(device.sent()) == 1
+    device.do("accept", ticket=2)
+    assert not device.sent()
+    device.hear(replace(ring, seq=2, state="accepted", heard=1))
+    assert device.settled() == {1: "ok", 2: "ok"}
+    device.do("accept", ticket=3)
+    assert device.settled() == {3: "ok"}
+    assert not device.sent()
+    device.do("join", token="t", ticket=4)
+    device.do("join", token="t", ticket=5)
+    assert device.settled() == {5: "already_joined"}
+
+
+def test_ending_is_done_here_at_once_and_owed() -> None:
+    """Media closes, listeners hear, the wait settles; after that ending again is done already, the rest is gone."""
+    device = in_call(BOB)
+    device.do("end", ticket=5)
+    assert device.settled() == {5: "ok"}
+    assert CloseMedia("S") in device.effects
+    assert device.events() == ["call_ended_message_received", "session_left", "call_ended"]
+    assert device.leg().by == "alice"
+    late = (("end", "ok"), ("join", "call_ended"), ("mute_audio", "already_left"))
+    for ticket, (trigger, code) in enumerate(late, 6):
+        device.do(trigger, ticket=ticket)
+        assert device.settled() == {ticket: code}
+    device.hear(view(5, "ended", reason=Reason.HANGUP, heard=99))
+    assert not device.endpoint.legs
+    device.do("end", ticket=9)
+    assert device.settled() == {9: "call_gone"}
+
+
+def test_an_end_that_is_refused_is_insisted_on() -> None:
+    """If the table over there has no such row, the surest word follows; if the leg is unknown, that is the end."""
+    device = in_call(BOB)
+    device.do("end")
+    n = device.sent()[0].n
+    device.hear(Refused("S", n, "illegal_transition"))
+    assert [message.trigger for message in device.sent()] == ["lost"]
+    device.hear(Refused("S", n, "illegal_transition"))
+    assert not device.effects
+    device.hear(Refused("S", n + 1, "illegal_transition"))
+    assert not device.endpoint.legs
+    other = in_call(BOB)
+    other.do("end")
+    other.hear(Refused("S", other.sent()[0].n if other.sent() else n, "call_not_found"))
+    assert not other.endpoint.legs
+
+
+def test_a_refusal_settles_whoever_waited_or_is_an_error_event() -> None:
+    """With a ticket the error is the outcome; without one, listeners hear of it."""
+    device = in_call(BOB)
+    device.do("raise_hand", ticket=7)
+    device.hear(Refused("S", device.endpoint.n, "illegal_transition", {"state": "x", "trigger": "y", "legal": []}))
+    assert device.settled() == {7: "illegal_transition"}
+    device.do("raise_hand")
+    device.hear(Refused("S", device.endpoint.n, "illegal_transition"))
+    assert device.events() == ["error"]
+    assert not device.hear(Refused("S", 0, "malformed_message"))
+    assert not device.hear(Refused("never", 3, "token"))
+
+
+def test_a_call_that_the_service_refuses_never_was() -> None:
+    """No listener hears of it; every wait gets the error."""
+    device = Device()
+    device.do("initiate", flow="ringing", receiver="zed", ticket=1)
+    device.give(Await("S", 2))
+    device.hear(Refused("S", 1, "unknown_user", {"user": "zed"}))
+    assert device.settled() == {1: "unknown_user", 2: "call_not_found"}
+    assert device.events() == []
+    assert not device.endpoint.legs
+
+
+def test_a_command_that_nobody_hears_times_out() -> None:
+    """A wait has its bound; what was to begin something ends it, anything else only fails."""
+    device = in_call(BOB, machine={"timers": CALM})
+    device.do("raise_hand", ticket=5)
+    device.now += 10_000
+    device.give(Tick())
+    assert device.settled() == {5: "command_timeout"}
+    assert device.leg().state == "active"
+    ring = Device(timers=CALM)
+    ring.do("initiate", flow="ringing", receiver="bob", ticket=1)
+    ring.give(Await("S", 2))
+    assert ring.machine.next_due(ring.endpoint) == ring.now + 10_000
+    ring.wait()
+    assert ring.settled() == {1: "command_timeout", 2: "call_ended"}
+    assert ring.leg().reason == Reason.LOST
+    ring.give(Tick())
+    assert not ring.effects
+
+
+# --- waiting for the answer -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (Reason.REJECTED, "call_rejected"),
+        (Reason.UNANSWERED, "call_unanswered"),
+        (Reason.BUSY, "user_busy"),
+        (Reason.LOST, "call_ended"),
+    ],
+)
+def test_whoever_awaits_the_answer_hears_how_it_ended(reason: Reason, code: str) -> None:
+    """Each way of not being answered is an error of its own; waiting after the end gets the same."""
+    device = calling()
+    assert not device.give(Await("S", 4))
+    device.hear(view(2, "ended", reason=reason, heard=1))
+    assert device.settled() == {4: code}
+    device.give(Await("S", 5))
+    assert device.settled() == {5: "call_not_found"}
+
+
+def test_waiting_for_an_answer_that_is_there() -> None:
+    """Accepted: at once. Ended here, but not known there yet: at once, too."""
+    device = calling()
+    device.hear(view(2, "accepted", heard=1))
+    device.give(Await("S", 4))
+    assert device.settled() == {4: "ok"}
+    device.do("cancel")
+    device.give(Await("S", 5))
+    assert device.settled() == {5: "call_ended"}
+    other = calling()
+    other.do("cancel")
+    other.give(Await("S", 6))
+    assert other.settled() == {6: "call_cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "goal", "code"),
+    [
+        (Reason.ANSWERED_ELSEWHERE, "accept", "answered_elsewhere"),
+        (Reason.CANCELLED, "accept", "call_gone"),
+        (Reason.FAILED_MEDIA, "join", "media_connection_failed"),
+        (Reason.HANGUP, "join", "call_ended"),
+    ],
+)
+def test_a_callee_who_waits_hears_how_it_ended(reason: Reason, goal: str, code: str) -> None:
+    """The same for who accepts or joins."""
+    device = Device()
+    ring = View("S", 1, "2", "ringing", "bob", receiver="alice")
+    device.hear(ring)
+    if goal == "join":
+        device.hear(replace(ring, seq=2, state="accepted"))
+    device.do(goal, ticket=1, token="t")
+    device.hear(replace(ring, seq=3, state="ended", reason=reason))
+    assert device.settled() == {1: code}
+
+
+# --- facts ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_gap_heals_and_listeners_see_a_legal_path() -> None:
+    """From ringing to active in one fact: every step between is told, in order."""
+    device = calling()
+    device.hear(view(2, "accepted", heard=1))
+    device.do("join", token="t")
+    device.hear(view(9, "active", heard=2, flags=frozenset({"joined", "connected"}), peers=(BOB,), joined=1))
+    assert device.events() == ["session_joined", "user_joined", "user_list_updated"]
+    assert any(isinstance(effect, OpenMedia) for effect in device.effects)
+    late = calling()
+    late.hear(view(9, "ended", heard=1, reason=Reason.HANGUP, flags=frozenset({"joined"})))
+    assert "outgoing_call_accepted" in late.events()
+    assert not any(isinstance(effect, OpenMedia | CloseMedia) for effect in late.effects)
+
+
+def test_what_cannot_be_is_not_believed() -> None:
+    """Old facts, facts of an unknown flow, of a state without a way there, of a call that ended: nothing changes."""
+    device = calling()
+    before = device.endpoint.legs
+    for fact in (
+        view(0, "accepted"), view(2, "idle", heard=1), view(2, "nowhere", heard=1), view(2, "accepted"),
+        view(2, "ended", heard=1, reason=Reason.ANSWERED_ELSEWHERE),
+        view(2, "ringing", session="T", flow="other"), view(2, "ended", session="T", reason=Reason.LOST),
+    ):  # fmt: skip
+        assert not device.hear(fact)
+        assert device.endpoint.legs == before
+    device.hear(view(5, "ended", heard=1, reason=Reason.REJECTED))
+    for seq in (1, 5):
+        assert not device.hear(view(seq, "ringing"))
+    assert not device.endpoint.legs
+
+
+def test_media_opens_only_where_it_was_asked_for() -> None:
+    """A fact that says joined opens nothing on a device whose user has not joined."""
+    device = calling()
+    device.hear(view(2, "accepted", heard=1, flags=frozenset({"joined"})))
+    assert not device.effects or not any(isinstance(effect, OpenMedia) for effect in device.effects)
+
+
+def test_a_session_the_service_does_not_know_is_over() -> None:
+    """Live: ended as lost. Ended here: forgotten. Never told of: said again, so it stays."""
+    device = calling()
+    assert not device.hear(Unknown("S", 0))
+    device.hear(Unknown("S", 1))
+    assert device.events() == ["call_ended_message_received"]
+    assert not device.endpoint.legs
+    assert not device.hear(Unknown("S", 1))
+    ended = calling()
+    ended.do("cancel")
+    ended.hear(Unknown("S", 1))
+    assert not ended.endpoint.legs
+    fresh = Device()
+    fresh.do("initiate", flow="ringing", receiver="bob")
+    fresh.hear(Unknown("S", 0))
+    assert fresh.leg().state == "idle"
+
+
+def test_a_ring_that_was_lost_may_come_again_but_no_other() -> None:
+    """A leg that ended by itself has a successor; one that the user ended has none until his word was heard."""
+    device = Device()
+    ring = View("S", 1, "2", "ringing", "bob", receiver="alice")
+    device.hear(ring)
+    device.now += 45_000
+    device.give(Tick())
+    assert device.leg().reason == Reason.LOST
+    device.hear(replace(ring, seq=3, pid="3"))
+    assert device.events() == ["incoming_call_received"]
+    device.do("reject")
+    device.hear(replace(ring, seq=4, pid="4"))
+    assert device.events() == []
+    assert device.leg().reason == Reason.REJECTED
+
+
+def test_tombs_are_bounded() -> None:
+    """A device remembers its last 256 ended sessions, no more."""
+    device = Device()
+    for number in range(300):
+        device.hear(View(f"S{number}", 1, "2", "ringing", "bob", receiver="alice"))
+        device.hear(View(f"S{number}", 2, "2", "ended", "bob", receiver="alice", reason=Reason.CANCELLED))
+    assert not device.endpoint.legs
+    assert len(device.endpoint.tombs) == 256
+    assert not device.hear(View("S299", 1, "2", "ringing", "bob", receiver="alice"))
+
+
+def test_second_names_end_with_their_call() -> None:
+    """Ending under the own, merged id ends the call; afterwards both ids are known to be gone."""
+    device = Device()
+    device.do("initiate", session="X", flow="ringing", receiver="bob", ticket=1)
+    device.hear(View("Y", 1, "2", "accepted", "bob", receiver="alice", via="X", heard=1))
+    assert device.events() == []
+    assert device.settled() == {1: "ok"}
+    assert device.endpoint.names == {"X": "Y"}
+    device.do("end", session="X", ticket=2)
+    assert device.settled() == {2: "ok"}
+    device.hear(View("Y", 2, "2", "ended", "bob", receiver="alice", via="X", heard=2, reason=Reason.HANGUP))
+    assert (device.endpoint.names, set(device.endpoint.tombs)) == ({}, {"X", "Y"})
+    device.do("end", session="X", ticket=3)
+    assert device.settled() == {3: "call_gone"}
+
+
+def test_a_merge_into_a_call_that_was_declined_meanwhile() -> None:
+    """He called, then declined the other's ring: whoever awaited his own call hears that it came to nothing."""
+    device = Device()
+    device.do("initiate", session="X", flow="ringing", receiver="bob", ticket=1)
+    device.hear(View("Y", 1, "2", "ringing", "bob", receiver="alice"))
+    device.do("reject", session="Y", ticket=2)
+    device.hear(View("Y", 2, "2", "accepted", "bob", receiver="alice", via="X", heard=1))
+    assert device.settled() == {1: "call_ended"}
+    assert device.leg("Y").reason == Reason.REJECTED
+
+
+# --- media ------------------------------------------------------------------------------------------------------------
+
+
+def test_reports_of_media_count_once_and_while_it_is_open() -> None:
+    """Up is said once; after the end nothing is."""
+    device = in_call(BOB)
+    device.give(Media("S", "up"))
+    assert not device.sent()
+    device.give(Media("S", "failed"))
+    assert [message.trigger for message in device.sent()] == ["failed"]
+    device.do("end")
+    for given in (Media("S", "up"), Media("S", "failed"), Media("T", "failed"), Signal("S", Ask("S", "2"))):
+        assert not device.give(given)
+
+
+def test_media_lost_with_a_participant() -> None:
+    """Under two seconds nobody is told; then it is told once; restored is told if lost was; thirty seconds end a call
+    of two."""
+    device = in_call(BOB, machine={"timers": CALM})
+    device.give(Media("S", "peer_lost", "2"))
+    device.now += 1999
+    assert not device.give(Tick())
+    assert not device.give(Media("S", "peer_connected", "2"))
+    device.give(Media("S", "peer_lost", "2"))
+    device.give(Media("S", "peer_lost", "2"))
+    device.wait()
+    assert device.effects == [Emit("remote_connection_lost", device.effects[0].leg, BOB)]  # type: ignore[union-attr]
+    device.give(Media("S", "peer_connected", "2"))
+    assert device.events() == ["remote_connection_restored"]
+    device.give(Media("S", "peer_lost", "2"))
+    device.wait()
+    device.wait()
+    assert [message.trigger for message in device.sent()] == ["failed"]
+
+
+def test_one_of_several_who_is_lost_ends_nothing() -> None:
+    """Only if nobody can be reached it is this side's media; and no timer stays due."""
+    device = in_call(BOB, CAROL, flow="session", machine={"timers": CALM})
+    device.give(Media("S", "peer_lost", "2"))
+    device.wait()
+    device.wait()
+    assert not device.sent()
+    assert device.machine.next_due(device.endpoint) > device.now
+    device.give(Media("S", "peer_lost", "3"))
+    device.wait()
+    device.wait()
+    assert [message.trigger for message in device.sent()] == ["failed"]
+    alone = in_call(BOB, flow="session", machine={"timers": CALM})
+    alone.give(Media("S", "peer_lost", "2"))
+    alone.wait()
+    alone.wait()
+    assert not alone.sent()
+
+
+def test_what_media_says_and_hears_passes_while_open() -> None:
+    """Signals go up while there is a link, relays come to the open media session."""
+    device = in_call(BOB)
+    device.give(Signal("S", Ask("S", "2")))
+    assert device.sent() == [Ask("S", "2")]
+    device.hear(Relayed("S", "2", "offer", "sdp"))
+    assert device.driven() == [("receive", "2", "offer", "sdp")]
+    assert not device.hear(Relayed("T", "2", "offer", "sdp"))
+    device.give(LinkDown())
+    assert not device.give(Signal("S", Ask("S", "2")))
+    device.give(LinkUp())
+    device.hear(Welcome("alice"))
+    assert ("resumed",) in device.driven()
+
+
+def test_offer_tokens_are_told_once_for_each_turn() -> None:
+    """A grant is told when its number is new."""
+    device = in_call(BOB)
+    common: dict[str, Any] = {
+        "flags": frozenset({"joined", "connected"}), "peers": (BOB,), "joined": 1, "heard": 9,
+        "grants": frozenset({"audio", "video", "screen"}),
+    }  # fmt: skip
+    device.hear(view(5, "active", offers={"2": 1}, **common))
+    assert device.driven() == [("granted", "2")]
+    device.hear(view(6, "active", offers={"2": 1}, **common))
+    assert device.driven() == []
+    device.hear(view(7, "active", offers={"2": 3}, **common))
+    assert device.driven() == [("granted", "2")]
+
+
+def test_capture_follows_flags_grants_and_consent() -> None:
+    """Muting stops the microphone; a camera opens only with the user's own yes; a screen needs none but its flag."""
+    device = in_call(BOB, consent=frozenset({"audio"}))
+    grants = frozenset({"audio", "video", "screen"})
+    common: dict[str, Any] = {"peers": (BOB,), "joined": 1, "heard": 9, "grants": grants}
+    device.hear(view(5, "active", flags=frozenset({"joined", "audio_muted", "presenting"}), **common))
+    assert device.driven() == [("capture", "audio", False), ("capture", "screen", True)]
+    assert device.events() == ["audio_muted", "screen_share_started"]
+    device.endpoint.legs["S"] = replace(device.leg(), consent=frozenset({"audio"}))
+    device.hear(view(6, "active", flags=frozenset({"joined", "camera"}), **common))
+    assert device.driven() == [("capture", "audio", True), ("capture", "screen", False)]
+
+
+def test_participants_come_go_and_change() -> None:
+    """Who joins, leaves, mutes or raises a hand is told once, from the moment of being in."""
+    device = in_call(BOB)
+    common: dict[str, Any] = {"flags": frozenset({"joined", "connected"}), "joined": 1, "heard": 9}
+    waiting = Peer("4", "dora")
+    device.hear(view(5, "active", peers=(BOB, CAROL, waiting), **common))
+    assert device.events() == ["user_joined", "user_list_updated"]
+    device.hear(view(6, "active", peers=(replace(CAROL, flags=frozenset({"hand_raised", "wants_video"})),), **common))
+    assert device.events() == ["user_left", "hand_raised", "call_switch_to_video_requested", "user_list_updated"]
+    assert ("peers", (device.leg().peers[0],)) in device.driven()
+
+
+def test_nobody_is_told_of_others_before_being_in() -> None:
+    """Somebody who joins and leaves while I have not joined is no event; who is there when I am in, is."""
+    device = calling()
+    device.hear(view(2, "accepted", heard=1, peers=(BOB,)))
+    assert device.events() == ["outgoing_call_accepted"]
+    device.hear(view(3, "accepted", heard=1))
+    assert device.events() == []
+
+
+# --- the session's own clocks -----------------------------------------------------------------------------------------
+
+
+def test_alone_for_too_long() -> None:
+    """A prompt, then the end; company sets the clock back."""
+    device = in_call(flow="session", machine={"timers": CALM}, idle=(120_000, 60_000))
+    device.wait()
+    assert device.events() == ["idle_prompt"]
+    flags = frozenset({"joined", "connected"})
+    common: dict[str, Any] = {"flags": flags, "role": "member", "flow": "session", "heard": 9}
+    device.hear(view(5, "active", peers=(BOB,), joined=1, **common))
+    device.hear(view(6, "active", joined=1, **common))
+    device.wait()
+    assert device.events() == ["idle_prompt"]
+    assert not device.give(Tick())
+    device.wait()
+    assert device.events() == ["session_timeout", "call_ended_message_received", "session_left", "call_ended"]
+    assert device.leg().reason == Reason.IDLE
+
+
+def test_as_long_as_it_may_last() -> None:
+    """The longest duration runs from being in, and ends the leg."""
+    device = in_call(BOB, machine={"timers": CALM}, longest=90_000)
+    start = device.now
+    device.give(Tick())
+    assert device.leg().state == "active"
+    device.wait()
+    assert (device.now, device.leg().reason) == (start + 90_000, Reason.EXPIRED)
+
+
+# --- requests, flows of one's own -------------------------------------------------------------------------------------
+
+
+def test_requests_for_tokens_are_answered_or_refused() -> None:
+    """Each request gets its own answer."""
+    device = Device()
+    assert device.hear(Token("S", 4, "t")) == [Reply(4, "t")]
+    (reply,) = device.hear(Refused("S", 5, "token_expired", {"seconds": 3}, request=True))
+    assert isinstance(reply, Reply)
+    assert isinstance(reply.error, TokenExpired)
+
+
+def test_a_flow_of_ones_own_tells_its_custom_effects() -> None:
+    """A custom effect of a row that a device walks is an event with its name and data; the same command with other
+    data is another command."""
+    flow = RINGING.extend(
+        "knock",
+        triggers=(Trigger("knock", "user"),),
+        rows=(
+            Row("accepted", "knock", "accepted", (Custom("knocked"),)),
+            Row("idle", "knock", "waiting"),
+            Row("waiting", "ring", "ringing", (Custom("open", "door"),), when="caller"),
+            Row("waiting", "lost", "ended", (Release(),), reason=Reason.LOST),
+        ),
+    )
+    device = Device(flows={**FLOWS, "knock": flow})
+    device.do("initiate", flow="knock", receiver="bob")
+    device.hear(view(1, "waiting", flow="knock", heard=1))
+    device.hear(view(2, "ringing", flow="knock", heard=1))
+    assert [(e.event, e.value) for e in device.effects if isinstance(e, Emit)] == [("custom", ("open", "door"))]
+    device.hear(view(3, "accepted", flow="knock", heard=1))
+    device.do("knock", data={"n": 1}, ticket=1)
+    device.do("knock", data={"n": 1}, ticket=2)
+    device.do("knock", data={"n": 2}, ticket=3)
+    assert [command.data for command in device.leg().owed] == [{"n": 1}, {"n": 2}]
+    device.hear(view(4, "accepted", flow="knock", heard=2))
+    assert device.settled() == {1: "ok", 2: "ok"}
+
+
+def test_coming_back_is_a_new_leg_and_old_views_are_ignored() -> None:
+    """A view that does not know of my new join is of the old leg, whenever it comes."""
+    made = World({"a1": "alice", "b1": "bob"}).settle()
+    join = Do("S", "join", flow="session", token="fresh")
+    made.user("b1", join)
+    made.settle(media=True)
+    made.user("a1", join)
+    for _ in range(1):
+        made.act(("up", "a1"))
+    made.user("a1", Do("S", "leave"))
+    made.user("a1", join)
+    old = made.places["a1"].down
+    made.settle(media=True)
+    assert made.state("a1", "S") == "active"
+    made.places["a1"] = replace(made.places["a1"], down=old)
+    made.settle()
+    assert made.state("a1", "S") == "active"
+    assert_settled(made)
+    assert_over(made.end_all().pass_time(100))
+
+
+def test_timers_may_be_the_applications() -> None:
+    """The command timer is as long as it is set."""
+    device = Device(timers=Timers(command=2))
+    device.do("initiate", flow="ringing", receiver="bob", ticket=1)
+    assert device.machine.next_due(device.endpoint) == device.now + 2000
+    error = CallNotFound(session_id="S")
+    assert str(error)
