@@ -62,6 +62,8 @@ class FlowMachine:
         """The states of a participant."""
         self.flags = frozenset((*flow.flags, "joined", "connected"))
         """Every mark a leg may carry."""
+        self.ring = flow.ring
+        """The trigger that rings those who are invited, if the flow rings at all."""
         self.initial, self.final, self.media = flow.initial, flow.final, flow.roles.media
 
     def next(self, state: str, trigger: str, bits: int = 0) -> Row:

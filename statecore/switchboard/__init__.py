@@ -159,7 +159,7 @@ class Switchboard:
             if leg.user == user and leg.device == hello.device and leg.epoch != hello.epoch and draft.is_live(leg):
                 work.apply(draft, place, draft.machine.flow.lost)
         invited = any(i.user == user and i.state == "ringing" for i in draft.invitations)
-        place_here, ring = draft.find(user, hello.device, hello.epoch), draft.machine.flow.ring
+        place_here, ring = draft.find(user, hello.device, hello.epoch), draft.machine.ring
         if invited and ring and (place_here is None or not draft.is_live(draft.legs[place_here])):
             work.apply(draft, work.add_leg(draft, user, hello.device, hello.epoch, "callee"), ring)
 
@@ -311,7 +311,7 @@ class Switchboard:
             raise CallNotFound(session_id=command.session)
         check_id("session_id", command.session)
         self._here(work, act)
-        rings = machine.flow.ring is not None
+        rings = machine.ring is not None
         record = Record(
             session_id=command.session,
             flow=command.flow,
