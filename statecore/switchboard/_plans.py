@@ -20,10 +20,11 @@ from msgspec.structs import replace
 from ..errors import StatecoreError
 from ..machine import Cell, FlowMachine
 from ..model import Control, Device, Invitation, Leg, Line, Record
+from ..ports import Key
 from ..wire import Command
 from ._commands import Act, Deliver, Done
 from ._conditions import SHOWN
-from ._views import deliver, finish, make_view
+from ._views import finish, make_view
 from ._work import Draft, Work
 
 if TYPE_CHECKING:
@@ -44,14 +45,6 @@ class Change(Struct, frozen=True):
 
     fixed: dict[str, Any]
     moving: tuple[tuple[str, int, int], ...]
-
-    def fill(self, sources: tuple[Any, ...]) -> dict[str, Any]:
-        """The fields for one call."""
-        fields = self.fixed.copy()
-        for name, source, more in self.moving:
-            value = sources[source]
-            fields[name] = value + more if more else value
-        return fields
 
 
 class Plan(Struct, frozen=True):
@@ -100,17 +93,28 @@ class Plans:
     def __init__(self, board: Switchboard) -> None:
         self.board = board
         self.known: dict[Any, Plan | None] = {}
-        self.hidden: dict[int, tuple[str, ...]] = {}
+        self.hidden: dict[Cell, tuple[str, ...]] = {}
 
     def of(self, work: Work, record: Record, place: int, act: Act, devices: Any = None) -> Plan | None:
         """The plan for this command, if there is one."""
-        machine, command, legs = self.board.machine(record.flow), act.command, record.legs
-        cell = machine.cells[legs[place].control.state].get(command.trigger)
+        machine, command, claims = self.board.machine(record.flow), act.command, act.claims
+        leg = record.legs[place]
+        cell = machine.cells[leg.control.state].get(command.trigger)
         if cell is None:
             return None
-        bits = self._bits(work, machine, cell, record, legs[place], act) if cell.needs else 0
-        claims = act.claims
-        users: dict[str, int] = {}
+        hidden = self.hidden.get(cell)
+        if hidden is None:
+            hidden = self.hidden[cell] = tuple(name for name in cell.needs if not is_shown(machine, name))
+        bits = 0
+        if hidden:
+            draft = work.drafts.get(record.session_id) or Draft(record, machine, fresh=False)
+            for name in hidden:
+                if work.holds(name, draft, leg, act):
+                    bits |= machine.bits[name]
+        number = {}
+        for one in (*record.legs, *record.invitations):
+            if one.user not in number:
+                number[one.user] = len(number)
         shape = (
             record.flow,
             record.type,
@@ -122,8 +126,8 @@ class Plans:
             act.given,
             record.answered_at > 0,
             record.active_at > 0,
-            tuple([(users.setdefault(leg.user, len(users)), leg.control) for leg in legs]),
-            tuple([(users.setdefault(i.user, len(users)), i.state) for i in record.invitations]),
+            tuple([(number[one.user], one.control) for one in record.legs]),
+            tuple([(number[one.user], one.state) for one in record.invitations]),
             devices,
         )
         try:
@@ -133,15 +137,6 @@ class Plans:
                 self.known.clear()
             plan = self.known[shape] = make(self.board, Shape(*shape))
             return plan
-
-    def _bits(self, work: Work, machine: FlowMachine, cell: Cell, record: Record, leg: Leg, act: Act) -> int:
-        hidden = self.hidden.get(id(cell))
-        if hidden is None:
-            hidden = self.hidden[id(cell)] = tuple(name for name in cell.needs if not is_shown(machine, name))
-        if not hidden:
-            return 0
-        draft = work.drafts.get(record.session_id) or Draft(record, machine, fresh=False)
-        return sum([machine.bits[name] for name in hidden if work.holds(name, draft, leg, act)])
 
 
 def is_shown(machine: FlowMachine, name: str) -> bool:
@@ -154,35 +149,49 @@ def carry_out(plan: Plan, work: Work, record: Record, act: Act, devices: Sequenc
     now, session, legs = work.now, record.session_id, list(record.legs)
     machine = work.board.machine(record.flow)
     if plan.lines or plan.made:
-        users = list(dict.fromkeys([*[leg.user for leg in legs], *[i.user for i in record.invitations]]))
-        for user, device in devices[: plan.made]:
-            name = getattr(work.line(user), "name", "")
-            control = Control(machine.initial, "callee")
-            legs.append(Leg(str(len(legs) + 1), user, device.device, device.epoch, control, name=name))
-        for change, place in plan.lines:
-            getattr(work, change)(session, users[place])
-    common = (now, record.joins, act.command.n, record.ring_until)
-    for place, each in plan.legs:
+        _begin(plan, work, record, legs, devices)
+    sources = [now, record.joins, act.command.n, record.ring_until, 0, act.user]
+    for place, change in plan.legs:
         leg = legs[place]
-        legs[place] = replace(leg, **each.fill((*common, leg.seq, act.user)))
-    fields = plan.record.fill((*common, 0, act.user))
+        fields = change.fixed.copy()
+        sources[4] = leg.seq
+        for name, source, more in change.moving:
+            fields[name] = sources[source] + more if more else sources[source]  # type: ignore[operator]
+        legs[place] = replace(leg, **fields)
+    fields = plan.record.fixed.copy()
+    for name, source, more in plan.record.moving:
+        fields[name] = sources[source] + more if more else sources[source]  # type: ignore[operator]
     if plan.answers:
         invitations = list(record.invitations)
         for place, state in plan.answers:
             invitations[place] = Invitation(invitations[place].user, state)  # type: ignore[arg-type]
         fields["invitations"] = tuple(invitations)
     record = replace(record, legs=tuple(legs), **fields)
-    effects = [
-        Deliver(leg.user, leg.device, leg.epoch, make_view(machine, now, record, leg), wants)
-        for leg, wants in [(legs[place], wants) for place, wants in plan.told]
-    ]
-    writes: dict[Any, Any] = {("call", session): record}
-    reads: list[Any] = [("call", session)]
+    effects = []
+    for place, wants in plan.told:
+        leg = legs[place]
+        effects.append(Deliver(leg.user, leg.device, leg.epoch, make_view(machine, now, record, leg), wants))
+    key = ("call", session)
+    if not work.lines:
+        return Done({key: record}, (key,), tuple(effects))
+    writes: dict[Key, Any] = {key: record}
     for user, line in work.lines.items():
-        reads.append(("line", user))
         if line is not work.old_lines[user]:
             writes["line", user] = line
-    return Done(writes, tuple(reads), tuple(effects))
+    return Done(writes, (key, *[("line", user) for user in work.lines]), tuple(effects))
+
+
+def _begin(
+    plan: Plan, work: Work, record: Record, legs: list[Leg], devices: Sequence[tuple[str, Device]]
+) -> None:
+    """Make the legs that are new, and do to the lines what is to be done."""
+    users = list(dict.fromkeys([one.user for one in (*record.legs, *record.invitations)]))
+    control = Control(work.board.machine(record.flow).initial, "callee")
+    for user, device in devices[: plan.made]:
+        name = getattr(work.line(user), "name", "")
+        legs.append(Leg(str(len(legs) + 1), user, device.device, device.epoch, control, name=name))
+    for change, place in plan.lines:
+        getattr(work, change)(record.session_id, users[place])
 
 
 # --- how a plan is made -----------------------------------------------------------------------------------------------
