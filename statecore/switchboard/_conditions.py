@@ -51,7 +51,7 @@ def _busy(work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
 
 def _full_line(work: Work, draft: Draft, user: str, caller: str) -> bool:
     line = work.line(user)
-    if line is None:
+    if line is None or len(line.holds) < work.board.settings.line_capacity:
         return False
     replaced = work.stale_calls(caller, draft.receiver)
     return sum(1 for session in line.holds if session not in replaced) >= work.board.settings.line_capacity

@@ -30,11 +30,16 @@ def finish(work: Work, draft: Draft) -> tuple[Record, list[Deliver]]:
 
 
 def _audience(draft: Draft) -> list[int]:
-    """Whose view changed: the legs that moved, and every participant if what they share did."""
+    """Whose view changed: the legs that moved, and every participant if what they share did. Who has not joined yet
+    need not hear who comes and goes: the view that says `joined` has everybody in it."""
     if not draft.shared:
         return sorted(draft.moved)
     participating = draft.machine.participating
-    return [i for i, leg in enumerate(draft.legs) if i in draft.moved or leg.control.state in participating]
+    return [i for i, leg in enumerate(draft.legs) if i in draft.moved or _hears(participating, leg)]
+
+
+def _hears(participating: frozenset[str], leg: Leg) -> bool:
+    return leg.control.state in participating and "joined" in leg.control.flags
 
 
 def _tidy(work: Work, draft: Draft) -> None:

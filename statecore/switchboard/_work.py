@@ -152,7 +152,7 @@ class Work:
 
     def stale_calls(self, caller: str, receiver: str) -> frozenset[str]:
         """The caller's calls with this receiver that only devices hold which are gone: what a recall replaces."""
-        line = self.line(caller)
+        line = self.lines.get(caller) or self.line(caller)
         if line is None or not line.holds:
             return NO_FLAGS
         there = {(device.device, device.epoch) for device in line.devices if device.online}
