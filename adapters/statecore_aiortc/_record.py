@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.video.reformatter import VideoReformatter
 
 from statecore.errors import InvalidArgument, MediaDeviceError
 from statecore.ports import Kind
@@ -143,6 +144,7 @@ class _File:
         self._samples = 0
         self._last = -1
         self._resampler: Any = None
+        self._reformat = VideoReformatter().reformat
 
     def finish(self) -> None:
         """Write what is still under way."""
@@ -218,7 +220,8 @@ class _File:
         self._container.mux(self._audio.encode(frame))
 
     def _picture(self, frame: Any, time: float) -> None:
-        made = frame.reformat(width=self._video.width, height=self._video.height, format="yuv420p")
+        # Not the frame's own reformatter: readers use that on the event loop, and two threads in one lock each other up.
+        made = self._reformat(frame, self._video.width, self._video.height, "yuv420p")
         self._last = max(self._last + 1, round(time * 1000))
         made.pts, made.time_base = self._last, _MS
         made.pict_type = 0

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_log = logging.getLogger("statecore.aio")
+_STUBBORN = 1.0
+"""Seconds that a cancelled task has to end. One that takes longer is left to itself: nothing can make it end."""
 
 
 class Tasks:
@@ -15,7 +22,7 @@ class Tasks:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._on_error = on_error
 
-    def start(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+    def start(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Start a task and keep it until it is done; what it raises goes to the hook."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
@@ -27,24 +34,52 @@ class Tasks:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_error(error, task.get_name())
 
-    async def finish(self, seconds: float, *, but: frozenset[asyncio.Task[Any]] = frozenset()) -> None:
+    async def finish(self, seconds: float, *, but: Collection[asyncio.Task[Any]] = ()) -> None:
         """Let them end by themselves for so long, then cancel them. Never waits for who is waiting for this."""
-        mine = asyncio.current_task()
-        waiting = {task for task in self._tasks if task is not mine and task not in but}
-        if waiting:
-            _, late = await asyncio.wait(waiting, timeout=seconds)
-            await cancel(*late)
+        loop, me = asyncio.get_running_loop(), asyncio.current_task()
+        deadline = loop.time() + seconds
+        while waiting := [task for task in self._tasks if task is not me and task not in but]:
+            left = deadline - loop.time()
+            if left > 0:
+                await asyncio.wait(waiting, timeout=left)
+            elif not await cancel(*waiting, seconds=max(seconds, _STUBBORN)):
+                return
 
-    def __len__(self) -> int:
-        return len(self._tasks)
 
-
-async def cancel(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks and wait until they are done."""
+async def cancel(*tasks: asyncio.Task[Any], seconds: float = _STUBBORN) -> bool:
+    """Cancel tasks and wait until they are done, for so long at the most; tells whether they are."""
     for task in tasks:
+        task.add_done_callback(_look)
         task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
+    late = (await asyncio.wait(tasks, timeout=seconds))[1] if tasks else ()
+    for task in late:
+        _log.error(
+            "%s was cancelled and does not end", task.get_name(), extra={"session": "", "user": "", "device": ""}
+        )
+    return not late
+
+
+def _look(task: asyncio.Task[Any]) -> None:
+    """What a cancelled task raised instead is of no interest; Python complains if nobody looks at it."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def bounded(work: Coroutine[Any, Any, T], seconds: float, name: str) -> T:
+    """The result of somebody else's work. Raises what it raises, TimeoutError if it takes too long, and RuntimeError
+    if it cancels itself: only who calls this can be cancelled."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    try:
+        await asyncio.wait((task,), timeout=seconds)
+    finally:
+        late = not task.done()
+        if late:
+            await cancel(task)
+    if late:
+        raise TimeoutError
+    if task.cancelled():
+        raise RuntimeError(f"{name} was cancelled from within")
+    return task.result()
 
 
 class Mailboxes:
@@ -69,11 +104,19 @@ class Mailboxes:
         try:
             while box:
                 work, event = box.popleft()
-                try:
-                    await work
-                except Exception as error:  # noqa: BLE001 - whatever a handler raises is reported and harms nobody
-                    self._on_error(error, event, listener)
+                await self._handle(work, event, listener)
         finally:
             for work, _ in box:
                 work.close()
             del self._boxes[listener]
+
+    async def _handle(self, work: Coroutine[Any, Any, object], event: str, listener: str) -> None:
+        me = asyncio.current_task()
+        try:
+            await work
+        except asyncio.CancelledError as error:
+            if me is None or me.cancelling():
+                raise
+            self._on_error(error, event, listener)  # of something that the handler awaited, not of the handler
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is reported and harms nobody
+            self._on_error(error, event, listener)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..errors import NotReady
 from .. import model
+from ..errors import NotReady
 from ..settings import CallSettings
 
 if TYPE_CHECKING:

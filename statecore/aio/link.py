@@ -19,6 +19,9 @@ class MemoryChannel:
         self._link = link
         self._peer: MemoryChannel | None = None
         self._inbox: deque[bytes] = deque()
+        self._coming: deque[tuple[float, bytes | None]] = deque()
+        """What is on the way here, with when it arrives; None closes."""
+        self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.closed = False
 
@@ -32,12 +35,32 @@ class MemoryChannel:
     def send(self, message: bytes) -> None:
         """Queue a message for the other end; raises SignalingLost when closed."""
         if self.closed or self._peer is None:
-            raise SignalingLost()
-        self._link.carry(self._peer, message)
+            raise SignalingLost
+        if self._link.passes(message):
+            self._peer.expect(message)
 
-    def arrive(self, message: bytes) -> None:
-        """A message is here; too late if the channel is closed."""
-        if not self.closed:
+    def expect(self, message: bytes | None) -> None:
+        """Take what the other end sent: at once, or after the link's delay and after what is on the way already."""
+        loop = asyncio.get_running_loop()
+        if not self._coming and self._link.delay <= 0:
+            self._arrive(message)
+            return
+        due = max(loop.time() + self._link.delay, self._coming[-1][0] if self._coming else 0.0)
+        self._coming.append((due, message))
+        if self._timer is None:
+            self._timer = loop.call_at(due, self._come)
+
+    def _come(self) -> None:
+        _, message = self._coming.popleft()
+        self._timer = None
+        if self._coming:
+            self._timer = asyncio.get_running_loop().call_at(self._coming[0][0], self._come)
+        self._arrive(message)
+
+    def _arrive(self, message: bytes | None) -> None:
+        if message is None:
+            self.shut()
+        elif not self.closed:
             self._inbox.append(message)
             self._wake()
 
@@ -46,7 +69,7 @@ class MemoryChannel:
         link was cut."""
         while not self._inbox:
             if self.closed:
-                raise SignalingLost()
+                raise SignalingLost
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
@@ -55,17 +78,29 @@ class MemoryChannel:
         return self._inbox.popleft()
 
     async def close(self) -> None:
-        """Close both ends. Idempotent."""
-        self.shut()
+        """Close; the other end closes when it has got what was sent before. Idempotent."""
+        if not self.closed:
+            self.shut()
+            if self._peer is not None and not self._peer.closed and not self._link.silent:
+                self._peer.expect(None)
+
+    def drop(self) -> None:
+        """Break both ends at once, and lose what was not read."""
+        self.shut(lossy=True)
+        if self._peer is not None:
+            self._peer.shut(lossy=True)
 
     def shut(self, *, lossy: bool = False) -> None:
-        """Close both ends at once; `lossy` forgets what was not read."""
-        for end in (self, self._peer):
-            if end is not None and not end.closed:
-                end.closed = True
-                if lossy:
-                    end._inbox.clear()
-                end._wake()
+        """Close this end alone; `lossy` forgets what was not read. Idempotent."""
+        self.closed = True
+        if lossy:
+            self._inbox.clear()
+        self._coming.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._link.forget(self)
+        self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -81,20 +116,24 @@ class MemoryLink:
         self.device = device
         """The device's id, or None for one of the client's making."""
         self.delay = 0.0
-        """Seconds that a message takes."""
+        """Seconds that a message takes, either way."""
         self.silent = False
         """Whether messages vanish while the connection seems to stand."""
+        self.passed = 0
+        """How many messages were carried so far, both ways together."""
+        self.cut_after: int | None = None
+        """Cut the link instead of carrying the message after this many."""
         self._accept = accept
         self._down = False
-        self._channel: MemoryChannel | None = None
+        self._channels: set[MemoryChannel] = set()
 
     async def connect(self) -> MemoryChannel:
         """A new connection; raises SignalingLost while the link is cut."""
         if self._down:
-            raise SignalingLost()
+            raise SignalingLost
         mine, theirs = MemoryChannel.pair(self)
-        self._channel = mine
         self._accept(theirs, self.user)
+        self._channels |= {mine, theirs}
         return mine
 
     def cut(self) -> None:
@@ -104,19 +143,23 @@ class MemoryLink:
 
     def drop(self) -> None:
         """Break the connection and lose what is on the way; a new one may be made at once."""
-        if self._channel is not None:
-            self._channel.shut(lossy=True)
+        for channel in list(self._channels):
+            channel.drop()
 
     def mend(self) -> None:
         """Let connections stand again."""
         self._down = self.silent = False
 
-    def carry(self, to: MemoryChannel, message: bytes) -> None:
-        """Deliver a message to the end that it is for."""
-        if self.silent:
-            return
-        loop = asyncio.get_running_loop()
-        if self.delay > 0:
-            loop.call_later(self.delay, to.arrive, message)
-        else:
-            to.arrive(message)
+    def passes(self, message: bytes) -> bool:  # noqa: ARG002 - for who inherits this and picks messages
+        """Whether a message gets through. Asked once for each message, in order."""
+        if self.cut_after is not None and self.passed >= self.cut_after:
+            self.cut_after = None
+            self.cut()
+        if self._down or self.silent:
+            return False
+        self.passed += 1
+        return True
+
+    def forget(self, channel: MemoryChannel) -> None:
+        """An end was closed."""
+        self._channels.discard(channel)

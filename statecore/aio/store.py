@@ -33,7 +33,7 @@ class MemoryStore:
                 return False
         for key, (version, value) in writes.items():
             old = records.get(key, (0, None))[1]
-            if value is old:
+            if value is old and value is not None:
                 continue  # a check of the version
             records[key] = (version + 1, value)
             if type(value) is Record and value.ended_at and not (type(old) is Record and old.ended_at):

@@ -271,4 +271,5 @@ __all__ = [
     "Signal",
     "Tick",
     "Wait",
+    "refusal",
 ]

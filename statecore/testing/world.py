@@ -378,6 +378,8 @@ class World:
         sent = tuple(encode(effect.message) for effect in effects if isinstance(effect, Send))
         up = (*place.up, *sent) if place.linked else ()
         self.places[device] = replace(place, endpoint=endpoint, up=up)
+        if place.linked and place.endpoint.online and not endpoint.online and not isinstance(given, LinkDown):
+            self._unplug(device)  # it gave up a link that only seemed to stand, and its shell closes it
         return effects
 
     def signal(self, device: str, session: str, message: Any) -> None:

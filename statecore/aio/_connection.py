@@ -1,0 +1,128 @@
+"""A device's connection to the service: one at a time, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from ..errors import MalformedMessage, SignalingError, SignalingLost, SignalingRefused, UnsupportedVersion, from_code
+from ..flow import Timers
+from ..ports import Channel, Signaling
+from ..wire import Down, Refused, decode_down, encode
+
+_log = logging.getLogger("statecore.client")
+_BACKOFF = (0.02, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds to wait before the next try, longer after each failure; shortened by chance, so that not all come at once."""
+_STEADY = 5.0
+"""Only a connection that lasted for so many seconds shows that the next one may be tried at once."""
+
+
+class Device(Protocol):
+    """Whose connection it is."""
+
+    @property
+    def online(self) -> bool:
+        """Whether the service has welcomed this connection."""
+
+    @property
+    def extra(self) -> dict[str, str]:
+        """What every log record carries."""
+
+    def link_up(self) -> None:
+        """A channel stands: say hello."""
+
+    def link_took(self, message: Down) -> None:
+        """A message came."""
+
+    def link_down(self) -> None:
+        """The channel is gone."""
+
+
+class Connection:
+    """Keeps a device connected until the service refuses it, or the task that runs this is cancelled."""
+
+    def __init__(self, signaling: Signaling, timers: Timers, jitter: Callable[[], float], device: Device) -> None:
+        self._signaling = signaling
+        self._timers = timers
+        self._jitter = jitter
+        self._device = device
+        self._channel: Channel | None = None
+        self._scope: asyncio.Timeout | None = None
+
+    async def run(self) -> None:
+        """Connect, speak, connect again. Raises the error with which the service refused for good."""
+        loop, failures = asyncio.get_running_loop(), 0
+        while True:
+            began = loop.time()
+            try:
+                await self._once()
+            except SignalingError as error:
+                if not error.retryable or isinstance(error, SignalingRefused):
+                    raise
+                _log.info("the link broke: %s", error, extra=self._device.extra)
+            except Exception:  # noqa: BLE001 - and whatever it is
+                # A fault of the transport or of this client: it costs the connection, never the client.
+                _log.exception("the link failed", extra=self._device.extra)
+            failures = 0 if loop.time() - began > _STEADY else failures + 1
+            delay = _BACKOFF[min(failures, len(_BACKOFF) - 1)]
+            await asyncio.sleep(delay * (0.5 + self._jitter() / 2))
+
+    async def _once(self) -> None:
+        """One connection. It has to be welcomed in time; after that it lasts until it breaks or is dropped."""
+        try:
+            async with asyncio.timeout(self._timers.command) as self._scope:
+                await self._converse(await self._signaling.connect(), self._scope)
+        except TimeoutError:
+            raise SignalingLost from None
+
+    async def _converse(self, channel: Channel, scope: asyncio.Timeout) -> None:
+        self._channel = channel
+        try:
+            self._device.link_up()
+            while True:
+                self._take(await channel.receive())
+                if self._device.online and scope.when() is not None:
+                    scope.reschedule(None)
+        finally:
+            self._channel = None
+            self._device.link_down()
+            await self._shut(channel)
+
+    def _take(self, data: bytes) -> None:
+        try:
+            message = decode_down(data)
+        except MalformedMessage as error:
+            _log.warning("the service sent: %s", error, extra=self._device.extra)
+            return
+        if isinstance(message, Refused) and not message.n:
+            self._complained(message)
+        else:
+            self._device.link_took(message)
+
+    def _complained(self, message: Refused) -> None:
+        """The service could not take something this device said; some of it means that it will not take anything."""
+        error = from_code(message.code, **message.data)
+        _log.warning("the service refused: %s", error, extra=self._device.extra)
+        if isinstance(error, UnsupportedVersion | SignalingRefused):
+            raise error
+
+    async def _shut(self, channel: Channel) -> None:
+        try:
+            async with asyncio.timeout(self._timers.close):
+                await channel.close()
+        except Exception as error:  # noqa: BLE001 - it is given up in any case
+            _log.warning("the link did not close: %r", error, extra=self._device.extra)
+
+    def send(self, message: Any) -> None:
+        """Say something, if there is a channel; lost otherwise: what matters is said again after the resume."""
+        if self._channel is not None:
+            with suppress(SignalingLost):
+                self._channel.send(encode(message))
+
+    def drop(self) -> None:
+        """The channel only seems to stand: make another."""
+        if self._channel is not None and self._scope is not None:
+            self._scope.reschedule(asyncio.get_running_loop().time())

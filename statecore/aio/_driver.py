@@ -1,0 +1,465 @@
+"""What runs one device's endpoint: it gives inputs, carries out effects, and keeps waits, sessions, link and timer."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from ..endpoint import (
+    Await,
+    CloseMedia,
+    Do,
+    Drive,
+    Effect,
+    Emit,
+    Endpoint,
+    EndpointMachine,
+    Input,
+    LinkDown,
+    LinkUp,
+    LocalLeg,
+    OpenMedia,
+    Received,
+    Reply,
+    Say,
+    Send,
+    Settle,
+    Tick,
+    refusal,
+)
+from ..errors import (
+    CallDeclined,
+    CallEnded,
+    CallNotFound,
+    ClientClosed,
+    CommandTimeout,
+    NotConnected,
+    SignalingLost,
+    StatecoreError,
+)
+from ..flow import Flow, Timers
+from ..listeners import CallListener, ListenerRegistry, events
+from ..ports import Clock, MediaAdapter, Signaling
+from ..wire import Bye, Down, TokenRequest
+from ._connection import Connection
+from ._log import fields_of_leg
+from ._tasks import Mailboxes, Tasks, cancel
+from ._time import Alarm
+from .call import Call
+from .session import Session
+
+_log = logging.getLogger("statecore.client")
+_CALL_EVENTS = frozenset(events(CallListener))
+_REMEMBERED = 256
+"""How many ended calls a device can still say the outcome of."""
+_PAUSE = 1000
+"""Milliseconds until a timer that had no effect is looked at again."""
+
+
+class Driver:
+    """One device. The shell around the endpoint: it decides nothing."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        signaling: Signaling,
+        adapter: MediaAdapter | None,
+        *,
+        name: str,
+        flows: Mapping[str, Flow],
+        timers: Timers,
+        clock: Clock,
+        jitter: Callable[[], float],
+        make_call: Callable[..., Call],
+    ) -> None:
+        self.user, self.device, self.name = endpoint.user, endpoint.device, name
+        self.timers = timers
+        self.adapter = adapter
+        self.core = EndpointMachine(flows=flows, timers=timers)
+        self.tasks = Tasks(self._task_failed)
+        self.listeners = ListenerRegistry(
+            on_error=self.handler_failed, spawn=Mailboxes(self.tasks, self.handler_failed).post
+        )
+        self.sessions: dict[str, Session] = {}
+        """The sessions that have begun and are not over."""
+        self.closing = asyncio.Event()
+        """Set when `close` begins."""
+        self.callers: set[asyncio.Task[Any]] = set()
+        """Who awaits `close`: nobody waits for them."""
+        self._endpoint = endpoint
+        self._clock = clock
+        self._make_call = make_call
+        self._connection = Connection(signaling, timers, jitter, self)
+        self._alarm = Alarm(clock.monotonic, self._tick)
+        self._effects: deque[Effect] = deque()
+        self._draining = False
+        self._link: asyncio.Task[None] | None = None
+        self._linked: asyncio.Future[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._numbers = itertools.count(1)
+        self._waits: dict[int, asyncio.Future[LocalLeg | None]] = {}
+        self._requests: dict[int, tuple[TokenRequest, asyncio.Future[str]]] = {}
+        self._burials: dict[str, list[asyncio.Future[None]]] = {}
+        self._ended: dict[str, LocalLeg] = {}
+        self._retiring: dict[Session, asyncio.Task[None]] = {}
+
+    # --- what it is
+
+    @property
+    def online(self) -> bool:
+        """Whether the link to the service stands."""
+        return self._endpoint.online
+
+    @property
+    def extra(self) -> dict[str, str]:
+        """What every log record carries."""
+        return {"session": "", "user": self.user, "device": self.device}
+
+    @property
+    def media(self) -> MediaAdapter:
+        """The media adapter: there is one wherever a session was started."""
+        if self.adapter is None:
+            raise AssertionError("checked before a session is started")
+        return self.adapter
+
+    def usable(self, *, connected: bool = True) -> None:
+        """Raises ClientClosed, or NotConnected."""
+        if self._closing is not None or (connected and self._link is None):
+            raise ClientClosed
+        if connected and not self.online:
+            raise NotConnected
+
+    def call_of(self, leg: LocalLeg) -> Call:
+        """The call that a leg is a part of, as it stands."""
+        return self._make_call(**fields_of_leg(leg, self.user, self.device))
+
+    def leg(self, session: str) -> LocalLeg | None:
+        """The leg of a session, by its id or a second name; an ended one until the service is known to know."""
+        return self._endpoint.legs.get(self.named(session))
+
+    def legs(self) -> list[LocalLeg]:
+        """Every leg, live and ended."""
+        return list(self._endpoint.legs.values())
+
+    def named(self, session: str) -> str:
+        """The session's own id."""
+        return self._endpoint.names.get(session, session)
+
+    def is_live(self, session: str) -> bool:
+        """Whether this device has a live part in a session."""
+        leg = self.leg(session)
+        return leg is not None and leg.reason is None
+
+    def was(self, session: str) -> bool:
+        """Whether this device had a part in a session that has ended, as far as it remembers."""
+        return self.named(session) in self._endpoint.tombs
+
+    # --- life
+
+    async def connect(self) -> None:
+        """See `CallClient.connect`."""
+        self.usable(connected=False)
+        if self._link is None or self._link.done():
+            self._endpoint = replace(self._endpoint, confirmed=self._clock.monotonic())
+            self._linked = asyncio.get_running_loop().create_future()
+            self._link = self.tasks.start(self._stay_connected(self._linked), f"statecore client {self.user} link")
+        linked, link = self._linked, self._link
+        try:
+            async with asyncio.timeout(self.timers.command):
+                await asyncio.shield(linked)  # type: ignore[arg-type]  # made above
+        except BaseException as error:
+            if not self.online and self._closing is None:
+                await cancel(link, seconds=self.timers.close + 1)
+                self._link = None if self._link is link else self._link
+            if isinstance(error, TimeoutError):
+                raise SignalingLost from None
+            raise
+
+    async def _stay_connected(self, linked: asyncio.Future[None]) -> None:
+        try:
+            await self._connection.run()
+        except StatecoreError as error:  # the service will not have this device: there is no use in trying again
+            _log.warning("the link is given up: %s", error, extra=self.extra)
+            if not linked.done():
+                linked.set_exception(error)
+                linked.exception()  # whoever waits is told; nobody may be waiting
+            for session in list(self.sessions.values()):
+                session.listeners.emit("connection_failed", error.code, False)
+
+    async def close(self) -> None:
+        """See `CallClient.close`."""
+        caller = asyncio.current_task()
+        if caller is not None:
+            self.callers.add(caller)
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(), name="statecore client close")
+        try:
+            await asyncio.shield(self._closing)
+        finally:
+            self.callers -= {caller}
+
+    async def _close(self) -> None:
+        self.closing.set()
+        legs = [leg.session for leg in self.legs()]
+        for session in legs:
+            self.tell(session, "end")
+        sessions = [*self.sessions.values(), *self._retiring]
+        for held in sessions:
+            held.close_media()
+        if self.online:
+            await asyncio.gather(*(self._buried(session, self.timers.close) for session in legs))
+            self._connection.send(Bye())
+        self._fail_waits(ClientClosed())
+        if self._link is not None:
+            await cancel(self._link, seconds=self.timers.close + 1)
+        await cancel(*self._retiring.values())
+        await asyncio.gather(*(held.finish(self.callers) for held in sessions))
+        self.listeners.clear()
+        await self.tasks.finish(self.timers.close, but=self.callers)
+        self.listeners.clear()  # of what a handler has added meanwhile
+        self._alarm.clear()
+
+    def _fail_waits(self, error: StatecoreError) -> None:
+        waits: list[asyncio.Future[Any]] = [*self._waits.values(), *(wait for _, wait in self._requests.values())]
+        for future in [*waits, *([self._linked] if self._linked is not None else [])]:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # whoever waits is told; nobody may be waiting
+
+    # --- the link
+
+    def link_up(self) -> None:
+        """A channel stands: say hello."""
+        self.feed(LinkUp(self.name, self.core.hashes))
+
+    def link_took(self, message: Down) -> None:
+        """A message came; after the welcome, what was asked before is asked again."""
+        before = self.online
+        self.feed(Received(message))
+        if self.online and not before:
+            if self._linked is not None and not self._linked.done():
+                self._linked.set_result(None)
+            for request, _ in list(self._requests.values()):
+                self._connection.send(request)
+
+    def link_down(self) -> None:
+        """The channel is gone."""
+        self.feed(LinkDown())
+
+    # --- feed, then drain
+
+    def feed(self, given: Input) -> None:
+        """Give the endpoint an input and carry out what it wants. Handlers may call back: the state is committed by
+        then, and effects are carried out in order."""
+        self._endpoint, effects = self.core.step(self._endpoint, given, self._clock.monotonic())
+        self._effects.extend(effects)
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while self._effects:
+                self._carry_out(self._effects.popleft())
+        finally:
+            self._draining = False
+        self._look_around()
+        if self._closing is None:
+            self._alarm.set(self.core.next_due(self._endpoint))
+
+    def _carry_out(self, effect: Effect) -> None:
+        try:
+            if isinstance(effect, Send):
+                self._connection.send(effect.message)
+            elif isinstance(effect, Emit):
+                self._emit(effect)
+            elif isinstance(effect, Settle):
+                self._settle(effect)
+            elif isinstance(effect, Reply):
+                self._reply(effect)
+            else:
+                self._drive(effect)
+        except Exception:  # noqa: BLE001 - and whatever it is
+            # What one effect meets with must not keep the others from being carried out.
+            _log.exception("%s could not be carried out", type(effect).__name__, extra=self.extra)
+
+    def _drive(self, effect: OpenMedia | CloseMedia | Drive) -> None:
+        session = self.sessions.get(effect.session)
+        if session is None:
+            return  # over before it was made known: nothing was opened
+        if isinstance(effect, OpenMedia):
+            session.update(self._endpoint.legs.get(effect.session))
+            session.open_media(effect.capture)
+        elif isinstance(effect, CloseMedia):
+            session.close_media()
+        else:
+            session.drive(effect)
+
+    def _emit(self, effect: Emit) -> None:
+        leg = effect.leg
+        if leg is None:
+            _log.debug("%s", effect.event, extra=self.extra)
+            for session in list(self.sessions.values()):
+                session.listeners.emit(effect.event, "link", True)
+            return
+        _log.debug("%s in %s", effect.event, leg.state, extra={**self.extra, "session": leg.session})
+        if effect.event in _CALL_EVENTS:
+            if leg.reason is not None:
+                self._remember(leg)
+            self.listeners.emit(effect.event, self.call_of(leg))
+            return
+        found = self.sessions.get(leg.session)
+        if found is not None:
+            found.emit(effect.event, leg, effect.peer, effect.value)
+        elif effect.event == "error":
+            _log.warning("%s", effect.value, extra={**self.extra, "session": leg.session})
+
+    def _remember(self, leg: LocalLeg) -> None:
+        self._ended.pop(leg.session, None)
+        self._ended[leg.session] = leg
+        if len(self._ended) > _REMEMBERED:
+            del self._ended[next(iter(self._ended))]
+
+    def _settle(self, effect: Settle) -> None:
+        future = self._waits.pop(effect.ticket, None)
+        if future is None or future.done():
+            return
+        if effect.error is None:
+            future.set_result(effect.leg)
+        else:
+            future.set_exception(self._with_call(effect.error, effect.leg))
+
+    def _with_call(self, error: StatecoreError, leg: LocalLeg | None) -> StatecoreError:
+        if isinstance(error, CallDeclined | CallEnded) and leg is not None:
+            error.data["call"] = self.call_of(leg)
+        return error
+
+    def _reply(self, effect: Reply) -> None:
+        _, future = self._requests.pop(effect.n, (None, None))
+        if future is not None and not future.done():
+            if effect.error is None:
+                future.set_result(effect.token)
+            else:
+                future.set_exception(effect.error)
+
+    def _tick(self) -> None:
+        self.feed(Tick())
+        endpoint, now = self._endpoint, self._clock.monotonic()
+        if endpoint.online and now - endpoint.confirmed > endpoint.heartbeat + self.timers.command * 1000:
+            self._connection.drop()
+        due = self.core.next_due(endpoint)
+        if self._closing is None and 0 < due <= now:
+            self._alarm.set(now + _PAUSE)  # a flow without a row for this; it would ring all the time
+
+    def _look_around(self) -> None:
+        """Tell who waits for the burial of a leg, and let go of sessions that are over."""
+        for session in [s for s in self._burials if self.leg(s) is None or not self.online]:
+            for future in self._burials.pop(session):
+                if not future.done():
+                    future.set_result(None)
+        for name, held in list(self.sessions.items()):
+            held.update(self._endpoint.legs.get(name))
+            if held.over and self._closing is None:
+                self.retire(held)
+
+    def retire(self, session: Session) -> None:
+        """A session is over, or never came to be: let it finish by itself, and forget it then."""
+        if self.sessions.get(session.session_id) is session:
+            del self.sessions[session.session_id]
+        task = self.tasks.start(session.finish(self.callers), f"statecore session {session.session_id}")
+        self._retiring[session] = task
+        task.add_done_callback(lambda _: self._retiring.pop(session, None))
+
+    # --- waiting
+
+    async def do(self, session: str, trigger: str, **more: Any) -> LocalLeg:
+        """Give a command, at once, and wait for its outcome."""
+        self.usable(connected=False)
+        return await self._wait(session, lambda ticket: Do(session, trigger, ticket, **more))
+
+    async def say(self, session: str, text: str, to: str) -> None:
+        """Send a data message and wait until it has arrived."""
+        self.usable(connected=False)
+        await self._wait(session, lambda ticket: Say(session, text, to, ticket))
+
+    async def answered(self, session: str) -> LocalLeg:
+        """Wait for the acceptance; of a call that has ended by now, say how."""
+        self.usable(connected=False)
+        leg = self._ended.get(session)
+        if leg is not None and self.leg(session) is None:
+            raise self._with_call(refusal(leg, "joinable"), leg)
+        return await self._wait(session, lambda ticket: Await(session, ticket))
+
+    async def _wait(self, session: str, make: Callable[[int], Input]) -> LocalLeg:
+        ticket = next(self._numbers)
+        future = self._waits[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            self.feed(make(ticket))
+            leg: LocalLeg | None = await future
+        finally:
+            self._waits.pop(ticket, None)
+        if leg is None:
+            raise CallNotFound(session_id=session)
+        return leg
+
+    def tell(self, session: str, trigger: str) -> None:
+        """Give a command and do not wait."""
+        self.feed(Do(session, trigger))
+
+    async def end(self, session: str, trigger: str) -> None:
+        """End a leg here, at once; then wait until its media is closed and, while the link stands, the service knows.
+
+        Safe to cancel: the leg has ended, and the service hears of it."""
+        name = self.named(session)
+        held = [s for s in (*self.sessions.values(), *self._retiring) if s.session_id == name]
+        if self.is_live(session) or not (held or self.leg(session) or self.was(session)):
+            await self.do(session, trigger)
+        for one in held:
+            await one.closed()
+        await self._buried(session, self.timers.command)
+
+    async def quit(self, session: str) -> None:
+        """End a leg if it is live, whatever else holds; otherwise like `end`."""
+        if self.is_live(session) and self._closing is None:
+            await self.end(session, "end")
+
+    async def _buried(self, session: str, seconds: float) -> None:
+        """Wait until the service knows of an end too, as long as the link stands, and for so long at the most."""
+        if self.leg(session) is not None and self.online:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._burials.setdefault(session, []).append(future)
+            await asyncio.wait((future,), timeout=seconds)
+
+    async def request_token(self, session: str) -> str:
+        """Ask the service for a call token; asked again after a cut of the link."""
+        self.usable()
+        n = next(self._numbers)
+        request, future = TokenRequest(self.named(session), n), asyncio.get_running_loop().create_future()
+        self._requests[n] = (request, future)
+        self._connection.send(request)
+        try:
+            async with asyncio.timeout(self.timers.command):
+                token: str = await future
+                return token
+        except TimeoutError:
+            raise CommandTimeout(trigger="generate_token") from None
+        finally:
+            self._requests.pop(n, None)
+
+    # --- what went wrong
+
+    def handler_failed(self, error: BaseException, event: str, listener: str) -> None:
+        """A handler raised: it is logged, and told to whoever listens for errors."""
+        _log.error("listener %r failed in on_%s", listener, event, exc_info=error, extra=self.extra)
+        if event != "error":
+            self.listeners.emit("error", error)
+
+    def _task_failed(self, error: BaseException, what: str) -> None:
+        _log.error("%s failed", what, exc_info=error, extra=self.extra)
+
+
+__all__ = ["Driver"]

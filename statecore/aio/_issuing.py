@@ -1,0 +1,105 @@
+"""Call tokens as the service issues and checks them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from ..errors import CallGone, NotAParty, TokenError, TokenRevoked
+from ..model import Record
+from ..ports import Clock, Ids, Store
+from ..settings import ServiceSettings
+from ..switchboard import check_id
+from ..tokens import Claims, JwtSigner, Keys, RevocationList, Role, TokenSigner, issue
+
+Authorize: TypeAlias = Callable[[str, str], bool]
+"""Takes (user, session id): whether the user may have a call token for a session that is not a ringing call. Only True
+is a yes."""
+
+
+def anybody(_user: str, _session: str) -> bool:
+    """Everybody may have a token for any session, unless the application says otherwise."""
+    return True
+
+
+class TokenDesk:
+    """Issues, verifies and revokes."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: ServiceSettings,
+        *,
+        authorize: Authorize | None,
+        signer: TokenSigner | None,
+        key: bytes | None,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
+        self.revocations = RevocationList()
+        """Which call tokens are void before their time."""
+        self._store = store
+        self._settings = settings
+        self._authorize = authorize or anybody
+        self._made = signer
+        self._key = key
+        self._clock = clock
+        self._ids = ids
+
+    @property
+    def _signer(self) -> TokenSigner:
+        """Made on first use: the library that signs is imported then."""
+        if self._made is None:
+            keys = Keys("1", self._key or secrets.token_bytes(32))
+            self._made = JwtSigner(keys, self._settings.token_issuer, revocation=self.revocations)
+        return self._made
+
+    def sign(self, user: str, session: str, role: Role = Role.PARTICIPANT, **more: Any) -> str:
+        """A token, for whoever may have it. Raises AdapterMissing without a library that signs."""
+        claims = issue(
+            issuer=self._settings.token_issuer, user=user, session=session, token_id=self._ids(),
+            now=self._clock.wall(), role=role, **{"lifetime": self._settings.token_lifetime, **more},
+        )  # fmt: skip
+        return self._signer.sign(claims)
+
+    def verify(self, token: str) -> tuple[Claims | None, TokenError | None]:
+        """The claims of a token that is good, or why it is not; neither if there is no token."""
+        if not token:
+            return None, None
+        try:
+            return self._signer.verify(token, self._clock.wall()), None
+        except TokenError as error:
+            return None, error
+
+    def revoke(self, token: str) -> None:
+        """Void a token from now on. Raises TokenError if it is not one of this service's. Idempotent."""
+        try:
+            claims = self._signer.verify(token, self._clock.wall())
+        except TokenRevoked:
+            return
+        self.revocations.expire(self._clock.wall())
+        self.revocations.revoke(claims.token_id, claims.until)
+
+    async def issue(self, user: str, session: str, role: Role = Role.PARTICIPANT, *, ask: bool, **more: Any) -> str:
+        """A token: for a call of two only for its parties, for another id as the application says if it is to be asked.
+
+        Raises NotAParty, CallGone, BlankId, SpacedId."""
+        check_id("user", user)
+        return self.sign(user, await self._admitting(user, check_id("session_id", session), ask=ask), role, **more)
+
+    async def _admitting(self, user: str, session: str, *, ask: bool) -> str:
+        """The session's own id, if the user may have a token for it."""
+        record = (await self._store.load((("call", session),)))["call", session][1]
+        if isinstance(record, Record):
+            if record.merged_into:
+                return await self._admitting(user, record.merged_into, ask=ask)
+            if record.ended_at:
+                raise CallGone(session_id=session, reason=record.reason)
+            if record.receiver:
+                if user not in (record.initiator, record.receiver):
+                    raise NotAParty(user=user, session_id=session)
+                return session
+        if ask and self._authorize(user, session) is not True:
+            raise NotAParty(user=user, session_id=session)
+        return session

@@ -1,0 +1,315 @@
+"""A session's media: opened once, driven in the order of events, closed exactly once, whatever the adapter does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from ..endpoint import Drive, LocalLeg, Media, Signal
+from ..errors import MediaError, MediaTimeout, StatecoreError
+from ..ports import MediaPeer, MediaSession
+from ..settings import CallSettings
+from ..wire import Ask, Free, Relay
+from ._tasks import Tasks, bounded, cancel
+
+if TYPE_CHECKING:
+    from ._driver import Driver
+    from .session import Session
+
+T = TypeVar("T")
+Job = Callable[[MediaSession], Coroutine[Any, Any, None]]
+
+_log = logging.getLogger("statecore.session")
+
+
+class SessionMedia:
+    """The only part that touches the media adapter. Faults end or degrade this call, and touch nothing else."""
+
+    def __init__(self, driver: Driver, session: Session, tasks: Tasks) -> None:
+        self.driver = driver
+        self.session = session
+        self.error: StatecoreError | None = None
+        """Why media failed, if it did."""
+        self._tasks = tasks
+        self._opening: asyncio.Task[MediaSession] | None = None
+        self._open: MediaSession | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._waiting: list[Callable[[MediaSession], object]] = []
+        self._jobs: deque[tuple[str, Job, asyncio.Future[None] | None]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def closing(self) -> bool:
+        """Whether closing has begun."""
+        return self._closing is not None
+
+    def ready(self, what: str) -> MediaSession:
+        """The open media session. Raises SessionInactive before it is open, and after the end."""
+        if self._open is None or self.closing:
+            raise self.session.inactive(what)
+        return self._open
+
+    # --- opening
+
+    def open(self, capture: frozenset[str]) -> None:
+        """Open now, with this to be captured."""
+        if self._opening is None and not self.closing:
+            work = self.driver.media.open(Host(self), audio="audio" in capture, video="video" in capture)
+            self._opening = asyncio.get_running_loop().create_task(
+                work, name=f"statecore media {self.session.session_id}"
+            )
+            self._tasks.start(self._opened(self._opening), f"statecore media opening {self.session.session_id}")
+
+    async def _opened(self, opening: asyncio.Task[MediaSession]) -> None:
+        await asyncio.wait((opening,), timeout=self.driver.timers.connect)
+        if self.closing:
+            return  # which also closes what was opened
+        if not opening.done():
+            self.failed(MediaTimeout(step="open"))
+        elif opening.cancelled():
+            self.failed(MediaError(why="opening was cancelled from within"))
+        elif (error := opening.exception()) is not None:
+            self.failed(_as_media_error(error))
+        else:
+            self._open = opening.result()
+            waiting, self._waiting = self._waiting, []
+            for drive in waiting:
+                self._safely(drive)
+
+    def failed(self, error: StatecoreError) -> None:
+        """Media cannot go on: the first report counts."""
+        if self.error is None:
+            self.error = error
+            _log.warning("media failed: %s", error, extra=self.session.extra)
+        self.driver.feed(Media(self.session.session_id, "failed"))
+
+    # --- driving
+
+    def drive(self, effect: Drive) -> None:
+        """Tell media what changed; kept until it is open."""
+        what, args = effect.what, effect.args
+        if what == "capture":
+            kind, on = args
+            self._enqueue(f"capture {kind}", lambda media: _capture(media, kind, on), None)
+        elif what == "peers":
+            peers = [MediaPeer(pid=peer.pid, uid=peer.user, joined=peer.joined) for peer in args[0]]
+            self._now(lambda media: media.set_peers(peers))
+        elif what == "receive":
+            self._now(lambda media: media.receive(*args))
+        elif what == "granted":
+            self._now(lambda media: media.granted(*args))
+        else:
+            self._now(lambda media: media.resumed())
+
+    def _now(self, drive: Callable[[MediaSession], object]) -> None:
+        if self.closing:
+            return
+        if self._open is None:
+            self._waiting.append(drive)
+        else:
+            self._safely(drive)
+
+    def _safely(self, drive: Callable[[MediaSession], object]) -> None:
+        if self._open is not None and not self.closing:
+            try:
+                drive(self._open)
+            except Exception as error:  # noqa: BLE001 - an adapter's fault, which the session survives
+                self.session.fault(error)
+
+    # --- what takes its time: one thing after the other
+
+    async def do(self, what: str, job: Job) -> None:
+        """Do an awaitable thing after those before it, for at most as long as a command may take.
+
+        Raises what the adapter raises as a typed error, MediaTimeout, or SessionInactive once the session ends."""
+        self.ready(what)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._enqueue(what, job, done)
+        await done
+
+    async def ask(self, what: str, question: Callable[[MediaSession], Coroutine[Any, Any, T]]) -> T:
+        """Ask media something, whatever else it is doing; otherwise like `do`."""
+        return await self._bounded(what, question(self.ready(what)))
+
+    def _enqueue(self, what: str, job: Job, done: asyncio.Future[None] | None) -> None:
+        self._jobs.append((what, job, done))
+        self._now(self._begin)
+
+    def _begin(self, media: MediaSession) -> None:
+        if self._worker is None or self._worker.done():
+            self._worker = self._tasks.start(self._work(media), f"statecore media work {self.session.session_id}")
+
+    async def _work(self, media: MediaSession) -> None:
+        while self._jobs:
+            what, job, done = self._jobs.popleft()
+            if done is None:
+                try:
+                    await self._bounded(what, job(media))
+                except StatecoreError as error:
+                    self.session.fault(error)
+            elif not done.done():
+                await self._answer(self._bounded(what, job(media)), done)
+
+    async def _answer(self, work: Coroutine[Any, Any, None], done: asyncio.Future[None]) -> None:
+        """Somebody awaits it: tell how it went, and stop it if nobody does any more."""
+        task = asyncio.get_running_loop().create_task(work, name=f"statecore media job {self.session.session_id}")
+        done.add_done_callback(lambda _: task.cancel())
+        try:
+            await asyncio.wait((task,))
+        finally:
+            if not task.done():
+                await cancel(task)
+            if not done.done():
+                error = self.session.inactive("this") if task.cancelled() else task.exception()
+                done.set_result(None) if error is None else done.set_exception(error)
+
+    async def _bounded(self, what: str, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await bounded(work, self.driver.timers.command, f"statecore media {what}")
+        except TimeoutError:
+            raise MediaTimeout(step=what) from None
+        except Exception as error:
+            raise _as_media_error(error) from error
+
+    # --- closing
+
+    def close(self) -> None:
+        """Close: one task, made once."""
+        if self._closing is None:
+            name = f"statecore media close {self.session.session_id}"
+            self._closing = asyncio.get_running_loop().create_task(self._close(), name=name)
+
+    async def closed(self) -> None:
+        """Wait until media is closed, if it is being closed. Safe to cancel: closing goes on."""
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        if self._worker is not None:
+            await cancel(self._worker)
+        for _, _, done in self._jobs:
+            if done is not None and not done.done():
+                done.set_exception(self.session.inactive("this"))
+        self._jobs.clear()
+        self._waiting.clear()
+        media = await self._given_up() if self._opening is not None else None
+        if media is None:
+            return
+        seconds = self.driver.timers.close
+        try:
+            await bounded(media.close(), seconds, f"statecore media closing {self.session.session_id}")
+        except TimeoutError:
+            self._force(media, MediaTimeout(step="close"))
+        except Exception as error:  # noqa: BLE001 - what cannot be closed is forced, and told
+            self._force(media, error)
+
+    async def _given_up(self) -> MediaSession | None:
+        """What was opened, or would have been: an adapter may finish opening although it was told to stop."""
+        opening = self._opening
+        if opening is None:
+            return None
+        if not opening.done() and not await cancel(opening):
+            opening.add_done_callback(_abort)
+            return None
+        return None if opening.cancelled() or opening.exception() is not None else opening.result()
+
+    def _force(self, media: MediaSession, error: Exception) -> None:
+        self.session.fault(error)
+        try:
+            media.abort()
+        except Exception as worse:  # noqa: BLE001 - there is nothing more to try
+            self.session.fault(worse)
+
+
+def _abort(opening: asyncio.Task[MediaSession]) -> None:
+    """It opened long after the call was over."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().abort()
+
+
+async def _capture(media: MediaSession, kind: Literal["audio", "video", "screen"], on: bool) -> None:
+    if kind != "screen":
+        await media.set_enabled(kind, on)
+    elif not on:
+        await media.set_source("screen", None)
+
+
+def _as_media_error(error: BaseException) -> StatecoreError:
+    if isinstance(error, TimeoutError) and not isinstance(error, StatecoreError):
+        return MediaTimeout(step="open")
+    return error if isinstance(error, StatecoreError) else MediaError(why=f"{type(error).__name__}: {error}")
+
+
+class Host:
+    """What the media adapter may ask of the session: the `MediaHost` port. Deaf once closing has begun."""
+
+    def __init__(self, media: SessionMedia) -> None:
+        self._media = media
+
+    @property
+    def _leg(self) -> LocalLeg:
+        return self._media.session.leg
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+        return self._media.session.session_id
+
+    @property
+    def pid(self) -> str:
+        """This participant's id."""
+        return self._leg.pid
+
+    @property
+    def joined(self) -> int:
+        """This participant's place in the order of joining."""
+        return self._leg.joined
+
+    @property
+    def settings(self) -> CallSettings:
+        """What the session was started with."""
+        return self._media.session.settings
+
+    def send(self, pid: str, kind: Literal["offer", "answer", "candidate"], body: str) -> None:
+        """Send media signaling to one participant."""
+        self._feed(Signal(self.session_id, Relay(self.session_id, pid, kind, body)))
+
+    def ask(self, pid: str) -> None:
+        """Ask for the pair's offer token."""
+        self._feed(Signal(self.session_id, Ask(self.session_id, pid)))
+
+    def free(self, pid: str) -> None:
+        """Give it back."""
+        self._feed(Signal(self.session_id, Free(self.session_id, pid)))
+
+    def up(self) -> None:
+        """Media works with everyone who has joined."""
+        self._feed(Media(self.session_id, "up"))
+
+    def peer_connected(self, pid: str) -> None:
+        """Media with one participant works."""
+        self._feed(Media(self.session_id, "peer_connected", pid))
+
+    def peer_lost(self, pid: str) -> None:
+        """Media with one participant stopped."""
+        self._feed(Media(self.session_id, "peer_lost", pid))
+
+    def failed(self, error: MediaError) -> None:
+        """Media cannot go on."""
+        if not self._media.closing:
+            self._media.failed(error)
+
+    def fault(self, error: Exception) -> None:
+        """Something went wrong that the session survives."""
+        if not self._media.closing:
+            self._media.session.fault(error)
+
+    def _feed(self, given: Media | Signal) -> None:
+        if not self._media.closing:
+            self._media.driver.feed(given)
+
+
+__all__ = ["Host", "SessionMedia"]

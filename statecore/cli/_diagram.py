@@ -1,0 +1,66 @@
+"""`statecore diagram`: draws a flow."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..diagram import dot, mermaid, svg
+from ..errors import InvalidArgument
+from ..flow import FLOWS, Flow
+
+_DRAW: dict[str, Any] = {"mermaid": mermaid, "svg": svg, "dot": dot}
+
+
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("diagram", help="draw a flow")
+    parser.add_argument(
+        "flow", nargs="?", default="ringing", help="ringing, session, module:NAME or file.py:NAME (default: ringing)"
+    )
+    parser.add_argument("--format", choices=sorted(_DRAW), default="mermaid", help="what to draw (default: mermaid)")
+    parser.add_argument("--guards", action="store_true", help="with the conditions of each trigger")
+    parser.add_argument("--effects", action="store_true", help="with what each trigger does")
+    parser.add_argument("--highlight", default="", metavar="STATES", help="a path to light up, as idle,ringing,ended")
+    parser.add_argument("-o", "--output", type=Path, help="a file to write (default: standard output)")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    path = tuple(filter(None, args.highlight.split(",")))
+    text = _DRAW[args.format](find(args.flow), guards=args.guards, effects=args.effects, highlight=path)
+    if args.output is None:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    else:
+        args.output.write_text(text)
+    return 0
+
+
+def find(name: str) -> Flow:
+    """A flow of ours by its name, or one of the application's by module:NAME or file.py:NAME."""
+    if name in FLOWS:
+        return FLOWS[name]
+    place, _, attribute = name.rpartition(":")
+    try:
+        found = getattr(_load(place), attribute)
+    except (ImportError, AttributeError, OSError, ValueError):
+        found = None
+    if not isinstance(found, Flow):
+        raise InvalidArgument(f"no flow {name!r}: give {', '.join(FLOWS)}, module:NAME or file.py:NAME", name="flow")
+    return found
+
+
+def _load(place: str) -> Any:
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    spec = importlib.util.spec_from_file_location("statecore_diagram_of", place)
+    if spec is None or spec.loader is None:
+        raise ImportError(place)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
