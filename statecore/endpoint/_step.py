@@ -387,7 +387,7 @@ class Step:
     def _clocks(self, leg: LocalLeg) -> dict[str, int]:
         """The session's own clocks: alone for too long, and as long as it may last."""
         clocks = {}
-        if any([peer.joined for peer in leg.peers]):
+        if any(peer.joined for peer in leg.peers):
             if leg.alone_since:
                 clocks["alone_since"] = 0
         elif leg.idle[0] and not leg.alone_since:

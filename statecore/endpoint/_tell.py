@@ -31,15 +31,20 @@ def differences(step: Step, machine: FlowMachine, old: LocalLeg, leg: LocalLeg) 
         for kind in sorted(before ^ after) if before != after else ():
             step.effects.append(Drive(leg.session, "capture", (kind, kind in after)))
     if leg.peers != old.peers:
-        if leg.lost:
-            joined = {peer.pid for peer in leg.peers if peer.joined}
-            leg = step.put(leg, lost=tuple(entry for entry in leg.lost if entry[0] in joined))
-        if leg.outbox:
-            leg = forget(step, leg)
+        leg = _forget_lost(step, leg)
         drive_peers(step, leg)
-    for pid, turn in leg.offers.items() if leg.offers else ():
-        if old.offers.get(pid) != turn:
-            step.effects.append(Drive(leg.session, "granted", (pid,)))
+    if leg.offers:
+        for pid, turn in leg.offers.items():
+            if old.offers.get(pid) != turn:
+                step.effects.append(Drive(leg.session, "granted", (pid,)))
+
+
+def _forget_lost(step: Step, leg: LocalLeg) -> LocalLeg:
+    """Let go of what concerns those who have left."""
+    if leg.lost:
+        joined = {peer.pid for peer in leg.peers if peer.joined}
+        leg = step.put(leg, lost=tuple(entry for entry in leg.lost if entry[0] in joined))
+    return forget(step, leg) if leg.outbox else leg
 
 
 def capturing(machine: FlowMachine, leg: LocalLeg) -> frozenset[str]:

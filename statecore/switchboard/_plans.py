@@ -1,9 +1,10 @@
 """Decisions remembered by their shape, so that what was once worked out row by row is only filled in the next time.
 
-The interpreter (`_work`, `_views`) looks at control states, at who is who, and at whether a thing is there; ids, names and
-times it only copies, compares for being the same, and adds to. So two calls of one *shape* go the same way. A *plan* is
-what comes of a shape: it is found by letting the interpreter decide about a call of that shape in which every id and time
-is a placeholder, and by reading off where the placeholders went. Nothing is decided here, and no rule is said twice.
+The interpreter (`_work`, `_views`) looks at control states, at who is who, and at whether a thing is there; ids, names
+and times it only copies, compares for being the same, and adds to. So two calls of one *shape* go the same way. A
+*plan* is what comes of a shape: it is found by letting the interpreter decide about a call of that shape in which every
+id and time is a placeholder, and by reading off where the placeholders went. Nothing is decided here, and no rule is
+said twice.
 
 What a shape does not show (a second call, another user's line, a fired trigger that asks for a token's grant) stops the
 trial: such shapes have no plan, and the interpreter decides about every call of that kind itself.
@@ -21,11 +22,12 @@ from ..errors import StatecoreError
 from ..machine import Cell, FlowMachine
 from ..model import Control, Device, Invitation, Leg, Line, Record
 from ..ports import Key
+from ..tokens import Claims
 from ..wire import Command
 from ._commands import Act, Deliver, Done
 from ._conditions import SHOWN
 from ._views import finish, make_view
-from ._work import Draft, Work
+from ._work import Draft, LineChange, Work
 
 if TYPE_CHECKING:
     from . import Switchboard
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 LIMIT = 16_384
 """How many plans are remembered; then all are forgotten."""
 
+_SESSION = "session"
 _STRIDE = 10**15
 _SOURCES = ("now", "joins", "n", "ring_until", "seq", "user")
 _NOW, _JOINS, _N, _RING, _SEQ, _LATEST = range(_STRIDE, 7 * _STRIDE, _STRIDE)
@@ -46,6 +49,13 @@ class Change(Struct, frozen=True):
     fixed: dict[str, Any]
     moving: tuple[tuple[str, int, int], ...]
 
+    def fields(self, sources: Sequence[Any]) -> dict[str, Any]:
+        """The fields for one call."""
+        fields = self.fixed.copy()
+        for name, source, more in self.moving:
+            fields[name] = sources[source] + more if more else sources[source]
+        return fields
+
 
 class Plan(Struct, frozen=True):
     """What is decided about every call of one shape."""
@@ -55,8 +65,8 @@ class Plan(Struct, frozen=True):
     """The legs that change, by their places."""
     answers: tuple[tuple[int, str], ...]
     """Invitations that change, by their places, and what they become."""
-    lines: tuple[tuple[str, int], ...]
-    """What happens to lines: a method of `Work`, and the place of the user."""
+    lines: tuple[tuple[LineChange, int], ...]
+    """What happens to lines, and the numbers of their users."""
     made: int
     """How many legs are made, for as many of the devices that are connected."""
     told: tuple[tuple[int, bool], ...]
@@ -111,10 +121,7 @@ class Plans:
             for name in hidden:
                 if work.holds(name, draft, leg, act):
                     bits |= machine.bits[name]
-        number = {}
-        for one in (*record.legs, *record.invitations):
-            if one.user not in number:
-                number[one.user] = len(number)
+        number = {user: place for place, user in enumerate(_users(record))}
         shape = (
             record.flow,
             record.type,
@@ -139,6 +146,11 @@ class Plans:
             return plan
 
 
+def _users(record: Record) -> dict[str, None]:
+    """Everyone in a call, in the order in which it names them."""
+    return dict.fromkeys([leg.user for leg in record.legs] + [invitation.user for invitation in record.invitations])
+
+
 def is_shown(machine: FlowMachine, name: str) -> bool:
     """Whether a shape shows if this condition holds."""
     return name in SHOWN or name.removeprefix("other_") in machine.flags
@@ -150,17 +162,12 @@ def carry_out(plan: Plan, work: Work, record: Record, act: Act, devices: Sequenc
     machine = work.board.machine(record.flow)
     if plan.lines or plan.made:
         _begin(plan, work, record, legs, devices)
-    sources = [now, record.joins, act.command.n, record.ring_until, 0, act.user]
+    sources: list[Any] = [now, record.joins, act.command.n, record.ring_until, 0, act.user]
     for place, change in plan.legs:
         leg = legs[place]
-        fields = change.fixed.copy()
         sources[4] = leg.seq
-        for name, source, more in change.moving:
-            fields[name] = sources[source] + more if more else sources[source]  # type: ignore[operator]
-        legs[place] = replace(leg, **fields)
-    fields = plan.record.fixed.copy()
-    for name, source, more in plan.record.moving:
-        fields[name] = sources[source] + more if more else sources[source]  # type: ignore[operator]
+        legs[place] = replace(leg, **change.fields(sources))
+    fields = plan.record.fields(sources)
     if plan.answers:
         invitations = list(record.invitations)
         for place, state in plan.answers:
@@ -181,17 +188,15 @@ def carry_out(plan: Plan, work: Work, record: Record, act: Act, devices: Sequenc
     return Done(writes, (key, *[("line", user) for user in work.lines]), tuple(effects))
 
 
-def _begin(
-    plan: Plan, work: Work, record: Record, legs: list[Leg], devices: Sequence[tuple[str, Device]]
-) -> None:
+def _begin(plan: Plan, work: Work, record: Record, legs: list[Leg], devices: Sequence[tuple[str, Device]]) -> None:
     """Make the legs that are new, and do to the lines what is to be done."""
-    users = list(dict.fromkeys([one.user for one in (*record.legs, *record.invitations)]))
+    users = list(_users(record))
     control = Control(work.board.machine(record.flow).initial, "callee")
     for user, device in devices[: plan.made]:
         name = getattr(work.line(user), "name", "")
         legs.append(Leg(str(len(legs) + 1), user, device.device, device.epoch, control, name=name))
     for change, place in plan.lines:
-        getattr(work, change)(record.session_id, users[place])
+        work.on_line(change, record.session_id, users[place])
 
 
 # --- how a plan is made -----------------------------------------------------------------------------------------------
@@ -216,7 +221,7 @@ class Trial(Work):
     def __init__(self, board: Switchboard, shape: Shape) -> None:
         super().__init__(board, _Nothing(), _NOW)
         self.shape = shape
-        self.log: list[tuple[str, int]] = []
+        self.log: list[tuple[LineChange, int]] = []
         for user, count in shape.devices or ():
             line = Line(str(user), "", tuple(Device(f"{user}/{n}", "") for n in range(count)))
             self.lines[line.user] = self.old_lines[line.user] = line
@@ -228,20 +233,10 @@ class Trial(Work):
             raise NoPlan
         return bool(self.shape.bits & draft.machine.bits[name])
 
-    def grants(self, act: Act | None) -> frozenset[str]:
-        return frozenset(self.shape.grants or ())
-
-    def enlist(self, session: str, user: str) -> None:
-        self.log.append(("enlist", int(user)))
-
-    def seize(self, session: str, user: str) -> None:
-        self.log.append(("seize", int(user)))
-
-    def let_go(self, session: str, user: str) -> None:
-        self.log.append(("let_go", int(user)))
-
-    def delist(self, session: str, user: str) -> None:
-        self.log.append(("delist", int(user)))
+    def on_line(self, change: LineChange, session: str, user: str) -> None:
+        if session != _SESSION:  # pragma: no cover - the view shows no other
+            raise NoPlan
+        self.log.append((change, int(user)))
 
 
 def _placeholders(shape: Shape) -> Record:
@@ -254,7 +249,7 @@ def _placeholders(shape: Shape) -> Record:
         for place, (user, control) in enumerate(shape.legs)
     ]  # fmt: skip
     return Record(
-        session_id="session",
+        session_id=_SESSION,
         flow=shape.flow,
         type=shape.type,  # type: ignore[arg-type]
         initiator="0",
@@ -272,29 +267,41 @@ def make(board: Switchboard, shape: Shape) -> Plan | None:
     base, trial = _placeholders(shape), Trial(board, shape)
     draft = trial.drafts[base.session_id] = Draft(base, board.machine(base.flow), fresh=shape.devices is not None)
     me = base.legs[shape.place]
-    command = Command(base.session_id, _N, shape.trigger, flags=shape.flags)
-    act = Act(me.user, me.device, me.epoch, command, given=shape.given)
     try:
-        trial.apply(draft, shape.place, shape.trigger, act)
-        trial.heard(draft, shape.place, _N)
-        if draft.freed and draft.cause is None and not any(draft.live()):
-            raise NoPlan  # which leg ended last is for the times to say
-        record, told = finish(trial, draft)
+        record, told = _try(trial, draft, shape, me)
     except (NoPlan, StatecoreError):
         return None
     legs = [(place, _change(_before(base, record, place), leg, me.user)) for place, leg in enumerate(record.legs)]
     return Plan(
         _change(replace(base, legs=record.legs, invitations=record.invitations), record, me.user),
         tuple([(place, change) for place, change in legs if change.fixed or change.moving]),
-        tuple([
-            (place, after.state)
-            for place, (before, after) in enumerate(zip(base.invitations, record.invitations, strict=True))
-            if before != after
-        ]),
+        tuple(
+            [
+                (place, after.state)
+                for place, (before, after) in enumerate(zip(base.invitations, record.invitations, strict=True))
+                if before != after
+            ]
+        ),
         tuple(dict.fromkeys(trial.log)),
         len(record.legs) - len(base.legs),
         tuple([(int(effect.message.pid) - 1, effect.wants_token) for effect in told]),  # type: ignore[union-attr]
     )
+
+
+def _try(trial: Trial, draft: Draft, shape: Shape, me: Leg) -> tuple[Record, list[Deliver]]:
+    command = Command(_SESSION, _N, shape.trigger, flags=shape.flags)
+    claims = None
+    if shape.grants is not None:
+        claims = Claims(
+            issuer="", user=me.user, session=_SESSION, token_id="", issued_at=0, not_before=0, expires=0,
+            grants=shape.grants,
+        )  # fmt: skip
+    act = Act(me.user, me.device, me.epoch, command, claims, given=shape.given)
+    trial.apply(draft, shape.place, shape.trigger, act)
+    trial.heard(draft, shape.place, _N)
+    if draft.freed and draft.cause is None and not any(draft.live()):
+        raise NoPlan  # which leg ended last is for the times to say
+    return finish(trial, draft)
 
 
 def _before(base: Record, record: Record, place: int) -> Leg:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from msgspec.structs import replace
 
@@ -182,35 +182,14 @@ class Work:
             leg = replace(leg, seq=draft.legs[before].seq, heard=draft.legs[before].heard)
         draft.legs.append(leg)
         draft.dirty = True
-        self.enlist(draft.session_id, user)
+        self.on_line(enlist, draft.session_id, user)
         return len(draft.legs) - 1
 
-    # --- lines: what a call does to them is one of these four
-
-    def enlist(self, session: str, user: str) -> None:
-        """Let the user's line know of the session, unless the call takes the line itself."""
-        line = self.line(user)
-        if line is not None and session not in line.sessions and session not in line.holds:
-            self.lines[user] = replace(line, sessions=(*line.sessions, session))
-
-    def seize(self, session: str, user: str) -> None:
-        """Let the call take the user's line."""
+    def on_line(self, change: LineChange, session: str, user: str) -> None:
+        """Do something to a user's line because of a session."""
         line = self.line(user)
         if line is not None:
-            sessions = without(line.sessions, session)
-            self.lines[user] = replace(line, holds=(*line.holds, session), sessions=sessions)
-
-    def let_go(self, session: str, user: str) -> None:
-        """Let the call go of the user's line. Idempotent."""
-        line = self.line(user)
-        if line is not None and session in line.holds:
-            self.lines[user] = replace(line, holds=without(line.holds, session))
-
-    def delist(self, session: str, user: str) -> None:
-        """Let the user's line forget of a session that does not take it. Idempotent."""
-        line = self.line(user)
-        if line is not None and session in line.sessions:
-            self.lines[user] = replace(line, sessions=without(line.sessions, session))
+            self.lines[user] = change(line, session)
 
     def heard(self, draft: Draft, place: int, n: int) -> None:
         """Note that a leg's command was taken."""
@@ -306,17 +285,13 @@ class Work:
         """Join: the token's grants count from now on, and the flags that settings may bring."""
         leg = draft.legs[place]
         asked = act.command.flags if act else NO_FLAGS
-        grants = self.grants(act)
+        grants = frozenset(act.claims.grants) if act is not None and act.claims is not None else NO_FLAGS
         draft.changes["joins"] = joined = draft.get("joins") + 1
         wanted = asked & self._joinable_flags(draft, grants)
         control = leg.control
         if wanted:
             control = replace(control, flags=control.flags | wanted)
         draft.legs[place] = replace(leg, control=control, joined=joined, joined_at=self.now, grants=grants)
-
-    def grants(self, act: Act | None) -> frozenset[str]:
-        """What the token of a command allows."""
-        return frozenset(act.claims.grants) if act is not None and act.claims is not None else NO_FLAGS
 
     def _joinable_flags(self, draft: Draft, grants: frozenset[str]) -> frozenset[str]:
         allowed: set[str] = set()
@@ -329,7 +304,7 @@ class Work:
 
     def _claim(self, draft: Draft, place: int, _effect: f.Claim, _act: Act | None) -> None:
         for user in (draft.legs[place].user, *(i.user for i in draft.invitations)):
-            self.seize(draft.session_id, user)
+            self.on_line(seize, draft.session_id, user)
 
     def _release(self, draft: Draft, place: int, _effect: f.Release, _act: Act | None) -> None:
         self.free(draft, draft.legs[place].user)
@@ -337,12 +312,12 @@ class Work:
     def free(self, draft: Draft, user: str) -> None:
         """Let the call go of a user's line if nothing of the user is left in it. Idempotent."""
         if not draft.concerns(user):
-            self.let_go(draft.session_id, user)
+            self.on_line(let_go, draft.session_id, user)
 
     def unlist(self, draft: Draft, user: str) -> None:
         """Forget a session that does not take the line, once nothing of the user is left in it. Idempotent."""
         if not draft.concerns(user):
-            self.delist(draft.session_id, user)
+            self.on_line(delist, draft.session_id, user)
 
     def _answer(self, draft: Draft, place: int, effect: f.Answer, _act: Act | None) -> None:
         self.settle(draft, draft.legs[place].user, effect.state)
@@ -380,7 +355,7 @@ class Work:
     def _invited(self, draft: Draft, _place: int) -> list[tuple[Draft, int]]:
         """A new leg for every connected device of everyone who is invited."""
         for invitation in draft.invitations:
-            self.enlist(draft.session_id, invitation.user)  # a device that connects later is to ring, too
+            self.on_line(enlist, draft.session_id, invitation.user)  # a device that connects later is to ring, too
         return [
             (draft, self.add_leg(draft, invitation.user, device.device, device.epoch, "callee"))
             for invitation in draft.invitations
@@ -441,9 +416,35 @@ def _rings(draft: Draft, caller: str, receiver: str) -> bool:
     )
 
 
-def without(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:
-    """All but one."""
-    return tuple([s for s in sessions if s != session])
+# --- lines: what a call does to one is one of these four, each idempotent
+
+LineChange: TypeAlias = Callable[[Line, str], Line]
+
+
+def enlist(line: Line, session: str) -> Line:
+    """Let the line know of a session, unless the call takes the line itself."""
+    if session in line.sessions or session in line.holds:
+        return line
+    return replace(line, sessions=(*line.sessions, session))
+
+
+def seize(line: Line, session: str) -> Line:
+    """Let the call take the line."""
+    return replace(line, holds=(*_without(line.holds, session), session), sessions=_without(line.sessions, session))
+
+
+def let_go(line: Line, session: str) -> Line:
+    """Let the call go of the line."""
+    return replace(line, holds=_without(line.holds, session)) if session in line.holds else line
+
+
+def delist(line: Line, session: str) -> Line:
+    """Let the line forget of a session that does not take it."""
+    return replace(line, sessions=_without(line.sessions, session)) if session in line.sessions else line
+
+
+def _without(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:
+    return tuple([each for each in sessions if each != session])
 
 
 _marks: dict[tuple[frozenset[str], frozenset[str], frozenset[str]], frozenset[str]] = {}
@@ -459,5 +460,3 @@ def mark(flags: frozenset[str], sets: frozenset[str], clears: frozenset[str]) ->
             result = NO_FLAGS
         found = _marks[key] = next((known for known in _marks.values() if known == result), result)
     return found
-
-
