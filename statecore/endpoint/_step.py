@@ -76,8 +76,8 @@ class Step:
 
     def session(self, name: str) -> str:
         """A session by its id or by a second name."""
-        names: dict[str, str] = self.get("names")
-        return names.get(name, name)
+        names: dict[str, str] = self.changes.get("names", self.endpoint.names)
+        return names.get(name, name) if names else name
 
     def put(self, leg: LocalLeg, **changes: Any) -> LocalLeg:
         """Change a leg."""
@@ -267,9 +267,7 @@ class Step:
             self._settle_end(view)
             return
         to_joined = "joined" in view.flags
-        rows = walk(
-            machine, leg.state, "joined" in leg.flags, leg.role == "caller", view.state, to_joined, view.reason
-        )
+        rows = walk(machine, leg.state, "joined" in leg.flags, leg.role == "caller", view.state, to_joined, view.reason)
         if rows is None:
             return  # not a fact of this flow: what cannot be is not believed
         old, opens = leg, to_joined and leg.media == "wanted" and view.state != machine.final

@@ -85,13 +85,16 @@ class Switchboard:
         flows: Mapping[str, Flow] = FLOWS,
         timers: Timers | None = None,
         settings: ServiceSettings | None = None,
+        remember: int = 16_384,
     ) -> None:
+        """`remember` is how many shapes of decisions are remembered at most; 0 works out every decision anew. It
+        changes how fast an answer comes, and never the answer."""
         self.timers = timers or Timers()
         self.settings = settings or ServiceSettings()
         seconds: dict[str, float] = attrs.asdict(self.timers)
         self.milliseconds = {name: round(value * 1000) for name, value in seconds.items()}
         self._machines = {name: compiled(flow) for name, flow in flows.items()}
-        self._plans = Plans(self)
+        self._plans = Plans(self, remember)
         self._steps: dict[type, Any] = {
             Act: self._act,
             Confirm: self._confirm,
@@ -339,9 +342,7 @@ class Switchboard:
         if line is None or not any(d.device == act.device and d.epoch == act.epoch for d in line.devices):
             raise NotConnected
 
-    def _refuse(
-        self, work: Work, draft: Draft | None, place: int | None, act: Act, error: StatecoreError
-    ) -> Deliver:
+    def _refuse(self, work: Work, draft: Draft | None, place: int | None, act: Act, error: StatecoreError) -> Deliver:
         """Nothing changes but the number of the last command, so that a repeat gets the same answer."""
         work.drafts.clear()
         work.lines = dict(work.old_lines)
@@ -404,8 +405,10 @@ class Switchboard:
             return None
         me, other = draft.legs[place], next((leg for leg in draft.legs if leg.pid == pid), None)
         participating = draft.machine.participating
-        if other is None or other is me or any(
-            "joined" not in leg.control.flags or leg.control.state not in participating for leg in (me, other)
+        if (
+            other is None
+            or other is me
+            or any("joined" not in leg.control.flags or leg.control.state not in participating for leg in (me, other))
         ):
             return None
         return draft, me, other

@@ -32,9 +32,6 @@ from ._work import Draft, LineChange, Work
 if TYPE_CHECKING:
     from . import Switchboard
 
-LIMIT = 16_384
-"""How many plans are remembered; then all are forgotten."""
-
 _SESSION = "session"
 _STRIDE = 10**15
 _SOURCES = ("now", "joins", "n", "ring_until", "seq", "user")
@@ -100,8 +97,10 @@ class NoPlan(Exception):
 class Plans:
     """The plans of one switchboard."""
 
-    def __init__(self, board: Switchboard) -> None:
+    def __init__(self, board: Switchboard, limit: int) -> None:
         self.board = board
+        self.limit = limit
+        """How many are remembered; then all are forgotten."""
         self.known: dict[Any, Plan | None] = {}
         self.hidden: dict[Cell, tuple[str, ...]] = {}
 
@@ -110,7 +109,7 @@ class Plans:
         machine, command, claims = self.board.machine(record.flow), act.command, act.claims
         leg = record.legs[place]
         cell = machine.cells[leg.control.state].get(command.trigger)
-        if cell is None:
+        if cell is None or not self.limit:
             return None
         hidden = self.hidden.get(cell)
         if hidden is None:
@@ -140,7 +139,7 @@ class Plans:
         try:
             return self.known[shape]
         except KeyError:
-            if len(self.known) >= LIMIT:
+            if len(self.known) >= self.limit:
                 self.known.clear()
             plan = self.known[shape] = make(self.board, Shape(*shape))
             return plan
@@ -185,7 +184,9 @@ def carry_out(plan: Plan, work: Work, record: Record, act: Act, devices: Sequenc
     for user, line in work.lines.items():
         if line is not work.old_lines[user]:
             writes["line", user] = line
-    return Done(writes, (key, *[("line", user) for user in work.lines]), tuple(effects))
+    calls = dict.fromkeys((session, *work.drafts, *work.absent))
+    reads = (*[("call", call) for call in calls], *[("line", user) for user in work.lines])
+    return Done(writes, reads, tuple(effects))
 
 
 def _begin(plan: Plan, work: Work, record: Record, legs: list[Leg], devices: Sequence[tuple[str, Device]]) -> None:

@@ -122,7 +122,7 @@ def make_view(machine: FlowMachine, now: int, record: Record, leg: Leg) -> View:
         leg.grants,
         _peers(machine.participating, record, pid) if control.state in machine.participating else (),
         {_other(o, pid): o.turn for o in record.offers if o.holder == pid} if record.offers else {},
-        max(0, leg.deadline - now) if leg.deadline else 0,
+        max(0, leg.deadline - now),
         max(0, now - record.initiated_at),
         (record.initiated_at, record.answered_at, record.active_at, record.ended_at),
         record.metadata,
