@@ -220,7 +220,7 @@ class _File:
         self._container.mux(self._audio.encode(frame))
 
     def _picture(self, frame: Any, time: float) -> None:
-        # Not the frame's own reformatter: readers use that on the event loop, and two threads in one lock each other up.
+        # Not the frame's own reformatter: readers use that on the event loop, and two threads in one lock up.
         made = self._reformat(frame, self._video.width, self._video.height, "yuv420p")
         self._last = max(self._last + 1, round(time * 1000))
         made.pts, made.time_base = self._last, _MS

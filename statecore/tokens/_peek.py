@@ -17,7 +17,7 @@ _read = msgspec.json.Decoder(_Session).decode
 
 
 def session_of(token: str) -> str:
-    """The session a call token says it is for. Nothing is verified: that is the service's part. Raises TokenMalformed."""
+    """The session a call token says it is for. Nothing is verified: that is the service's. Raises TokenMalformed."""
     try:
         payload = token.split(".")[1].replace("-", "+").replace("_", "/")
         return _read(a2b_base64(payload + "=" * (-len(payload) % 4))).session

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Make the calls; 0 if everything was as it should be, else 1."""
     try:
         import aiortc  # noqa: F401 - imported now, so that it does not count as something left behind
-        import numpy  # noqa: F401
+        import numpy as np  # noqa: F401
     except ImportError as error:
         raise AdapterMissing(what=str(error.name), extra="'statecore[aiortc,cli,tokens]'") from None
     from ._scenario import Demo
@@ -81,7 +81,7 @@ def _playable(path: Path | None) -> None:
 
     try:
         sound_of(path, 0.1)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a decoder makes of it, it is no sound
         raise SourceError(source=str(path), why=f"no sound can be read from it ({error})") from None
 
 

@@ -18,7 +18,7 @@ _WORDS = "This is Bob. The line is clear, and every word you hear was made a mom
 
 
 def speech() -> tuple[Any, str]:
-    """Some seconds of speech and where it is from: the system's synthesiser if there is one, else syllables of our own."""
+    """Some seconds of speech and where it is from: the system's synthesizer if there is one, else our own syllables."""
     program = shutil.which("espeak-ng")
     if program is not None:
         spoken = _spoken(program)

@@ -37,6 +37,9 @@ ul.problems { color: var(--bad) }
 """
 
 
+_NONE = "\N{EN DASH}"
+
+
 def write(out: Path, results: Sequence[Any], leaks: dict[str, int], *, ok: bool) -> Path:
     """Write index.html into a folder; gives its path."""
     left = ", ".join(f"{count} {name}" for name, count in leaks.items() if count) or "nothing"
@@ -59,7 +62,7 @@ def _e(text: object) -> str:
     return html.escape(str(text))
 
 
-def _verdict(ok: bool, good: str, bad: str) -> str:  # noqa: FBT001 - the verdict is the point
+def _verdict(ok: bool, good: str, bad: str) -> str:
     return f'<span class="verdict {"good" if ok else "bad"}">{good if ok else bad}</span>'
 
 
@@ -70,15 +73,16 @@ def _table(results: Sequence[Any]) -> str:
         audio, video = result.audio or {}, result.video or {}
         cells = (
             result.name,
-            result.reason or "–",
-            f"{result.ring_ms:.1f} ms" if result.ring_ms is not None else "–",
-            f"{result.setup_ms:.1f} ms" if result.setup_ms is not None else "–",
-            f"{audio['received_hz']:g} of {audio['sent_hz']:g} Hz" if audio.get("received_hz") else "–",
-            f"{audio['correlation']:.3f}" if audio.get("correlation") is not None else "–",
-            f"{video['frames']} pictures, {video['fps']:g}/s, {video['width']}×{video['height']}" if video else "–",
+            result.reason or _NONE,
+            f"{result.ring_ms:.1f} ms" if result.ring_ms is not None else _NONE,
+            f"{result.setup_ms:.1f} ms" if result.setup_ms is not None else _NONE,
+            f"{audio['received_hz']:g} of {audio['sent_hz']:g} Hz" if audio.get("received_hz") else _NONE,
+            f"{audio['correlation']:.3f}" if audio.get("correlation") is not None else _NONE,
+            f"{video['frames']} pictures, {video['fps']:g}/s, {video['width']} x {video['height']}" if video else _NONE,
         )
         rows.append("<tr>" + "".join(f"<td>{_e(cell)}</td>" for cell in cells) + "</tr>")
-    return f'<section class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></section>'
+    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    return f'<section class="scroll"><table>{body}</table></section>'
 
 
 def _call(number: int, result: Any) -> str:
@@ -90,7 +94,7 @@ def _call(number: int, result: Any) -> str:
     return (
         f'<section><header class="call"><h2>{_e(result.name)}</h2><span class="tag">{_e(result.flow)} flow</span>'
         f"{_verdict(not result.problems, 'good', 'wrong')}</header>{sides}"
-        f'{f"<ul class=problems>{problems}</ul>" if problems else ""}{_players(result)}'
+        f"{f'<ul class=problems>{problems}</ul>' if problems else ''}{_players(result)}"
         f"<details{' open' if number == 0 else ''}><summary>What was said</summary>{_sequence(result)}</details>"
         f"<details><summary>The way on the state diagram</summary>{_states(number, result)}</details></section>"
     )

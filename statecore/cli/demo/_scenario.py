@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -43,7 +43,7 @@ class Result:
     messages: list[Message] = attrs.Factory(list)
     recordings: list[Path] = attrs.Factory(list)
 
-    def check(self, good: bool, what: str) -> None:  # noqa: FBT001 - the condition is the point
+    def check(self, good: bool, what: str) -> None:
         """Note what is not as it should be."""
         if not good:
             self.problems.append(what)
@@ -76,7 +76,9 @@ class _Watched:
 class Demo:
     """Runs the calls one after the other."""
 
-    def __init__(self, out: Path, *, broken: str | None, play: Path | None, say: Callable[[str, str, str], None]) -> None:
+    def __init__(
+        self, out: Path, *, broken: str | None, play: Path | None, say: Callable[[str, str, str], None]
+    ) -> None:
         self.out, self.broken, self.play, self.say = out, broken, play, say
         self.spoken, self.voice = _made.speech()
         self.results: list[Result] = []
@@ -101,8 +103,7 @@ class Demo:
 
         cameras = _made.Camera(frozen=self.broken == "frozen-video"), _made.Camera()
         record = self.out / result.name.replace(" ", "-")
-        record.mkdir(parents=True, exist_ok=True)
-        sound: Any = Samples(lambda first, count: _silence(count)) if self.broken == "no-audio" else Tone(440.0)
+        sound: Any = Samples(_silence) if self.broken == "no-audio" else Tone(440.0)
         sight: Any = Frames(cameras[0], _made.FPS)
         if self.play is not None:
             sound, sight = self._from_file(File, sight)
@@ -124,9 +125,8 @@ class Demo:
         self.results.append(result)
         begun = time.monotonic()
         alice_media, bob_media, *cameras = self._sources(result)
-        clients = []
+        clients: list[CallClient] = []
         for name, states, media in (("alice", result.alice, alice_media), ("bob", result.bob, bob_media)):
-            client: CallClient
             tap = Tap(self._service.signaling(name), name, result.messages, begun)
 
             def opened(session: str, states: States = states, name: str = name) -> None:
@@ -157,9 +157,7 @@ class Demo:
         if states.path != before:
             self.say(result.name, name, state)
 
-    async def _call(
-        self, result: Result, alice: CallClient, bob: CallClient, **more: Any
-    ) -> tuple[Any, Any]:
+    async def _call(self, result: Result, alice: CallClient, bob: CallClient, **more: Any) -> tuple[Any, Any]:
         """Alice calls Bob: both sides' calls, once it rings at Bob's."""
         rang: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         begun = time.monotonic()
@@ -309,7 +307,7 @@ class Demo:
     async def _busy(self) -> None:
         result = Result("busy", "ringing", {"alice": ["idle", "ended"], "bob": _RANG}, "busy")
         async with AsyncExitStack() as stack:
-            alice, bob, *_ = await self._parties(result, stack)
+            alice, *_ = await self._parties(result, stack)
             carol = await stack.enter_async_context(CallClient(self._service.signaling("carol")))
             other = await carol.initiate_call("bob", type="audio")  # so Bob's line is taken
             await _until(lambda: result.bob.path[-1:] == ["ringing"])
@@ -347,7 +345,7 @@ class Demo:
                 result.reason = error.code
 
 
-def _silence(count: int) -> Any:
+def _silence(_first: int, count: int) -> Any:
     import numpy as np
 
     return np.zeros((count, 1), np.int16)
@@ -364,7 +362,7 @@ async def _pass(seconds: float) -> None:
 
 async def _until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for is what several listeners wrote down
             await asyncio.sleep(0.01)
 
 
@@ -374,15 +372,17 @@ class _Watching:
     def __init__(self, alice: Session, bob: Session) -> None:
         self.begun = time.monotonic()
         self.at_alice, self.at_bob, self.eyes = Ears(), Ears(), Eyes()
-        self._jobs = (self.at_alice.listen(alice, "bob"), self.at_bob.listen(bob, "alice"), self.eyes.look(bob, "alice"))
+        self._jobs = (
+            self.at_alice.listen(alice, "bob"), self.at_bob.listen(bob, "alice"), self.eyes.look(bob, "alice"),
+        )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> _Watching:
+    async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(job) for job in self._jobs]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        _, late = await asyncio.wait(self._tasks, timeout=5)
+        late = (await asyncio.wait(self._tasks, timeout=5))[1]
         for task in late:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

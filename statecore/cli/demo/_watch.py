@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ... import CallClient, Session
+from ...diagram import Message
 from ...testing.signals import correlation, dominant_hz, mono, read_clock, resample, rms_dbfs
 from ...wire import Command, Relayed, Up, View, decode_down, decode_up
-from ...diagram import Message
 
 RATE = 48_000
 _READ_EVERY = 3  # reading the clock costs more than a picture in ten needs
