@@ -152,12 +152,21 @@ class Row:
     """The flags it sets, `joined` among them if it opens media: derived from the effects, for interpreters."""
     clears: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
     """The flags it clears, likewise."""
+    closes: bool = attrs.field(init=False, eq=False, repr=False)
+    """Whether it closes media, likewise."""
+    tells: tuple[str, ...] = attrs.field(init=False, eq=False, repr=False)
+    """The events it tells, likewise."""
+    customs: tuple[Custom, ...] = attrs.field(init=False, eq=False, repr=False)
+    """The application's own effects, likewise."""
 
     def __attrs_post_init__(self) -> None:
         marks = [effect for effect in self.effects if isinstance(effect, Mark)]
         opens = {"joined"} if OpenMedia() in self.effects else set()
         object.__setattr__(self, "sets", frozenset({mark.flag for mark in marks if mark.on} | opens))
         object.__setattr__(self, "clears", frozenset(mark.flag for mark in marks if not mark.on))
+        object.__setattr__(self, "closes", CloseMedia() in self.effects)
+        object.__setattr__(self, "tells", tuple(e.event for e in self.effects if isinstance(e, Tell)))
+        object.__setattr__(self, "customs", tuple(e for e in self.effects if isinstance(e, Custom)))
 
 
 @attrs.frozen

@@ -24,7 +24,7 @@ from .flow import Deadline, Flow, Row
 class Cell:
     """One (state, trigger): which conditions matter, and the row for every combination of them."""
 
-    __slots__ = ("mask", "needs", "rows")
+    __slots__ = ("distinct", "mask", "needs", "rows")
 
     def __init__(self, needs: tuple[str, ...], bits: dict[str, int], rows: dict[int, Row]) -> None:
         self.needs = needs
@@ -33,6 +33,8 @@ class Cell:
         """Their bits."""
         self.rows = rows
         """By masked bits; a combination without a row is absent."""
+        self.distinct = tuple({id(row): row for row in rows.values()}.values())
+        """Every row of the cell."""
 
 
 class FlowMachine:
@@ -58,6 +60,11 @@ class FlowMachine:
         """The deadlines a state may carry, of which flags pick one."""
         self.participating = flow.participating
         """The states of a participant."""
+        self.flags = frozenset((*flow.flags, "joined", "connected"))
+        """Every mark a leg may carry."""
+        self.ring = flow.ring
+        """The trigger that rings those who are invited, if the flow rings at all."""
+        self.initial, self.final, self.media = flow.initial, flow.final, flow.roles.media
 
     def next(self, state: str, trigger: str, bits: int = 0) -> Row:
         """The row that is taken. Raises IllegalTransition, naming what is legal, where there is none."""

@@ -291,7 +291,12 @@ encode = _encoder.encode
 
 def decode_up(data: bytes, limit: int = MAX_SIZE) -> Up:
     """A device's message. Raises MalformedMessage, or UnsupportedVersion for a `Hello` of another version."""
-    message: Up = _decode(_up, data, limit)
+    if len(data) > limit:
+        raise _too_long(data, limit)
+    try:
+        message = _up.decode(data)
+    except _FAULTS as error:
+        raise _malformed(error) from None
     if type(message) is Hello:
         _same_version(message.v)
     return message
@@ -299,7 +304,12 @@ def decode_up(data: bytes, limit: int = MAX_SIZE) -> Up:
 
 def decode_down(data: bytes, limit: int = 16 * MAX_SIZE) -> Down:
     """The service's message. Raises MalformedMessage, or UnsupportedVersion for a `Welcome` of another version."""
-    message: Down = _decode(_down, data, limit)
+    if len(data) > limit:
+        raise _too_long(data, limit)
+    try:
+        message = _down.decode(data)
+    except _FAULTS as error:
+        raise _malformed(error) from None
     if type(message) is Welcome:
         _same_version(message.v)
     return message
@@ -310,11 +320,13 @@ def _same_version(theirs: int) -> None:
         raise UnsupportedVersion(theirs=theirs, ours=VERSION)
 
 
-def _decode(decoder: msgspec.json.Decoder[Any], data: bytes, limit: int) -> Any:
-    if len(data) > limit:
-        raise MalformedMessage(why=f"{len(data)} bytes, more than {limit}")
-    try:
-        return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        # The reason names a place and a type, never a value: a message may carry a token.
-        raise MalformedMessage(why=str(error)) from None
+_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _too_long(data: bytes, limit: int) -> MalformedMessage:
+    return MalformedMessage(why=f"{len(data)} bytes, more than {limit}")
+
+
+def _malformed(error: Exception) -> MalformedMessage:
+    # The reason names a place and a type, never a value: a message may carry a token.
+    return MalformedMessage(why=str(error))

@@ -69,7 +69,7 @@ class EndpointMachine:
             Relayed: self._relayed,
             Token: self._token,
             Unknown: lambda step, message: step.unknown(message.session, message.seq),
-            View: lambda step, message: step.view(message),
+            View: Step.view,
             Welcome: self._welcome,
         }
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from ..machine import FlowMachine
-from ..model import NO_FLAGS
+from ..model import NO_FLAGS, CallType
+from ..wire import Peer
 from ._data import forget
 from ._types import Drive, LocalLeg
 
@@ -17,58 +17,74 @@ if TYPE_CHECKING:
 _CORE_FLAGS = frozenset({"joined", "connected"})
 
 
-def differences(step: Step, old: LocalLeg, leg: LocalLeg) -> None:
+def differences(step: Step, machine: FlowMachine, old: LocalLeg, leg: LocalLeg) -> None:
     """Tell what is different between a live leg as it was and as it is."""
-    machine = step.machine(leg)
-    media = machine.flow.roles.media
-    if leg.state in media:  # a session's events begin when it was joined, and with who is there
-        _tell(step, old if old.state in media else replace(old, type=leg.type, flags=NO_FLAGS, peers=()), leg)
+    if leg.state in machine.media:  # a session's events begin when it was joined, and with who is there
+        if old.state in machine.media:
+            _tell(step, leg, old.type, old.flags, old.peers)
+        else:
+            _tell(step, leg, leg.type, NO_FLAGS, ())
     if leg.media != "open":
         return
-    before = capturing(machine, old) if "joined" in old.flags else capturing(machine, leg)
-    after = capturing(machine, leg)
-    for kind in sorted(before ^ after):
-        step.effects.append(Drive(leg.session, "capture", (kind, kind in after)))
+    if "joined" in old.flags:
+        before, after = capturing(machine, old), capturing(machine, leg)
+        for kind in sorted(before ^ after) if before != after else ():
+            step.effects.append(Drive(leg.session, "capture", (kind, kind in after)))
     if leg.peers != old.peers:
+        leg = _forget_lost(step, leg)
+        drive_peers(step, leg)
+    if leg.offers:
+        for pid, turn in leg.offers.items():
+            if old.offers.get(pid) != turn:
+                step.effects.append(Drive(leg.session, "granted", (pid,)))
+
+
+def _forget_lost(step: Step, leg: LocalLeg) -> LocalLeg:
+    """Let go of what concerns those who have left."""
+    if leg.lost:
         joined = {peer.pid for peer in leg.peers if peer.joined}
         leg = step.put(leg, lost=tuple(entry for entry in leg.lost if entry[0] in joined))
-        leg = forget(step, leg)
-        drive_peers(step, leg)
-    for pid, turn in leg.offers.items():
-        if old.offers.get(pid) != turn:
-            step.effects.append(Drive(leg.session, "granted", (pid,)))
+    return forget(step, leg) if leg.outbox else leg
 
 
 def capturing(machine: FlowMachine, leg: LocalLeg) -> frozenset[str]:
     """What a device is to capture: granted, agreed to, and on."""
+    return _capturing(machine, leg.grants, leg.consent, leg.flags)
+
+
+@functools.lru_cache(maxsize=4096)
+def _capturing(
+    machine: FlowMachine, grants: frozenset[str], consent: frozenset[str], flags: frozenset[str]
+) -> frozenset[str]:
     return frozenset(
         capture.kind
         for capture in machine.flow.captures
-        if capture.kind in leg.grants
-        and (capture.kind in leg.consent or not capture.at_join)
-        and (capture.on is None or capture.on in leg.flags)
-        and (capture.off is None or capture.off not in leg.flags)
+        if capture.kind in grants
+        and (capture.kind in consent or not capture.at_join)
+        and (capture.on is None or capture.on in flags)
+        and (capture.off is None or capture.off not in flags)
     )
 
 
 def drive_peers(step: Step, leg: LocalLeg) -> None:
     """Tell the media session with whom it is to exchange."""
-    step.effects.append(Drive(leg.session, "peers", (tuple(peer for peer in leg.peers if peer.joined),)))
+    step.effects.append(Drive(leg.session, "peers", (tuple([peer for peer in leg.peers if peer.joined]),)))
 
 
-def _tell(step: Step, old: LocalLeg, leg: LocalLeg) -> None:
-    if leg.type != old.type:
+def _tell(step: Step, leg: LocalLeg, type_: CallType, flags: frozenset[str], peers: tuple[Peer, ...]) -> None:
+    if leg.type != type_:
         step.emit("call_switched_to_video", leg)
-    elif "wants_video" in old.flags - leg.flags:
+    elif "wants_video" in flags and "wants_video" not in leg.flags:
         step.emit("call_switch_to_video_declined", leg)
-    for event in _flag_events(old.flags, leg.flags, own=True):
-        step.emit(event, leg)
-    if leg.peers != old.peers:
-        _tell_peers(step, old, leg)
+    if flags != leg.flags:
+        for event in _flag_events(flags, leg.flags, own=True):
+            step.emit(event, leg)
+    if leg.peers != peers:
+        _tell_peers(step, peers, leg)
 
 
-def _tell_peers(step: Step, old: LocalLeg, leg: LocalLeg) -> None:
-    before = {peer.pid: peer for peer in old.peers if peer.joined}
+def _tell_peers(step: Step, peers: tuple[Peer, ...], leg: LocalLeg) -> None:
+    before = {peer.pid: peer for peer in peers if peer.joined}
     after = {peer.pid: peer for peer in leg.peers if peer.joined}
     for pid, peer in before.items():
         if pid not in after:
@@ -94,7 +110,8 @@ _FLAG_EVENTS: dict[str, tuple[str, str, str, str]] = {
 """What listeners hear when a flag goes on or off: of oneself, and of another."""
 
 
-def _flag_events(old: frozenset[str], new: frozenset[str], *, own: bool) -> list[str]:
+@functools.lru_cache(maxsize=4096)
+def _flag_events(old: frozenset[str], new: frozenset[str], *, own: bool) -> tuple[str, ...]:
     place = 0 if own else 2
     events = [_FLAG_EVENTS[f][place + (f not in new)] for f in sorted((old ^ new) - _CORE_FLAGS) if f in _FLAG_EVENTS]
-    return [event for event in events if event]
+    return tuple([event for event in events if event])

@@ -8,7 +8,7 @@ trigger of a flow, only the roles a flow declares.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -47,8 +47,9 @@ from ._commands import (
     Restart,
     Route,
 )
+from ._plans import Plans, carry_out
 from ._views import close_empty, deliver, finish, pair_of, set_offer
-from ._work import Draft, Missing, Work
+from ._work import Draft, Missing, Work, find_leg
 
 
 def check_id(name: str, value: Any) -> str:
@@ -57,7 +58,7 @@ def check_id(name: str, value: Any) -> str:
         raise InvalidArgument(name=name)
     if not value.strip():
         raise BlankId(name=name)
-    if len(value) > 128 or any(c.isspace() or not c.isprintable() for c in value):
+    if len(value) > 128 or " " in value or not value.isprintable():  # other white space is not printable
         raise SpacedId(name=name, value=value[:128])
     return value
 
@@ -84,12 +85,16 @@ class Switchboard:
         flows: Mapping[str, Flow] = FLOWS,
         timers: Timers | None = None,
         settings: ServiceSettings | None = None,
+        remember: int = 16_384,
     ) -> None:
+        """`remember` is how many shapes of decisions are remembered at most; 0 works out every decision anew. It
+        changes how fast an answer comes, and never the answer."""
         self.timers = timers or Timers()
         self.settings = settings or ServiceSettings()
         seconds: dict[str, float] = attrs.asdict(self.timers)
         self.milliseconds = {name: round(value * 1000) for name, value in seconds.items()}
         self._machines = {name: compiled(flow) for name, flow in flows.items()}
+        self._plans = Plans(self, remember)
         self._steps: dict[type, Any] = {
             Act: self._act,
             Confirm: self._confirm,
@@ -116,6 +121,10 @@ class Switchboard:
         """Decide about one input. `now` is Unix time in milliseconds. `view` maps keys to values, None for absent."""
         work = Work(self, view, now)
         try:
+            if type(command) is Act:
+                done = self._planned(work, command)
+                if done is not None:
+                    return done
             effects = self._steps[type(command)](work, command)
             return _done(work, effects)
         except Missing as missing:
@@ -153,7 +162,7 @@ class Switchboard:
             if leg.user == user and leg.device == hello.device and leg.epoch != hello.epoch and draft.is_live(leg):
                 work.apply(draft, place, draft.machine.flow.lost)
         invited = any(i.user == user and i.state == "ringing" for i in draft.invitations)
-        place_here, ring = draft.find(user, hello.device, hello.epoch), draft.machine.flow.ring
+        place_here, ring = draft.find(user, hello.device, hello.epoch), draft.machine.ring
         if invited and ring and (place_here is None or not draft.is_live(draft.legs[place_here])):
             work.apply(draft, work.add_leg(draft, user, hello.device, hello.epoch, "callee"), ring)
 
@@ -168,7 +177,7 @@ class Switchboard:
                 if session in hello.sessions:
                     effects.append(Deliver(user, hello.device, hello.epoch, Unknown(session, seen)))
             elif place not in draft.moved and draft.legs[place].seq > seen:
-                effects.append(deliver(work, draft.base, draft.legs[place]))
+                effects.append(deliver(draft.machine, work.now, draft.base, draft.legs[place]))
         return effects
 
     def _named(self, work: Work, session: str) -> Draft | None:
@@ -219,38 +228,58 @@ class Switchboard:
 
     # --- commands
 
-    def _act(self, work: Work, act: Act) -> list[Deliver]:
+    def _planned(self, work: Work, act: Act) -> Done | None:
+        """The decision about a command for a leg of a plain live call, if it goes as one before it."""
+        record = work.load(("call", act.command.session))
+        if record is None or record.ended_at or record.empty_until or record.merged_into or record.offers:
+            return None
+        place = self._addressed(self._machines[record.flow], record.legs, act)
+        if place is None or act.command.n <= record.legs[place].heard:
+            return None
+        plan = self._plans.of(work, record, place, act)
+        return carry_out(plan, work, record, act) if plan is not None else None
+
+    def _act(self, work: Work, act: Act) -> list[Deliver] | Done:
         draft = self._named(work, act.command.session)
-        place = self._addressed(draft, act) if draft else None
+        place = self._addressed(draft.machine, draft.legs, act) if draft else None
         if draft is not None and place is not None and act.command.n <= draft.legs[place].heard:
             return self._repeat(work, draft, place, act)
         try:
             draft, place = self._place(work, draft, place, act)
+            done = self._planned_start(work, draft, place, act) if draft.fresh else None
+            if done is not None:
+                return done
             work.apply(draft, place, act.command.trigger, act)
         except StatecoreError as error:
             return [self._refuse(work, draft, place, act, error)]
-        self._heard(draft, place, act)
+        work.heard(draft, place, act.command.n)
         merged = work.drafts.get(draft.get("merged_into"))
-        there = self._addressed(merged, act) if merged else None
+        there = self._addressed(merged.machine, merged.legs, act) if merged else None
         if merged is not None and there is not None:
-            self._heard(merged, there, act)
+            work.heard(merged, there, act.command.n)
         return []
 
-    def _addressed(self, draft: Draft, act: Act) -> int | None:
+    def _planned_start(self, work: Work, draft: Draft, place: int, act: Act) -> Done | None:
+        """The same for a command that makes a call: its shape is also who is connected of those it invites."""
+        record = replace(draft.base, legs=tuple(draft.legs))
+        lines = [(i.user, work.line(i.user)) for i in record.invitations]
+        devices = [(user, device) for user, line in lines if line for device in line.devices if device.online]
+        counts = tuple([(n + 1, sum(d.online for d in line.devices)) for n, (_, line) in enumerate(lines) if line])
+        plan = self._plans.of(work, record, place, act, counts)
+        return carry_out(plan, work, record, act, devices) if plan is not None else None
+
+    def _addressed(self, machine: FlowMachine, legs: Sequence[Leg], act: Act) -> int | None:
         """The leg that a command is for. A person means the call, so the newest leg; a machine means the leg it names,
         and the end of a lost one must not touch what rings anew."""
         command = act.command
-        newest = draft.find(act.user, act.device, act.epoch)
-        trigger = draft.machine.triggers.get(command.trigger)
-        if newest is None or not command.pid or trigger is None or trigger.by == "user":
+        newest = find_leg(legs, act.user, act.device, act.epoch)
+        if newest is None or not command.pid or command.pid == legs[newest].pid:
             return newest
-        mine = (leg.pid == command.pid and leg.user == act.user and leg.device == act.device for leg in draft.legs)
+        trigger = machine.triggers.get(command.trigger)
+        if trigger is None or trigger.by == "user":
+            return newest
+        mine = (leg.pid == command.pid and leg.user == act.user and leg.device == act.device for leg in legs)
         return next((place for place, is_it in enumerate(mine) if is_it), newest)
-
-    def _heard(self, draft: Draft, place: int, act: Act) -> None:
-        draft.legs[place] = replace(draft.legs[place], heard=act.command.n, refused="")
-        draft.moved.add(place)
-        draft.dirty = True
 
     def _repeat(self, work: Work, draft: Draft, place: int, act: Act) -> list[Deliver]:
         """A command that was taken before: the same answer, nothing else."""
@@ -258,7 +287,7 @@ class Switchboard:
         if leg.refused and act.command.n == leg.heard:
             refused = Refused(act.command.session, act.command.n, leg.refused)
             return [Deliver(act.user, act.device, act.epoch, refused)]
-        return [deliver(work, draft.base, leg)]
+        return [deliver(draft.machine, work.now, draft.base, leg)]
 
     def _place(self, work: Work, draft: Draft | None, place: int | None, act: Act) -> tuple[Draft, int]:
         """The leg that a command is for, made where the command is one that makes it."""
@@ -285,7 +314,7 @@ class Switchboard:
             raise CallNotFound(session_id=command.session)
         check_id("session_id", command.session)
         self._here(work, act)
-        rings = machine.flow.ring is not None
+        rings = machine.ring is not None
         record = Record(
             session_id=command.session,
             flow=command.flow,
@@ -313,9 +342,7 @@ class Switchboard:
         if line is None or not any(d.device == act.device and d.epoch == act.epoch for d in line.devices):
             raise NotConnected
 
-    def _refuse(
-        self, work: Work, draft: Draft | None, place: int | None, act: Act, error: StatecoreError
-    ) -> Deliver:
+    def _refuse(self, work: Work, draft: Draft | None, place: int | None, act: Act, error: StatecoreError) -> Deliver:
         """Nothing changes but the number of the last command, so that a repeat gets the same answer."""
         work.drafts.clear()
         work.lines = dict(work.old_lines)
@@ -378,8 +405,10 @@ class Switchboard:
             return None
         me, other = draft.legs[place], next((leg for leg in draft.legs if leg.pid == pid), None)
         participating = draft.machine.participating
-        if other is None or other is me or any(
-            "joined" not in leg.control.flags or leg.control.state not in participating for leg in (me, other)
+        if (
+            other is None
+            or other is me
+            or any("joined" not in leg.control.flags or leg.control.state not in participating for leg in (me, other))
         ):
             return None
         return draft, me, other
@@ -413,7 +442,9 @@ class Switchboard:
             close_empty(work, draft)
 
 
-def _done(work: Work, effects: list[Deliver]) -> Done:
+def _done(work: Work, effects: list[Deliver] | Done) -> Done:
+    if isinstance(effects, Done):
+        return effects
     writes: dict[Key, Any] = {}
     views: list[Deliver] = []
     for draft in list(work.drafts.values()):

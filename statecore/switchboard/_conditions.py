@@ -51,7 +51,7 @@ def _busy(work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
 
 def _full_line(work: Work, draft: Draft, user: str, caller: str) -> bool:
     line = work.line(user)
-    if line is None:
+    if line is None or len(line.holds) < work.board.settings.line_capacity:
         return False
     replaced = work.stale_calls(caller, draft.receiver)
     return sum(1 for session in line.holds if session not in replaced) >= work.board.settings.line_capacity
@@ -97,6 +97,9 @@ KNOWN: dict[str, Condition] = {
     "video": _video,
 }
 """The conditions that are more than a flag. `joined`, `connected` and the flow's flags are read off the leg."""
+
+SHOWN = frozenset({"caller", "ready", "full", "video"})
+"""Those of them that rest on nothing but the control states of the call itself."""
 
 
 def holds(name: str, work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:

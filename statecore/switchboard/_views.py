@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from ..machine import FlowMachine
 from ..model import NO_FLAGS, Leg, Offer, Reason, Record
 from ..wire import Peer, View
 from ._commands import Deliver
@@ -23,15 +24,22 @@ def finish(work: Work, draft: Draft) -> tuple[Record, list[Deliver]]:
     record = replace(
         draft.base, legs=tuple(draft.legs), invitations=draft.invitations, offers=draft.offers, **draft.changes
     )
-    return record, [deliver(work, record, record.legs[place], moved=place in draft.moved) for place in told]
+    return record, [
+        deliver(draft.machine, work.now, record, record.legs[place], moved=place in draft.moved) for place in told
+    ]
 
 
 def _audience(draft: Draft) -> list[int]:
-    """Whose view changed: the legs that moved, and every participant if what they share did."""
+    """Whose view changed: the legs that moved, and every participant if what they share did. Who has not joined yet
+    need not hear who comes and goes: the view that says `joined` has everybody in it."""
     if not draft.shared:
         return sorted(draft.moved)
     participating = draft.machine.participating
-    return [i for i, leg in enumerate(draft.legs) if i in draft.moved or leg.control.state in participating]
+    return [i for i, leg in enumerate(draft.legs) if i in draft.moved or _hears(participating, leg)]
+
+
+def _hears(participating: frozenset[str], leg: Leg) -> bool:
+    return leg.control.state in participating and "joined" in leg.control.flags
 
 
 def _tidy(work: Work, draft: Draft) -> None:
@@ -86,52 +94,53 @@ def set_offer(draft: Draft, offer: Offer) -> None:
 # --- views ------------------------------------------------------------------------------------------------------------
 
 
-def deliver(work: Work, record: Record, leg: Leg, *, moved: bool = True) -> Deliver:
+def deliver(machine: FlowMachine, now: int, record: Record, leg: Leg, *, moved: bool = True) -> Deliver:
     """The whole view of a leg, for its device. A leg that may join and has just heard of it gets a call token."""
-    flow = work.board.machine(record.flow).flow
-    wants = moved and leg.control.state in flow.roles.joinable and "joined" not in leg.control.flags
-    return Deliver(leg.user, leg.device, leg.epoch, _view(work, record, leg), wants)
+    wants = moved and leg.control.state in machine.flow.roles.joinable and "joined" not in leg.control.flags
+    return Deliver(leg.user, leg.device, leg.epoch, make_view(machine, now, record, leg), wants)
 
 
-def _view(work: Work, record: Record, leg: Leg) -> View:
-    control = leg.control
-    inside = control.state in work.board.machine(record.flow).participating
+def make_view(machine: FlowMachine, now: int, record: Record, leg: Leg) -> View:
+    """The whole view of a leg."""
+    control, pid = leg.control, leg.pid
     return View(
-        session=record.session_id,
-        seq=leg.seq,
-        pid=leg.pid,
-        state=control.state,
-        initiator=record.initiator,
-        flow=record.flow,
-        role=control.role,
-        type=record.type,
-        receiver=record.receiver,
-        heard=leg.heard,
-        reason=Reason(control.reason) if control.reason else None,
-        by=leg.by,
-        via=leg.via,
-        joined=leg.joined,
-        flags=control.flags,
-        grants=leg.grants,
-        peers=_peers(work, record, leg) if inside else (),
-        offers={_other(o, leg.pid): o.turn for o in record.offers if o.holder == leg.pid} if record.offers else {},
-        left=max(0, leg.deadline - work.now) if leg.deadline else 0,
-        age=max(0, work.now - record.initiated_at),
-        at=(record.initiated_at, record.answered_at, record.active_at, record.ended_at),
-        metadata=record.metadata,
+        record.session_id,
+        leg.seq,
+        pid,
+        control.state,
+        record.initiator,
+        record.flow,
+        control.role,
+        record.type,
+        record.receiver,
+        leg.heard,
+        _REASONS[control.reason] if control.reason else None,
+        leg.by,
+        leg.via,
+        leg.joined,
+        control.flags,
+        leg.grants,
+        _peers(machine.participating, record, pid) if control.state in machine.participating else (),
+        {_other(o, pid): o.turn for o in record.offers if o.holder == pid} if record.offers else {},
+        max(0, leg.deadline - now),
+        max(0, now - record.initiated_at),
+        (record.initiated_at, record.answered_at, record.active_at, record.ended_at),
+        record.metadata,
     )
+
+
+_REASONS = {str(reason): reason for reason in Reason}
 
 
 def _other(offer: Offer, pid: str) -> str:
     return offer.pair[1] if offer.pair[0] == pid else offer.pair[0]
 
 
-def _peers(work: Work, record: Record, me: Leg) -> tuple[Peer, ...]:
-    participating = work.board.machine(record.flow).participating
-    peers = [_peer(leg) for leg in record.legs if leg.pid != me.pid and leg.control.state in participating]
-    return tuple(peers)
+def _peers(participating: frozenset[str], record: Record, me: str) -> tuple[Peer, ...]:
+    return tuple([_peer(leg) for leg in record.legs if leg.control.state in participating and leg.pid != me])
 
 
 def _peer(leg: Leg) -> Peer:
-    flags = mark(leg.control.flags, NO_FLAGS, QUIET)
-    return Peer(leg.pid, leg.user, leg.device, leg.name, leg.control.role, leg.joined, flags)
+    control = leg.control
+    flags = mark(control.flags, NO_FLAGS, QUIET) if control.flags else NO_FLAGS
+    return Peer(leg.pid, leg.user, leg.device, leg.name, control.role, leg.joined, flags)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from msgspec.structs import replace
 
@@ -30,6 +30,16 @@ class Missing(Exception):
         self.keys = keys
 
 
+def find_leg(legs: Sequence[Leg], user: str, device: str, epoch: str) -> int | None:
+    """The newest leg of a device, by its place."""
+    place = len(legs)
+    for leg in reversed(legs):
+        place -= 1
+        if leg.device == device and leg.epoch == epoch and leg.user == user:
+            return place
+    return None
+
+
 class Draft:
     """A call as this decision changes it."""
 
@@ -44,6 +54,8 @@ class Draft:
         self.offers = base.offers
         self.changes: dict[str, Any] = {}
         """Plain fields of the record that change."""
+        self.fresh = fresh
+        """Whether this decision makes the call."""
         self.dirty = fresh
         self.moved: set[int] = set()
         """The legs whose own view changed."""
@@ -69,11 +81,7 @@ class Draft:
 
     def find(self, user: str, device: str, epoch: str) -> int | None:
         """The newest leg of a device, by its place."""
-        for place in range(len(self.legs) - 1, -1, -1):
-            leg = self.legs[place]
-            if leg.device == device and leg.epoch == epoch and leg.user == user:
-                return place
-        return None
+        return find_leg(self.legs, user, device, epoch)
 
     def concerns(self, user: str) -> bool:
         """Whether a user has a live leg or an open invitation."""
@@ -105,7 +113,7 @@ class Work:
         """A call that exists, live or ended."""
         draft = self.drafts.get(session_id)
         if draft is None and session_id not in self.absent:
-            record = self._load(("call", session_id))
+            record = self.load(("call", session_id))
             if record is None:
                 self.absent.add(session_id)
                 return None
@@ -120,7 +128,7 @@ class Work:
     def line(self, user: str) -> Line | None:
         """A user's line; None for a user who is not known."""
         if user not in self.lines:
-            self.lines[user] = self.old_lines[user] = self._load(("line", user))
+            self.lines[user] = self.old_lines[user] = self.load(("line", user))
         return self.lines[user]
 
     def listed(self, user: str) -> list[Draft]:
@@ -129,17 +137,22 @@ class Work:
         sessions = (*line.holds, *line.sessions) if line is not None else ()
         return [draft for session in sessions if (draft := self.draft(session)) is not None]
 
-    def _load(self, key: Key) -> Any:
+    def load(self, key: Key) -> Any:
+        """A record as it is stored."""
         try:
             return self.view[key]
         except KeyError:
             raise Missing(key) from None
 
-    # --- what the conditions about lines ask
+    # --- what the conditions ask
+
+    def holds(self, name: str, draft: Draft, leg: Leg, act: Act | None) -> bool:
+        """Whether a condition holds."""
+        return holds(name, self, draft, leg, act)
 
     def stale_calls(self, caller: str, receiver: str) -> frozenset[str]:
         """The caller's calls with this receiver that only devices hold which are gone: what a recall replaces."""
-        line = self.line(caller)
+        line = self.lines.get(caller) or self.line(caller)
         if line is None or not line.holds:
             return NO_FLAGS
         there = {(device.device, device.epoch) for device in line.devices if device.online}
@@ -169,14 +182,20 @@ class Work:
             leg = replace(leg, seq=draft.legs[before].seq, heard=draft.legs[before].heard)
         draft.legs.append(leg)
         draft.dirty = True
-        self._list_session(draft, user)
+        self.on_line(enlist, draft.session_id, user)
         return len(draft.legs) - 1
 
-    def _list_session(self, draft: Draft, user: str) -> None:
-        """Let the user's line know of the session, unless the call takes the line itself."""
+    def on_line(self, change: LineChange, session: str, user: str) -> None:
+        """Do something to a user's line because of a session."""
         line = self.line(user)
-        if line is not None and draft.session_id not in line.sessions and draft.session_id not in line.holds:
-            self.lines[user] = replace(line, sessions=(*line.sessions, draft.session_id))
+        if line is not None:
+            self.lines[user] = change(line, session)
+
+    def heard(self, draft: Draft, place: int, n: int) -> None:
+        """Note that a leg's command was taken."""
+        draft.legs[place] = replace(draft.legs[place], heard=n, refused="")
+        draft.moved.add(place)
+        draft.dirty = True
 
     # --- the interpreter
 
@@ -188,7 +207,7 @@ class Work:
         row = None
         if cell is not None:
             bits = draft.machine.bits
-            row = cell.rows.get(sum([bits[name] for name in cell.needs if holds(name, self, draft, leg, act)]))
+            row = cell.rows.get(sum([bits[name] for name in cell.needs if self.holds(name, draft, leg, act)]))
         if act is not None and row is not None and row.decider == "switchboard":
             row = row if draft.machine.triggers[trigger].by in ("user", "media") else None
         if row is None or row.refuse is not None:
@@ -265,9 +284,8 @@ class Work:
     def _open(self, draft: Draft, place: int, _effect: f.OpenMedia, act: Act | None) -> None:
         """Join: the token's grants count from now on, and the flags that settings may bring."""
         leg = draft.legs[place]
-        claims = act.claims if act else None
         asked = act.command.flags if act else NO_FLAGS
-        grants = frozenset(claims.grants) if claims else NO_FLAGS
+        grants = frozenset(act.claims.grants) if act is not None and act.claims is not None else NO_FLAGS
         draft.changes["joins"] = joined = draft.get("joins") + 1
         wanted = asked & self._joinable_flags(draft, grants)
         control = leg.control
@@ -285,25 +303,21 @@ class Work:
         return frozenset(allowed)
 
     def _claim(self, draft: Draft, place: int, _effect: f.Claim, _act: Act | None) -> None:
-        users = (draft.legs[place].user, *(i.user for i in draft.invitations))
-        for line in [line for user in users if (line := self.line(user)) is not None]:
-            sessions = tuple(s for s in line.sessions if s != draft.session_id)
-            self.lines[line.user] = replace(line, holds=(*line.holds, draft.session_id), sessions=sessions)
+        for user in (draft.legs[place].user, *(i.user for i in draft.invitations)):
+            self.on_line(seize, draft.session_id, user)
 
     def _release(self, draft: Draft, place: int, _effect: f.Release, _act: Act | None) -> None:
         self.free(draft, draft.legs[place].user)
 
     def free(self, draft: Draft, user: str) -> None:
         """Let the call go of a user's line if nothing of the user is left in it. Idempotent."""
-        line = self.line(user)
-        if line is not None and draft.session_id in line.holds and not draft.concerns(user):
-            self.lines[user] = replace(line, holds=tuple(s for s in line.holds if s != draft.session_id))
+        if not draft.concerns(user):
+            self.on_line(let_go, draft.session_id, user)
 
     def unlist(self, draft: Draft, user: str) -> None:
         """Forget a session that does not take the line, once nothing of the user is left in it. Idempotent."""
-        line = self.line(user)
-        if line is not None and draft.session_id in line.sessions and not draft.concerns(user):
-            self.lines[user] = replace(line, sessions=tuple(s for s in line.sessions if s != draft.session_id))
+        if not draft.concerns(user):
+            self.on_line(delist, draft.session_id, user)
 
     def _answer(self, draft: Draft, place: int, effect: f.Answer, _act: Act | None) -> None:
         self.settle(draft, draft.legs[place].user, effect.state)
@@ -341,7 +355,7 @@ class Work:
     def _invited(self, draft: Draft, _place: int) -> list[tuple[Draft, int]]:
         """A new leg for every connected device of everyone who is invited."""
         for invitation in draft.invitations:
-            self._list_session(draft, invitation.user)  # a device that connects later is to ring, too
+            self.on_line(enlist, draft.session_id, invitation.user)  # a device that connects later is to ring, too
         return [
             (draft, self.add_leg(draft, invitation.user, device.device, device.epoch, "callee"))
             for invitation in draft.invitations
@@ -402,6 +416,37 @@ def _rings(draft: Draft, caller: str, receiver: str) -> bool:
     )
 
 
+# --- lines: what a call does to one is one of these four, each idempotent
+
+LineChange: TypeAlias = Callable[[Line, str], Line]
+
+
+def enlist(line: Line, session: str) -> Line:
+    """Let the line know of a session, unless the call takes the line itself."""
+    if session in line.sessions or session in line.holds:
+        return line
+    return replace(line, sessions=(*line.sessions, session))
+
+
+def seize(line: Line, session: str) -> Line:
+    """Let the call take the line."""
+    return replace(line, holds=(*_without(line.holds, session), session), sessions=_without(line.sessions, session))
+
+
+def let_go(line: Line, session: str) -> Line:
+    """Let the call go of the line."""
+    return replace(line, holds=_without(line.holds, session)) if session in line.holds else line
+
+
+def delist(line: Line, session: str) -> Line:
+    """Let the line forget of a session that does not take it."""
+    return replace(line, sessions=_without(line.sessions, session)) if session in line.sessions else line
+
+
+def _without(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:
+    return tuple([each for each in sessions if each != session])
+
+
 _marks: dict[tuple[frozenset[str], frozenset[str], frozenset[str]], frozenset[str]] = {}
 
 
@@ -411,7 +456,7 @@ def mark(flags: frozenset[str], sets: frozenset[str], clears: frozenset[str]) ->
     found = _marks.get(key)
     if found is None:
         result = (flags | sets) - clears
+        if not result:
+            result = NO_FLAGS
         found = _marks[key] = next((known for known in _marks.values() if known == result), result)
     return found
-
-

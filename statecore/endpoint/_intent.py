@@ -1,0 +1,103 @@
+"""What a command may come to, as far as the device can tell: worked out once for each situation, then remembered."""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from ..flow import OpenMedia, Row
+from ..machine import FlowMachine
+from ..model import NO_FLAGS
+from ._types import LocalLeg
+
+Goal: TypeAlias = Literal["ringing", "joinable", "media", "heard"]
+
+
+class Intent(Struct, frozen=True):
+    """The rows that a command may take."""
+
+    rows: tuple[Row, ...]
+    """Those that refuse nothing. None of them: the command is illegal."""
+    refusing: tuple[Row, ...]
+    """Those that refuse."""
+    own: Row | None
+    """The one that the device may take by itself."""
+    moves: bool
+    """Whether any of them changes anything."""
+    goal: Goal
+    """What is reached if one is taken."""
+    agreed: frozenset[str]
+    """What capture the user says yes to."""
+    revoked: frozenset[str]
+    """What capture the user takes his yes back from."""
+
+
+def intent(machine: FlowMachine, leg: LocalLeg, trigger: str) -> Intent:
+    """What a command may come to for this leg."""
+    others = NO_FLAGS.union(*[peer.flags for peer in leg.peers]) if leg.peers else NO_FLAGS
+    return _intent(machine, trigger, leg.state, leg.role, leg.type, leg.flags, leg.grants, others)
+
+
+@functools.lru_cache(maxsize=4096)
+def _intent(
+    machine: FlowMachine,
+    trigger: str,
+    state: str,
+    role: str,
+    kind: str,
+    flags: frozenset[str],
+    grants: frozenset[str],
+    others: frozenset[str],
+) -> Intent:
+    named = machine.triggers.get(trigger)
+    grant = named.grant if named is not None else None
+
+    def knows(name: str) -> bool | None:
+        """Whether a condition holds; None if only the switchboard knows."""
+        if name in machine.flags:
+            return name in flags
+        if name.startswith("other_"):
+            return name[6:] in others
+        known = {"caller": role == "caller", "video": kind == "video", "granted": grant is None or grant in grants}
+        return known.get(name)
+
+    def is_possible(row: Row) -> bool:
+        return all(knows(name) is not False for name in row.when) and not any(knows(name) for name in row.unless)
+
+    cell = machine.cells[state].get(trigger)
+    possible = [row for row in cell.distinct if is_possible(row)] if cell is not None else []
+    rows = tuple(row for row in possible if row.refuse is None)
+    return Intent(
+        rows,
+        tuple(row for row in possible if row.refuse is not None),
+        next((row for row in rows if row.decider == "endpoint"), None),
+        any(row.effects or row.to != state for row in rows),
+        _goal(machine, state, rows),
+        frozenset(named.consent if named is not None else ()),
+        frozenset(named.revokes if named is not None else ()),
+    )
+
+
+def _goal(machine: FlowMachine, state: str, rows: tuple[Row, ...]) -> Goal:
+    roles = machine.flow.roles
+    if any(OpenMedia() in row.effects for row in rows):
+        return "media"
+    if any(row.to in roles.ringing and row.to != state for row in rows):
+        return "ringing"
+    if any(row.to in roles.joinable and row.to != state for row in rows):
+        return "joinable"
+    return "heard"
+
+
+@functools.cache
+def reached(machine: FlowMachine, state: str) -> frozenset[str]:
+    """The goals that a leg in this state has reached."""
+    roles = machine.flow.roles
+    goals = {
+        "ringing": state != machine.initial,
+        "joinable": state in machine.participating,
+        "media": state in roles.media,
+    }
+    return frozenset(goal for goal, is_reached in goals.items() if is_reached)

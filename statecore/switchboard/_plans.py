@@ -1,0 +1,329 @@
+"""Decisions remembered by their shape, so that what was once worked out row by row is only filled in the next time.
+
+The interpreter (`_work`, `_views`) looks at control states, at who is who, and at whether a thing is there; ids, names
+and times it only copies, compares for being the same, and adds to. So two calls of one *shape* go the same way. A
+*plan* is what comes of a shape: it is found by letting the interpreter decide about a call of that shape in which every
+id and time is a placeholder, and by reading off where the placeholders went. Nothing is decided here, and no rule is
+said twice.
+
+What a shape does not show (a second call, another user's line, a fired trigger that asks for a token's grant) stops the
+trial: such shapes have no plan, and the interpreter decides about every call of that kind itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ..errors import StatecoreError
+from ..machine import Cell, FlowMachine
+from ..model import Control, Device, Invitation, Leg, Line, Record
+from ..ports import Key
+from ..tokens import Claims
+from ..wire import Command
+from ._commands import Act, Deliver, Done
+from ._conditions import SHOWN
+from ._views import finish, make_view
+from ._work import Draft, LineChange, Work
+
+if TYPE_CHECKING:
+    from . import Switchboard
+
+_SESSION = "session"
+_STRIDE = 10**15
+_SOURCES = ("now", "joins", "n", "ring_until", "seq", "user")
+_NOW, _JOINS, _N, _RING, _SEQ, _LATEST = range(_STRIDE, 7 * _STRIDE, _STRIDE)
+"""The placeholders: multiples of a number so large that what was added to one is the remainder."""
+
+
+class Change(Struct, frozen=True):
+    """What becomes of a leg or a record: fields with the same value for every call of the shape, and fields made from
+    what differs, as (name, place in `_SOURCES`, what is added)."""
+
+    fixed: dict[str, Any]
+    moving: tuple[tuple[str, int, int], ...]
+
+    def fields(self, sources: Sequence[Any]) -> dict[str, Any]:
+        """The fields for one call."""
+        fields = self.fixed.copy()
+        for name, source, more in self.moving:
+            fields[name] = sources[source] + more if more else sources[source]
+        return fields
+
+
+class Plan(Struct, frozen=True):
+    """What is decided about every call of one shape."""
+
+    record: Change
+    legs: tuple[tuple[int, Change], ...]
+    """The legs that change, by their places."""
+    answers: tuple[tuple[int, str], ...]
+    """Invitations that change, by their places, and what they become."""
+    lines: tuple[tuple[LineChange, int], ...]
+    """What happens to lines, and the numbers of their users."""
+    made: int
+    """How many legs are made, for as many of the devices that are connected."""
+    told: tuple[tuple[int, bool], ...]
+    """The legs that are told, and whether the view is to bring a token."""
+
+
+class Shape(Struct, frozen=True):
+    """What a decision looks at. Users are numbered in the order in which the call names them."""
+
+    flow: str
+    type: str
+    trigger: str
+    place: int
+    bits: int
+    """The conditions of the command that the rest of the shape does not show."""
+    flags: frozenset[str]
+    grants: frozenset[str] | None
+    given: frozenset[str]
+    answered: bool
+    active: bool
+    legs: tuple[tuple[int, Control], ...]
+    invitations: tuple[tuple[int, str], ...]
+    devices: tuple[tuple[int, int], ...] | None
+    """For a new call: how many devices of each user who is invited are connected."""
+
+
+class NoPlan(Exception):
+    """The decision rests on more than the shape shows."""
+
+
+class Plans:
+    """The plans of one switchboard."""
+
+    def __init__(self, board: Switchboard, limit: int) -> None:
+        self.board = board
+        self.limit = limit
+        """How many are remembered; then all are forgotten."""
+        self.known: dict[Any, Plan | None] = {}
+        self.hidden: dict[Cell, tuple[str, ...]] = {}
+
+    def of(self, work: Work, record: Record, place: int, act: Act, devices: Any = None) -> Plan | None:
+        """The plan for this command, if there is one."""
+        machine, command, claims = self.board.machine(record.flow), act.command, act.claims
+        leg = record.legs[place]
+        cell = machine.cells[leg.control.state].get(command.trigger)
+        if cell is None or not self.limit:
+            return None
+        hidden = self.hidden.get(cell)
+        if hidden is None:
+            hidden = self.hidden[cell] = tuple(name for name in cell.needs if not is_shown(machine, name))
+        bits = 0
+        if hidden:
+            draft = work.drafts.get(record.session_id) or Draft(record, machine, fresh=False)
+            for name in hidden:
+                if work.holds(name, draft, leg, act):
+                    bits |= machine.bits[name]
+        number = {user: place for place, user in enumerate(_users(record))}
+        shape = (
+            record.flow,
+            record.type,
+            command.trigger,
+            place,
+            bits,
+            command.flags,
+            claims.grants if claims is not None else None,
+            act.given,
+            record.answered_at > 0,
+            record.active_at > 0,
+            tuple([(number[one.user], one.control) for one in record.legs]),
+            tuple([(number[one.user], one.state) for one in record.invitations]),
+            devices,
+        )
+        try:
+            return self.known[shape]
+        except KeyError:
+            if len(self.known) >= self.limit:
+                self.known.clear()
+            plan = self.known[shape] = make(self.board, Shape(*shape))
+            return plan
+
+
+def _users(record: Record) -> dict[str, None]:
+    """Everyone in a call, in the order in which it names them."""
+    return dict.fromkeys([leg.user for leg in record.legs] + [invitation.user for invitation in record.invitations])
+
+
+def is_shown(machine: FlowMachine, name: str) -> bool:
+    """Whether a shape shows if this condition holds."""
+    return name in SHOWN or name.removeprefix("other_") in machine.flags
+
+
+def carry_out(plan: Plan, work: Work, record: Record, act: Act, devices: Sequence[tuple[str, Device]] = ()) -> Done:
+    """A plan, filled in for one call."""
+    now, session, legs = work.now, record.session_id, list(record.legs)
+    machine = work.board.machine(record.flow)
+    if plan.lines or plan.made:
+        _begin(plan, work, record, legs, devices)
+    sources: list[Any] = [now, record.joins, act.command.n, record.ring_until, 0, act.user]
+    for place, change in plan.legs:
+        leg = legs[place]
+        sources[4] = leg.seq
+        legs[place] = replace(leg, **change.fields(sources))
+    fields = plan.record.fields(sources)
+    if plan.answers:
+        invitations = list(record.invitations)
+        for place, state in plan.answers:
+            invitations[place] = Invitation(invitations[place].user, state)  # type: ignore[arg-type]
+        fields["invitations"] = tuple(invitations)
+    record = replace(record, legs=tuple(legs), **fields)
+    effects = []
+    for place, wants in plan.told:
+        leg = legs[place]
+        effects.append(Deliver(leg.user, leg.device, leg.epoch, make_view(machine, now, record, leg), wants))
+    key = ("call", session)
+    if not work.lines:
+        return Done({key: record}, (key,), tuple(effects))
+    writes: dict[Key, Any] = {key: record}
+    for user, line in work.lines.items():
+        if line is not work.old_lines[user]:
+            writes["line", user] = line
+    calls = dict.fromkeys((session, *work.drafts, *work.absent))
+    reads = (*[("call", call) for call in calls], *[("line", user) for user in work.lines])
+    return Done(writes, reads, tuple(effects))
+
+
+def _begin(plan: Plan, work: Work, record: Record, legs: list[Leg], devices: Sequence[tuple[str, Device]]) -> None:
+    """Make the legs that are new, and do to the lines what is to be done."""
+    users = list(_users(record))
+    control = Control(work.board.machine(record.flow).initial, "callee")
+    for user, device in devices[: plan.made]:
+        name = getattr(work.line(user), "name", "")
+        legs.append(Leg(str(len(legs) + 1), user, device.device, device.epoch, control, name=name))
+    for change, place in plan.lines:
+        work.on_line(change, record.session_id, users[place])
+
+
+# --- how a plan is made -----------------------------------------------------------------------------------------------
+
+
+class _Nothing(Mapping[Any, Any]):
+    """A view that shows nothing."""
+
+    def __getitem__(self, key: Any) -> NoReturn:
+        raise NoPlan
+
+    def __iter__(self) -> NoReturn:
+        raise NoPlan
+
+    def __len__(self) -> int:
+        return 0
+
+
+class Trial(Work):
+    """The interpreter, at work on placeholders."""
+
+    def __init__(self, board: Switchboard, shape: Shape) -> None:
+        super().__init__(board, _Nothing(), _NOW)
+        self.shape = shape
+        self.log: list[tuple[LineChange, int]] = []
+        for user, count in shape.devices or ():
+            line = Line(str(user), "", tuple(Device(f"{user}/{n}", "") for n in range(count)))
+            self.lines[line.user] = self.old_lines[line.user] = line
+
+    def holds(self, name: str, draft: Draft, leg: Leg, act: Act | None) -> bool:
+        if is_shown(draft.machine, name):
+            return super().holds(name, draft, leg, act)
+        if act is None:
+            raise NoPlan
+        return bool(self.shape.bits & draft.machine.bits[name])
+
+    def on_line(self, change: LineChange, session: str, user: str) -> None:
+        if session != _SESSION:  # pragma: no cover - the view shows no other
+            raise NoPlan
+        self.log.append((change, int(user)))
+
+
+def _placeholders(shape: Shape) -> Record:
+    """A call of this shape."""
+    legs = [
+        Leg(
+            str(place + 1), str(user), str(place), "", control,
+            deadline=_LATEST, seq=_SEQ, refused="refused", grants=frozenset({"something"}),
+        )
+        for place, (user, control) in enumerate(shape.legs)
+    ]  # fmt: skip
+    return Record(
+        session_id=_SESSION,
+        flow=shape.flow,
+        type=shape.type,  # type: ignore[arg-type]
+        initiator="0",
+        legs=tuple(legs),
+        invitations=tuple([Invitation(str(user), state) for user, state in shape.invitations]),  # type: ignore[arg-type]
+        joins=_JOINS,
+        ring_until=_RING,
+        answered_at=_LATEST if shape.answered else 0,
+        active_at=_LATEST if shape.active else 0,
+    )
+
+
+def make(board: Switchboard, shape: Shape) -> Plan | None:
+    """The plan of a shape; None if there is none."""
+    base, trial = _placeholders(shape), Trial(board, shape)
+    draft = trial.drafts[base.session_id] = Draft(base, board.machine(base.flow), fresh=shape.devices is not None)
+    me = base.legs[shape.place]
+    try:
+        record, told = _try(trial, draft, shape, me)
+    except (NoPlan, StatecoreError):
+        return None
+    legs = [(place, _change(_before(base, record, place), leg, me.user)) for place, leg in enumerate(record.legs)]
+    return Plan(
+        _change(replace(base, legs=record.legs, invitations=record.invitations), record, me.user),
+        tuple([(place, change) for place, change in legs if change.fixed or change.moving]),
+        tuple(
+            [
+                (place, after.state)
+                for place, (before, after) in enumerate(zip(base.invitations, record.invitations, strict=True))
+                if before != after
+            ]
+        ),
+        tuple(dict.fromkeys(trial.log)),
+        len(record.legs) - len(base.legs),
+        tuple([(int(effect.message.pid) - 1, effect.wants_token) for effect in told]),  # type: ignore[union-attr]
+    )
+
+
+def _try(trial: Trial, draft: Draft, shape: Shape, me: Leg) -> tuple[Record, list[Deliver]]:
+    command = Command(_SESSION, _N, shape.trigger, flags=shape.flags)
+    claims = None
+    if shape.grants is not None:
+        claims = Claims(
+            issuer="", user=me.user, session=_SESSION, token_id="", issued_at=0, not_before=0, expires=0,
+            grants=shape.grants,
+        )  # fmt: skip
+    act = Act(me.user, me.device, me.epoch, command, claims, given=shape.given)
+    trial.apply(draft, shape.place, shape.trigger, act)
+    trial.heard(draft, shape.place, _N)
+    if draft.freed and draft.cause is None and not any(draft.live()):
+        raise NoPlan  # which leg ended last is for the times to say
+    return finish(trial, draft)
+
+
+def _before(base: Record, record: Record, place: int) -> Leg:
+    """A leg as it was; one that is new, as `carry_out` begins it."""
+    if place < len(base.legs):
+        return base.legs[place]
+    leg = record.legs[place]
+    initial = Control("", leg.control.role)
+    return Leg(leg.pid, leg.user, leg.device, leg.epoch, initial, name=leg.name)
+
+
+def _change(before: Struct, after: Struct, actor: str) -> Change:
+    fixed, moving = {}, []
+    for name in after.__struct_fields__:
+        value = getattr(after, name)
+        if value == getattr(before, name):
+            continue
+        if name == "by" and value == actor:
+            moving.append((name, _SOURCES.index("user"), 0))
+        elif isinstance(value, int) and value >= _STRIDE:
+            moving.append((name, value // _STRIDE - 1, value % _STRIDE))
+        else:
+            fixed[name] = value
+    return Change(fixed, tuple(moving))
