@@ -165,18 +165,18 @@ class Driver:
     async def connect(self) -> None:
         """See `CallClient.connect`."""
         self.usable(connected=False)
-        if self._link is None or self._link.done():
+        mine = self._link is None or self._link.done()
+        if mine:
             self._endpoint = replace(self._endpoint, confirmed=self._clock.monotonic())
             self._linked = asyncio.get_running_loop().create_future()
             self._link = self.tasks.start(self._stay_connected(self._linked), f"statecore client {self.user} link")
-        linked, link = self._linked, self._link
         try:
             async with asyncio.timeout(self.timers.command):
-                await asyncio.shield(linked)  # type: ignore[arg-type]  # made above
+                await asyncio.shield(self._linked)  # type: ignore[arg-type]  # made above
         except BaseException as error:
-            if not self.online and self._closing is None:
+            if mine and self._link is not None and self._closing is None:
+                link, self._link = self._link, None
                 await cancel(link, seconds=self.timers.close + 1)
-                self._link = None if self._link is link else self._link
             if isinstance(error, TimeoutError):
                 raise SignalingLost from None
             raise

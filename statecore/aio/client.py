@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 import attrs
 
 from ..endpoint import Endpoint, LocalLeg
-from ..errors import CallGone, CallNotFound, InvalidArgument, NotAccepted, StatecoreError, TokenMissing
+from ..errors import CallEnded, CallGone, CallNotFound, InvalidArgument, NotAccepted, StatecoreError, TokenMissing
 from ..flow import FLOWS, Flow, Timers
 from ..listeners import Handler, ListenerRegistry, Registration
 from ..model import User
@@ -348,7 +348,7 @@ class CallClient:
     async def _handle(self, handler: Callable[[Call], Awaitable[object]], call: Call) -> None:
         try:
             await handler(call)
-        except CallGone as error:  # it ended while the handler was about to answer
+        except (CallGone, CallEnded) as error:  # it ended while the handler was about to answer, or to start
             _log.info("%s", error, extra={**self._driver.extra, "session": call.session_id})
         except Exception as error:  # noqa: BLE001 - one call's handler harms no other call
             self._driver.handler_failed(error, "incoming_call_received", "serve")

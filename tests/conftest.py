@@ -1,0 +1,32 @@
+"""After every test: nothing is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from asyncio import runners
+from collections.abc import Iterator
+
+import pytest
+
+from statecore.testing.leaks import timers
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test leaves a task or a timer for `asyncio.run` to sweep up, nor a thread."""
+    left: list[str] = []
+    sweep = runners._cancel_all_tasks  # type: ignore[attr-defined]
+
+    def look(loop: asyncio.AbstractEventLoop) -> None:
+        left.extend(f"task {task!r}" for task in asyncio.all_tasks(loop))
+        left.extend(f"timer {timer!r}" for timer in timers(loop))
+        sweep(loop)
+
+    monkeypatch.setattr(runners, "_cancel_all_tasks", look)
+    before = set(threading.enumerate())
+    yield
+    gc.collect(0)  # what was dropped without being closed complains now, in the test that dropped it
+    left.extend(f"thread {thread.name}" for thread in threading.enumerate() if thread not in before)
+    assert not left, "left behind: " + "; ".join(left)
