@@ -15,8 +15,7 @@ async def echo(call: Call) -> None:
     async with call.answer() as session:
         print(f"bot: {call.initiator} is here")
         await session.play(session.audio(call.initiator))
-        reason = await session.wait_ended()
-        print(f"bot: {reason.by} ended the call ({reason.what})")
+        await session.wait_ended()
 
 
 async def loudness(client: CallClient) -> float:

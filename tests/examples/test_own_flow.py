@@ -53,6 +53,7 @@ def test_same_name_but_another_table() -> None:
             client = CallClient(service.signaling("alice"), flows={**FLOWS, "parking": parking("left_alone")})
             with pytest.raises(UnsupportedVersion):
                 await client.connect()
-            assert client.closed
+            assert not client.connected
+            await client.close()
 
     asyncio.run(main())
