@@ -97,7 +97,7 @@ class Town:
                 return
             await asyncio.sleep(0)
         async with asyncio.timeout(seconds):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - many things are waited for, in virtual time
                 await asyncio.sleep(0.01)
 
     async def pair(self, type: str = "audio", **more: Any) -> tuple[Session, Session]:  # noqa: A002

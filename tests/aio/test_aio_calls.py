@@ -36,7 +36,7 @@ async def hears(session: Session, who: str) -> float:
 
 
 def test_a_ringing_call_from_idle_to_ended(town: Town, run: Run) -> None:
-    """Alice calls Bob with video: it rings, he accepts, both hear and see each other, he hangs up, one row is logged."""
+    """Alice calls Bob with video: it rings, he accepts, both hear and see each other, he hangs up, one row is logged."""  # noqa: E501
 
     async def main() -> None:
         async with town() as t:
@@ -206,7 +206,7 @@ def test_both_call_each_other(town: Town, run: Run) -> None:
 
 
 def test_busy_is_a_call(town: Town, run: Run) -> None:
-    """Calling somebody in a call raises UserBusy with the call, which stands in the log; the line is free afterwards."""
+    """Calling somebody in a call raises UserBusy with the call, which stands in the log; the line is free afterwards."""  # noqa: E501
 
     async def main() -> None:
         async with town("alice", "bob", "carol") as t:
@@ -273,7 +273,7 @@ def test_actions_in_a_session(town: Town, run: Run) -> None:
             await hers.mute_audio()
             assert hers.participants[0].audio_muted
             await asyncio.sleep(5)
-            with pytest.raises(TimeoutError):
+            with pytest.raises(TimeoutError):  # noqa: PT012 - the error comes at the end of what is done
                 async with asyncio.timeout(5):
                     while True:
                         await anext(frames)
@@ -328,7 +328,7 @@ def test_another_source_and_a_screen(town: Town, run: Run, still: Any) -> None:
             await hers.stop_screen_share()
             await t.until(lambda: "screen_share_stopped" in t.names("bob"))
             await asyncio.sleep(3)
-            with pytest.raises(TimeoutError):
+            with pytest.raises(TimeoutError):  # noqa: PT012 - as above
                 async with asyncio.timeout(5):
                     while True:
                         await anext(screen)

@@ -154,6 +154,7 @@ def active(*plans: Plan, devices: dict[str, str] = TWO, start: int = 0, **more: 
 END = {"hangup"}
 GONE = ("call_gone", "call_ended", "answered_elsewhere", "call_not_found")
 
+
 def _answered_or_rejected(made: World) -> None:
     """What came first at the switchboard holds for both screens."""
     if made.watch.outcomes[2] == "ok":
