@@ -193,6 +193,7 @@ FAULTS: list[tuple[Callable[[Any], object], str, str]] = [
 ]
 
 
+@pytest.mark.usefixtures("may_leave")
 @pytest.mark.parametrize(("spoil", "test", "message"), FAULTS)
 def test_suite_finds_the_fault(spoil: Callable[[Any], object], test: str, message: str) -> None:
     """The suite fails over an adapter with this fault, and says what it is."""
