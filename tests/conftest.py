@@ -1,4 +1,4 @@
-"""After every test: nothing is left of it."""
+"""After every test of the shells: nothing is left of it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ def may_leave() -> None:
 @pytest.fixture(autouse=True)
 def nothing_left(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test leaves a task or a timer for `asyncio.run` to sweep up, nor a thread."""
+    if "aio" not in request.node.path.parts:  # conformance suites and adapters look after themselves, in their own way
+        yield
+        return
     left: list[str] = []
     sweep = runners._cancel_all_tasks  # type: ignore[attr-defined]
 
