@@ -184,9 +184,11 @@ class StoreConformance:
                 before = sum(version for version, _ in (await store.load([_A, _B])).values())
                 writers, rounds = 4, 5
                 reader = asyncio.ensure_future(self._read(store))
-                refusals = await asyncio.gather(*(self._write(store, str(n), rounds) for n in range(writers)))
-                reader.cancel()
-                await asyncio.wait((reader,))
+                try:
+                    refusals = await asyncio.gather(*(self._write(store, str(n), rounds) for n in range(writers)))
+                finally:
+                    reader.cancel()
+                    await asyncio.wait((reader,))
                 assert reader.cancelled(), "two keys were read at two instants"
                 loaded = await store.load([_A, _B])
                 assert all(len(value.sessions) == writers * rounds for _, value in loaded.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -35,8 +35,18 @@ async def hears(session: Session, who: str) -> float:
     return dominant_hz(frame.samples, frame.rate)
 
 
+async def dries_up(frames: AsyncIterator[Any]) -> bool:
+    """Whether nothing comes for a while, once what waited was read."""
+    try:
+        for _ in range(100):
+            await asyncio.wait_for(anext(frames), 5)
+    except TimeoutError:
+        return True
+    return False
+
+
 def test_a_ringing_call_from_idle_to_ended(town: Town, run: Run) -> None:
-    """Alice calls Bob with video: it rings, he accepts, both hear and see each other, he hangs up, one row is logged."""  # noqa: E501
+    """Alice calls Bob with video: it rings, he accepts, both hear and see each other, he hangs up; one row is logged."""  # noqa: E501
 
     async def main() -> None:
         async with town() as t:
@@ -206,7 +216,7 @@ def test_both_call_each_other(town: Town, run: Run) -> None:
 
 
 def test_busy_is_a_call(town: Town, run: Run) -> None:
-    """Calling somebody in a call raises UserBusy with the call, which stands in the log; the line is free afterwards."""  # noqa: E501
+    """Calling somebody in a call raises UserBusy with the call, which stands in the log; then the line is free."""
 
     async def main() -> None:
         async with town("alice", "bob", "carol") as t:

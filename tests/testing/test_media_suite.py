@@ -299,6 +299,7 @@ def test_suite_finds_a_gap() -> None:
         spoiled(spoil, timeout=10).test_source_is_replaced()
 
 
+@pytest.mark.usefixtures("may_leave")
 def test_suite_runs_where_descriptors_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a system without /proc the suite looks at tasks and threads alone."""
 

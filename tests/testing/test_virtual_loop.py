@@ -61,6 +61,7 @@ def test_two_runs_are_the_same_run() -> None:
     assert run_virtual(main()) == run_virtual(main())
 
 
+@pytest.mark.usefixtures("may_leave")
 def test_waiting_for_ever_is_an_error() -> None:
     """If nobody can ever wake anybody, the run raises Deadlock instead of hanging."""
 
