@@ -1,7 +1,7 @@
 """statecore: call sessions as explicit state machines, with the proof that they end well.
 
-The names most programs need are here. All but the errors, the values and the flows are loaded when they are first asked
-for, so that `import statecore` stays light; asyncio above all is loaded by who uses it.
+The names most programs need are here. All but the errors are loaded when they are first asked for, so that
+`import statecore` stays light, and asyncio is loaded only by who uses it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 from . import errors
 from .errors import StatecoreError
-from .flow import RINGING, SESSION, Flow, Timers
-from .model import EndReason, Participant, Reason, Status, User
 
 if TYPE_CHECKING:
     from .aio import Call, CallClient, CallService, MemoryLink, MemoryStore, Session, join_session
+    from .flow import RINGING, SESSION, Flow, Timers
     from .listeners import CallListener, ListenerRegistry, OngoingCallListener
+    from .model import EndReason, Participant, Reason, Status, User
     from .settings import CallSettings, CallSettingsBuilder, IceServer, ServiceSettings
 
 __version__ = "0.1.0"
 
 _LATER = {
-    **dict.fromkeys(("CallListener", "ListenerRegistry", "OngoingCallListener"), "listeners"),
-    **dict.fromkeys(("CallSettings", "CallSettingsBuilder", "IceServer", "ServiceSettings"), "settings"),
-    **dict.fromkeys(
-        ("Call", "CallClient", "CallService", "MemoryLink", "MemoryStore", "Session", "join_session"), "aio"
-    ),
+    name: module
+    for module, names in {
+        "aio": ("Call", "CallClient", "CallService", "MemoryLink", "MemoryStore", "Session", "join_session"),
+        "flow": ("RINGING", "SESSION", "Flow", "Timers"),
+        "listeners": ("CallListener", "ListenerRegistry", "OngoingCallListener"),
+        "model": ("EndReason", "Participant", "Reason", "Status", "User"),
+        "settings": ("CallSettings", "CallSettingsBuilder", "IceServer", "ServiceSettings"),
+    }.items()
+    for name in names
 }
 
 
