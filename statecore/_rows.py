@@ -9,6 +9,7 @@ import attrs
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from ._timers import Timers
 from .errors import CODES, InvalidFlow
 from .model import Reason
 
@@ -453,6 +454,7 @@ def _media(flow: Flow) -> str:
 
 
 def _deadlines(flow: Flow) -> str:
+    timers = [field.name for field in attrs.fields(Timers)]
     seen: set[tuple[str, str | None]] = set()
     for deadline in flow.deadlines:
         key = (deadline.state, deadline.flag)
@@ -460,6 +462,8 @@ def _deadlines(flow: Flow) -> str:
             return f"state {deadline.state!r} has two deadlines"
         if deadline.state not in flow.states:
             return f"deadline {deadline.timer!r} stands in {deadline.state!r}, which is no state"
+        if deadline.timer not in timers:
+            return f"there is no timer {deadline.timer!r}, but {', '.join(timers)}"
         seen.add(key)
     return ""
 

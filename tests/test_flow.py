@@ -154,6 +154,10 @@ BROKEN: dict[str, tuple[Any, str]] = {
         lambda: small(deadlines=[Deadline("open", "ring", "stop"), Deadline("open", "consent", "stop", "bright")]),
         "has two deadlines",
     ),
+    "a timer that there is not": (
+        lambda: small(deadlines=[Deadline("open", "rign", "stop")]),
+        "there is no timer 'rign', but ring, connect",
+    ),
     "a deadline nowhere": (lambda: small(deadlines=[Deadline("moon", "ring", "stop")]), "'moon', which is no state"),
 }
 
