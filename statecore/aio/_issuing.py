@@ -55,6 +55,11 @@ class TokenDesk:
             self._made = JwtSigner(keys, self._settings.token_issuer, revocation=self.revocations)
         return self._made
 
+    @property
+    def leeway(self) -> float:
+        """How many seconds clocks may differ: what the signer says that verified a token, if it says."""
+        return float(getattr(self._made, "leeway", 0.0))
+
     def sign(self, user: str, session: str, role: Role = Role.PARTICIPANT, **more: Any) -> str:
         """A token, for whoever may have it. Raises AdapterMissing without a library that signs."""
         claims = issue(

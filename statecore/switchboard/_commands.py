@@ -71,6 +71,8 @@ class Act(Struct, frozen=True, gc=False):
     """Why the token could not be verified."""
     given: frozenset[str] = NO_FLAGS
     """The application's own conditions that hold."""
+    leeway: float = 0.0
+    """How many seconds the clock of who issued the token may differ from this one."""
 
 
 class Route(Struct, frozen=True, gc=False):

@@ -29,7 +29,7 @@ def _authorized(work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
     if act is None or act.claims is None:
         return False
     try:
-        check(act.claims, session=draft.session_id, user=leg.user, device=leg.device, now=work.now)
+        check(act.claims, session=draft.session_id, user=leg.user, device=leg.device, now=work.now, leeway=act.leeway)
     except TokenError as error:
         work.token_error = error
         return False

@@ -87,7 +87,8 @@ class JwtSigner:
         self._keys = {key.kid: ready(key) for key in keys}
         self._current = self._keys[keys.current]
         self._issuer = issuer
-        self._leeway = leeway
+        self.leeway = leeway
+        """How many seconds clocks may differ."""
         self._revocation = revocation
 
     def __repr__(self) -> str:
@@ -111,7 +112,7 @@ class JwtSigner:
         claims = self._open(token)
         if claims.issuer != self._issuer:
             raise TokenForeign(what="issuer")
-        check_time(claims, now, self._leeway)
+        check_time(claims, now, self.leeway)
         if self._revocation is not None and self._revocation.revoked(claims):
             raise TokenRevoked
         return claims
