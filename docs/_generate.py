@@ -87,7 +87,7 @@ or any object with methods of these names. Handlers take the arguments by positi
 sync or async. `client.on(event, handler)` and `session.on(event, handler)` register one handler by the event's name
 without `on_`. `by` is a user id, or None."""
 _CLIENT_ERROR = """\
-What a listener raises goes to the event `error` as well, on the client: `client.on("error", handler)`."""
+`on_error` of a client is also told what a listener of the client raises."""
 _CUSTOM = """\
 A flow of one's own tells its effects `Custom(name, data)` as the event `custom`:
 `session.on("custom", lambda name, data: ...)`."""

@@ -7,7 +7,7 @@ The first branching is by blame, because that decides what a program does next:
     │   ├── InvalidArgument       BlankId, SpacedId, CallingSelf, UnknownUser, InvalidSettings, InvalidFlow, SourceError
     │   ├── NotReady              ClientClosed, NotConnected, SessionInactive, NotAccepted
     │   ├── CallError             IllegalTransition, CallNotFound, CallGone, AnsweredElsewhere, AlreadyInCall,
-    │   │                         NotAParty, AlreadyJoined, AlreadyLeft
+    │   │                         TooManySessions, NotAParty, AlreadyJoined, AlreadyLeft
     │   ├── TokenError            TokenMissing, TokenMalformed, TokenForged, TokenExpired, TokenNotYetValid,
     │   │                         TokenForeign, TokenRevoked, TokenLacksGrant
     │   └── AdapterMissing
@@ -235,6 +235,14 @@ class AlreadyInCall(CallError):
     code = "already_in_call"
     template = "user {user!r} is in a call already"
     advice = "End the other call first, or raise the line's capacity."
+
+
+class TooManySessions(CallError):
+    """This user is in as many calls and sessions as one user may be."""
+
+    code = "too_many_sessions"
+    template = "user {user!r} is in {limit} calls and sessions already"
+    advice = "Leave another one first."
 
 
 class NotAParty(CallError):
@@ -593,6 +601,7 @@ __all__ = [
     "TokenMissing",
     "TokenNotYetValid",
     "TokenRevoked",
+    "TooManySessions",
     "UnknownUser",
     "UnsupportedVersion",
     "UsageError",

@@ -247,6 +247,11 @@ class ServiceSettings:
 
     line_capacity: int = _whole(1, 1, 100, "How many calls one user may be in at once before being busy.")
     session_capacity: int = _whole(50, 1, 10_000, "How many people one session takes.")
+    session_joins: int = _whole(1_000, 1, 1_000_000, "How often one session is joined in all, coming back included.")
+    sessions_per_user: int = _whole(
+        100, 10, 10_000, "In how many calls and sessions a user may be when he begins or joins another."
+    )
+    devices_per_user: int = _whole(50, 1, 10_000, "How many devices of one user may be connected at once.")
     max_message_size: int = _whole(65_536, 1_024, 16_777_216, "The longest message taken from a device, in bytes.")
     log_limit: int = _whole(10_000, 0, 1_000_000_000, "How many ended calls the in-memory store keeps.")
     token_lifetime: float = _seconds(3_600.0, 1.0, 365 * _DAY, "How long a call token is good for.")

@@ -54,6 +54,9 @@ BAD: dict[str, list[Any]] = {
 BAD_SERVICE: dict[str, list[Any]] = {
     "line_capacity": [0, 101, True, "1"],
     "session_capacity": [0, 10_001],
+    "session_joins": [0, True],
+    "sessions_per_user": [9, 10_001],
+    "devices_per_user": [0, "many"],
     "max_message_size": [1_023, 16_777_217, 65_536.0],
     "log_limit": [-1],
     "token_lifetime": [0, None, 365 * 86_400 + 1],

@@ -55,7 +55,7 @@ from .call import Call
 from .session import Session
 
 _log = logging.getLogger("statecore.client")
-_CALL_EVENTS = frozenset(events(CallListener))
+_CALL_EVENTS = frozenset(events(CallListener)) - {"error"}
 _REMEMBERED = 256
 """How many ended calls a device can still say the outcome of."""
 _PAUSE = 1000
@@ -317,6 +317,7 @@ class Driver:
             found.emit(effect.event, leg, effect.peer, effect.value)
         elif effect.event == "error":
             _log.warning("%s", effect.value, extra={**self.extra, "session": leg.session})
+            self.listeners.emit("error", effect.value)
 
     def _remember(self, leg: LocalLeg) -> None:
         self._ended.pop(leg.session, None)

@@ -53,8 +53,7 @@ class CallClient:
         ids: Ids = new_id,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.user = check_id("user", signaling.user)
-        """The user's id."""
+        user = check_id("user", signaling.user)
         self.device = check_id("device", signaling.device) if signaling.device is not None else ids()
         """This device's id."""
         self.timers = timers or Timers()
@@ -62,13 +61,13 @@ class CallClient:
         self._ids = ids
         self._flows = dict(flows)
         self._driver = Driver(
-            Endpoint(self.user, self.device, ids()), signaling, media,
+            Endpoint(user, self.device, ids()), signaling, media,
             name=name, flows=flows, timers=self.timers, clock=clock or LoopClock(), jitter=jitter,
             make_call=partial(Call, client=self),
         )  # fmt: skip
 
     def __repr__(self) -> str:
-        return f"CallClient({self.user!r}, device={self.device!r})"
+        return f"CallClient({self._driver.user!r}, device={self.device!r})"
 
     # --- life
 
@@ -103,9 +102,9 @@ class CallClient:
     # --- who I am, and my calls
 
     @property
-    def profile(self) -> User:
-        """The logged-in user."""
-        return User(uid=self.user, name=self._driver.name)
+    def user(self) -> User:
+        """The user whose device this is, known before it is connected and after it is closed."""
+        return User(uid=self._driver.user, name=self._driver.name)
 
     @property
     def calls(self) -> list[Call]:

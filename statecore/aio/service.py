@@ -207,9 +207,12 @@ class CallService:
         self._open.add(connection)
         try:
             await self._recover()
-            while True:
-                await self._hear(connection, await connection.channel.receive())
-        except SignalingError:
+            async with asyncio.timeout(self.switchboard.timers.command) as patience:
+                while True:
+                    await self._hear(connection, await connection.channel.receive())
+                    if patience.when() is not None and connection.hello is not None:
+                        patience.reschedule(None)
+        except (SignalingError, TimeoutError):
             pass  # it broke, or it is one this service will not speak with
         finally:
             self._open.discard(connection)
@@ -280,7 +283,7 @@ class CallService:
     async def _command(self, connection: _Connection, who: tuple[str, str, str], command: Command) -> None:
         try:
             claims, error = self._tokens.verify(command.token)
-            await self._decide(Act(*who, command, claims, error))
+            await self._decide(Act(*who, command, claims, error, leeway=self._tokens.leeway))
         except (StoreConflict, AdapterMissing) as refusal:
             connection.send(Refused(command.session, command.n, refusal.code, refusal.data))
 
@@ -312,7 +315,8 @@ class CallService:
         mine[hello.device] = connection
         if older is not None:
             await self._shut(older)
-        await self._decide(Connect(connection.user, hello))
+        if not (await self._decide(Connect(connection.user, hello))).writes:
+            raise SignalingLost  # it is late, or one too many, and was told so
         connection.welcomed = True
 
     # --- deciding

@@ -21,8 +21,11 @@ from ..errors import (
     InvalidArgument,
     NotAParty,
     NotConnected,
+    SessionFull,
+    SignalingRefused,
     SpacedId,
     StatecoreError,
+    TooManySessions,
     UnsupportedVersion,
 )
 from ..flow import FLOWS, Flow, Timers
@@ -147,6 +150,9 @@ class Switchboard:
         before = next((d for d in line.devices if d.device == hello.device), None)
         if before is not None and before.epoch == hello.epoch and hello.conn < before.conn:
             return []  # an older connection of the same incarnation, late
+        if before is None and len(line.devices) >= self.settings.devices_per_user:
+            refusal = SignalingRefused(why=f"{len(line.devices)} devices of this user are connected already")
+            return [Deliver(user, hello.device, hello.epoch, Refused("", 0, refusal.code, refusal.data))]
         device = Device(hello.device, hello.epoch, hello.conn, True, work.now + self.lease)
         devices = (*(d for d in line.devices if d.device != hello.device), device)
         work.lines[user] = replace(line, devices=devices, name=hello.name or line.name)
@@ -163,7 +169,8 @@ class Switchboard:
                 work.apply(draft, place, draft.machine.flow.lost)
         invited = any(i.user == user and i.state == "ringing" for i in draft.invitations)
         place_here, ring = draft.find(user, hello.device, hello.epoch), draft.machine.ring
-        if invited and ring and (place_here is None or not draft.is_live(draft.legs[place_here])):
+        room = len(draft.legs) < self.settings.session_joins
+        if invited and ring and room and (place_here is None or not draft.is_live(draft.legs[place_here])):
             work.apply(draft, work.add_leg(draft, user, hello.device, hello.epoch, "callee"), ring)
 
     def _catch_up(self, work: Work, user: str, hello: Hello) -> list[Deliver]:
@@ -299,6 +306,8 @@ class Switchboard:
         starts = draft.machine.flow.start == command.trigger and not draft.base.receiver
         if starts and not draft.get("ended_at") and (place is None or not draft.is_live(draft.legs[place])):
             self._here(work, act)
+            if len(draft.legs) >= self.settings.session_joins:
+                raise SessionFull(session_id=command.session)
             return draft, work.add_leg(draft, act.user, act.device, act.epoch, "member")
         if place is None:
             raise NotAParty(user=act.user, session_id=command.session)
@@ -337,10 +346,13 @@ class Switchboard:
         return metadata
 
     def _here(self, work: Work, act: Act) -> None:
-        """Only the newest incarnation of a device may take part in something new."""
+        """Only the newest incarnation of a device may take part in something new, and only in so much at once."""
         line = work.line(act.user)
         if line is None or not any(d.device == act.device and d.epoch == act.epoch for d in line.devices):
             raise NotConnected
+        mine = (*line.holds, *line.sessions)
+        if len(mine) >= self.settings.sessions_per_user and act.command.session not in mine:
+            raise TooManySessions(user=act.user, limit=self.settings.sessions_per_user)
 
     def _refuse(self, work: Work, draft: Draft | None, place: int | None, act: Act, error: StatecoreError) -> Deliver:
         """Nothing changes but the number of the last command, so that a repeat gets the same answer."""

@@ -139,7 +139,7 @@ class Town:
 
     def _legs(self, name: str, record: Record) -> list[Leg]:
         client = self.clients[name]
-        return [leg for leg in record.legs if (leg.user, leg.device) == (client.user, client.device)]
+        return [leg for leg in record.legs if (leg.user, leg.device) == (client.user.uid, client.device)]
 
     def _compare(self, name: str, call: Call, records: list[Record]) -> None:
         record = next((r for r in records if r.session_id == call.session_id), None)

@@ -204,12 +204,12 @@ def test_both_call_each_other(town: Town, run: Run) -> None:
             alice, bob = t.clients["alice"], t.clients["bob"]
             for ender, name in ((alice, "from-alice"), (bob, "from-bob"), (bob, "from-alice")):
                 first, second = await asyncio.gather(
-                    alice.initiate_call("bob", type="audio", session_id=f"from-alice-{name}-{ender.user}"),
-                    bob.initiate_call("alice", type="audio", session_id=f"from-bob-{name}-{ender.user}"),
+                    alice.initiate_call("bob", type="audio", session_id=f"from-alice-{name}-{ender.user.uid}"),
+                    bob.initiate_call("alice", type="audio", session_id=f"from-bob-{name}-{ender.user.uid}"),
                 )
                 assert first.session_id == second.session_id
                 await asyncio.gather(first.answered(), second.answered())
-                await ender.end_call(f"{name}-{name}-{ender.user}" if ender.user in name else first.session_id)
+                await ender.end_call(f"{name}-{name}-{ender.user.uid}" if ender.user.uid in name else first.session_id)
                 await t.until(lambda: not alice.calls + bob.calls)
 
     run(main)
@@ -564,7 +564,7 @@ def test_own_clock_and_ids(run: Run) -> None:
             service.add_user("bob", "Bob")
             async with CallClient(service.signaling("alice"), clock=clock, ids=new, name="Alice") as alice:
                 assert alice.device.startswith("n")
-                assert alice.profile.name == "Alice"
+                assert alice.user.name == "Alice"
                 assert repr(alice) == f"CallClient('alice', device={alice.device!r})"
                 call = await alice.initiate_call("bob")
                 assert call.session_id.startswith("n")

@@ -1,0 +1,128 @@
+"""Against whoever wants too much: each limit of the service has its error, and harms nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from statecore import ServiceSettings
+from statecore.errors import SessionFull, SignalingLost, SignalingRefused, TokenExpired, TooManySessions
+from statecore.tokens import JwtSigner, Keys
+from statecore.wire import Beat, Hello, encode
+
+Town, Run = Callable[..., Any], Callable[..., Any]
+
+
+def test_too_many_sessions_of_one_user(town: Town, run: Run) -> None:
+    """Who is in as many sessions as one user may be can neither join nor call; others can, and room is made by
+    leaving."""
+
+    async def main() -> None:
+        async with town("alice", "bob", settings=ServiceSettings(sessions_per_user=10)) as t:
+            alice, bob = t.clients["alice"], t.clients["bob"]
+            sessions = [s for n in range(10) for s in await t.meet("alice", room=f"room-{n}")]
+            for attempt in (alice.initiate_call("bob"), alice.start_session(await alice.generate_token("room-10"))):
+                with pytest.raises(TooManySessions) as raised:
+                    await attempt
+                assert (raised.value.user, raised.value.limit) == ("alice", 10)
+            assert len(alice.calls) == len(await t.service.calls()) == 10
+            called = await bob.initiate_call("alice")
+            await t.until(lambda: len(alice.calls) == 11)
+            await called.cancel()
+            await sessions[0].leave()
+            assert (await t.meet("alice", room="room-10"))[0].state == "active"
+
+    run(main)
+
+
+def test_a_session_is_joined_so_often_and_no_more(town: Town, run: Run) -> None:
+    """Coming and going does not make a session's record grow for ever."""
+
+    async def main() -> None:
+        async with town("alice", "bob", settings=ServiceSettings(session_joins=3)) as t:
+            for _ in range(3):
+                (session,) = await t.meet("alice")
+                await session.leave()
+            for name in ("alice", "bob"):
+                with pytest.raises(SessionFull):
+                    await t.meet(name)
+
+    run(main)
+
+
+def test_ringing_devices_that_come_and_go(town: Town, run: Run) -> None:
+    """A ringing call rings at so many incarnations of devices, and no further one makes it grow."""
+
+    async def main() -> None:
+        async with town("alice", settings=ServiceSettings(session_joins=3)) as t:
+            t.service.add_user("bob")
+            call = await t.clients["alice"].initiate_call("bob")
+            for number in range(4):  # a phone whose program starts again and again
+                channel = await t.service.signaling("bob").connect()
+                channel.send(encode(Hello("phone", f"epoch-{number}", 1)))
+                await channel.receive()
+                await asyncio.sleep(1)
+            (_, record), *_ = await t.service.store.scan("call")
+            assert len(record.legs) == 3
+            await call.cancel()
+
+    run(main)
+
+
+def test_too_many_devices_of_one_user(town: Town, run: Run) -> None:
+    """One device too many is refused for good, also if it is another's link that makes it; others connect."""
+
+    async def main() -> None:
+        async with town("alice/1", "alice/2", settings=ServiceSettings(devices_per_user=2)) as t:
+            with pytest.raises(SignalingRefused, match="2 devices"):
+                await t.add("alice/3")
+            assert t.clients["alice/1"].connected
+            await t.add("bob")
+            await t.clients["alice/1"].close()
+            assert (await t.add("alice/4")).connected
+
+    run(main)
+
+
+def test_a_connection_that_says_nothing(town: Town, run: Run) -> None:
+    """Without a hello in time a connection is closed; with one, silence is the lease's business."""
+
+    async def main() -> None:
+        async with town() as t:
+            loop = asyncio.get_running_loop()
+            mute, polite = await t.service.signaling("eve").connect(), await t.service.signaling("bob").connect()
+            polite.send(encode(Hello("phone", "epoch", 1)))
+            await polite.receive()
+            began = loop.time()
+            with pytest.raises(SignalingLost):
+                await mute.receive()
+            assert loop.time() - began == pytest.approx(10)
+            polite.send(encode(Beat()))
+            assert await polite.receive()
+            with pytest.raises(SignalingLost):
+                await polite.receive()
+            assert loop.time() - began == pytest.approx(10 + 45 + 5)
+
+    run(main)
+
+
+@pytest.mark.parametrize(("leeway", "good"), [(0.0, False), (5.0, True)])
+def test_the_signer_s_leeway_holds_at_the_switchboard(town: Town, run: Run, leeway: float, good: bool) -> None:
+    """What a signer takes that allows for clocks that differ, the service takes."""
+
+    async def main() -> None:
+        signer = JwtSigner(Keys("1", b"k" * 32), leeway=leeway)
+        async with town("alice", signer=signer) as t:
+            alice = t.clients["alice"]
+            token = await t.service.generate_token("alice", "room", lifetime=2)
+            await asyncio.sleep(4)
+            if good:
+                await (await alice.start_session(token)).leave()
+            else:
+                with pytest.raises(TokenExpired):
+                    await alice.start_session(token)
+
+    run(main)
