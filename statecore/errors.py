@@ -4,7 +4,8 @@ The first branching is by blame, because that decides what a program does next:
 
     StatecoreError
     ├── UsageError            yours: change the call you make
-    │   ├── InvalidArgument       BlankId, SpacedId, CallingSelf, UnknownUser, InvalidSettings, InvalidFlow, SourceError
+    │   ├── InvalidArgument       BlankId, SpacedId, CallingSelf, UnknownUser, InvalidSettings, InvalidFlow,
+    │   │                         InvalidTrace, SourceError
     │   ├── NotReady              ClientClosed, NotConnected, SessionInactive, NotAccepted
     │   ├── CallError             IllegalTransition, CallNotFound, CallGone, AnsweredElsewhere, AlreadyInCall,
     │   │                         TooManySessions, NotAParty, AlreadyJoined, AlreadyLeft
@@ -138,6 +139,14 @@ class InvalidFlow(InvalidArgument):
     code = "invalid_flow"
     template = "flow {flow!r}: {why}"
     advice = "Mend the row or role that the message names."
+
+
+class InvalidTrace(InvalidArgument):
+    """A recorded trace cannot be read, or cannot be replayed with the flows that were given."""
+
+    code = "invalid_trace"
+    template = "line {line} of the trace: {why}"
+    advice = "Give the file as it was recorded, and the flows it was recorded with."
 
 
 class SourceError(InvalidArgument):
@@ -570,6 +579,7 @@ __all__ = [
     "InvalidArgument",
     "InvalidFlow",
     "InvalidSettings",
+    "InvalidTrace",
     "MalformedMessage",
     "MediaConnectionFailed",
     "MediaDeviceError",

@@ -46,11 +46,13 @@ from ..errors import (
 from ..flow import Flow, Timers
 from ..listeners import CallListener, ListenerRegistry, events
 from ..ports import Clock, MediaAdapter, Signaling
+from ..trace import Recorder
 from ..wire import Bye, Down, TokenRequest
 from ._connection import Connection
 from ._log import fields_of_leg
 from ._tasks import Mailboxes, Tasks, cancel
 from ._time import Alarm
+from ._tracing import TraceSink
 from .call import Call
 from .session import Session
 
@@ -77,6 +79,7 @@ class Driver:
         clock: Clock,
         jitter: Callable[[], float],
         make_call: Callable[..., Call],
+        trace: TraceSink | None = None,
     ) -> None:
         self.user, self.device, self.name = endpoint.user, endpoint.device, name
         self.timers = timers
@@ -94,6 +97,8 @@ class Driver:
         """Who awaits `close`: nobody waits for them."""
         self._endpoint = endpoint
         self._clock = clock
+        self._trace = trace
+        self._recorder = Recorder(trace, self.core, timers, clock.wall()) if trace is not None else None
         self._make_call = make_call
         self._connection = Connection(signaling, timers, jitter, self)
         self._alarm = Alarm(clock.monotonic, self._tick)
@@ -224,6 +229,8 @@ class Driver:
         await self.tasks.finish(self.timers.close, but=self.callers)
         self.listeners.clear()  # of what a handler has added meanwhile
         self._alarm.clear()
+        if self._trace is not None:
+            self._trace.close()
 
     def _fail_waits(self, error: StatecoreError) -> None:
         waits: list[asyncio.Future[Any]] = [*self._waits.values(), *(wait for _, wait in self._requests.values())]
@@ -257,7 +264,10 @@ class Driver:
     def feed(self, given: Input) -> None:
         """Give the endpoint an input and carry out what it wants. Handlers may call back: the state is committed by
         then, and effects are carried out in order."""
-        self._endpoint, effects = self.core.step(self._endpoint, given, self._clock.monotonic())
+        before, now = self._endpoint, self._clock.monotonic()
+        self._endpoint, effects = self.core.step(before, given, now)
+        if self._recorder is not None:
+            self._recorder.took(before, given, now, self._endpoint, effects)
         self._effects.extend(effects)
         if self._draining:
             return

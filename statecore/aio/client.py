@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import attrs
@@ -25,6 +26,7 @@ from ..tokens import session_of
 from ._driver import Driver
 from ._tasks import cancel
 from ._time import LoopClock, new_id
+from ._tracing import TraceSink
 from .call import Call
 from .session import Session
 
@@ -37,8 +39,9 @@ class CallClient:
     """A device of one user. Use it as an async context manager: entering connects, leaving ends every call and closes.
 
     `signaling` reaches the call service; `media` exchanges sound and pictures (not needed to only ring). `clock`, `ids`
-    and `jitter` (a number from 0 to 1 for each pause before a reconnect) make a run repeatable. Every method is to be
-    called from the loop it was entered on.
+    and `jitter` (a number from 0 to 1 for each pause before a reconnect) make a run repeatable. `trace` is a file to
+    write (an existing one is replaced), or a function to call, with a line for everything that happens, nothing secret
+    in it; see `statecore.trace`. Every method is to be called from the loop it was entered on.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class CallClient:
         clock: Clock | None = None,
         ids: Ids = new_id,
         jitter: Callable[[], float] = random.random,
+        trace: Path | str | Callable[[str], object] | None = None,
     ) -> None:
         user = check_id("user", signaling.user)
         self.device = check_id("device", signaling.device) if signaling.device is not None else ids()
@@ -63,7 +67,7 @@ class CallClient:
         self._driver = Driver(
             Endpoint(user, self.device, ids()), signaling, media,
             name=name, flows=flows, timers=self.timers, clock=clock or LoopClock(), jitter=jitter,
-            make_call=partial(Call, client=self),
+            make_call=partial(Call, client=self), trace=TraceSink(trace) if trace is not None else None,
         )  # fmt: skip
 
     def __repr__(self) -> str:

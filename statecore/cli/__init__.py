@@ -13,6 +13,7 @@ from ..errors import StatecoreError, UsageError
 _COMMANDS = {
     "demo": ("demo", "two people call each other, in both flows, with real media"),
     "diagram": ("_diagram", "draw a flow"),
+    "trace": ("trace", "show and replay what devices recorded"),
     "bench": ("bench", "measure, each figure beside its peer"),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..diagram import dot, mermaid, svg
 from ..errors import InvalidArgument
 from ..flow import FLOWS, Flow
+from ..trace import read
 
 _DRAW: dict[str, Any] = {"mermaid": mermaid, "svg": svg, "dot": dot}
 
@@ -26,18 +27,31 @@ def register(commands: Any) -> None:
     parser.add_argument("--guards", action="store_true", help="with the conditions of each trigger")
     parser.add_argument("--effects", action="store_true", help="with what each trigger does")
     parser.add_argument("--highlight", default="", metavar="STATES", help="a path to light up, as idle,ringing,ended")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="light up the way that a recorded device took")
+    parser.add_argument("--session", help="the session in that trace (default: its first)")
     parser.add_argument("-o", "--output", type=Path, help="a file to write (default: standard output)")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     path = tuple(filter(None, args.highlight.split(",")))
+    if args.trace is not None:
+        path = _recorded(args.trace, args.session)
     text = _DRAW[args.format](find(args.flow), guards=args.guards, effects=args.effects, highlight=path)
     if args.output is None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
     else:
         args.output.write_text(text)
     return 0
+
+
+def _recorded(file: Path, session: str | None) -> tuple[str, ...]:
+    trace = read(file)
+    wanted = session if session is not None else next(iter(trace.sessions), "")
+    found = tuple(trace.path(wanted))
+    if not found:
+        raise InvalidArgument(f"{file} tells nothing of a session {wanted!r}", name="session")
+    return found
 
 
 def find(name: str) -> Flow:
