@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench docs clean venv-demo venv-dev wheel system
+.PHONY: help demo test lint bench fuzz docs clean venv-demo venv-dev wheel system
 
 # What is tested is what is installed, never something that happens to lie on a path.
 unexport PYTHONPATH
@@ -51,6 +51,10 @@ lint: venv-dev ## ruff, mypy --strict and import-linter; each runs, whatever the
 
 bench: venv-dev ## measure, each figure beside its peer; writes out/bench.json
 	@$(VENV)/bin/statecore bench $(ARGS)
+
+fuzz: venv-dev ## fuzz every decoder, guided by coverage, one target a core (ARGS="--seconds 600 trace"); keeps the corpus
+	@$(VENV)/bin/python $(PIP) -e '.[dev,fuzz]' | $(NAMES)
+	@$(VENV)/bin/python -P tests/fuzz/fuzz.py $(ARGS)
 
 docs: venv-dev ## build the documentation into out/docs; warnings are errors, no network
 	$(VENV)/bin/python -m sphinx -W --keep-going -b html -d out/doctrees docs out/docs

@@ -74,7 +74,7 @@ def test_one_session_only(traces: list[str], capsys: pytest.CaptureFixture[str])
 
 
 def test_the_page_needs_nothing_else(traces: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--html writes one page with the messages, each side's way lit on the drawing, and the times; no link leads out."""
+    """--html writes one page: the messages, each side's way lit on the drawing, the times; no link leads out."""
     page = tmp_path / "page.html"
     assert main(["trace", *traces, "--html", str(page)]) == 0
     text = page.read_text()

@@ -9,7 +9,7 @@ from ... import __version__
 from ...diagram import Message, sequence_svg, svg
 from ...flow import Flow
 from ...trace import Trace
-from ..demo._style import CSS
+from .._style import CSS
 from ._timeline import Line, names
 
 _SERVICE = "service"
