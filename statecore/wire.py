@@ -12,6 +12,7 @@ compared with a device's clock.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -31,6 +32,8 @@ Name = Annotated[str, Meta(max_length=256)]
 """A name for people."""
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 """A number, a duration or a time; never negative."""
+Version = Annotated[int, Meta(ge=VERSION, le=VERSION)]
+"""Ours, and no other."""
 
 
 def without_token(message: Struct) -> str:
@@ -51,7 +54,7 @@ class Hello(Struct, frozen=True, gc=False, tag_field="m", tag="hello", omit_defa
     """The incarnation: new at each start of the process."""
     conn: Count
     """The number of this connection within the epoch: rising."""
-    v: int = VERSION
+    v: Version = VERSION
     """The protocol's version."""
     name: Name = ""
     """A name to show others."""
@@ -148,7 +151,7 @@ class Welcome(Struct, frozen=True, gc=False, tag_field="m", tag="welcome", omit_
 
     user: Id
     """Who the service takes the device for."""
-    v: int = VERSION
+    v: Version = VERSION
     """The protocol's version."""
     heartbeat: Count = 15_000
     """How often to send a `Beat`."""
@@ -294,12 +297,9 @@ def decode_up(data: bytes, limit: int = MAX_SIZE) -> Up:
     if len(data) > limit:
         raise _too_long(data, limit)
     try:
-        message = _up.decode(data)
+        return _up.decode(data)
     except _FAULTS as error:
-        raise _malformed(error) from None
-    if type(message) is Hello:
-        _same_version(message.v)
-    return message
+        raise _fault(data, error) from None
 
 
 def decode_down(data: bytes, limit: int = 16 * MAX_SIZE) -> Down:
@@ -307,26 +307,33 @@ def decode_down(data: bytes, limit: int = 16 * MAX_SIZE) -> Down:
     if len(data) > limit:
         raise _too_long(data, limit)
     try:
-        message = _down.decode(data)
+        return _down.decode(data)
     except _FAULTS as error:
-        raise _malformed(error) from None
-    if type(message) is Welcome:
-        _same_version(message.v)
-    return message
-
-
-def _same_version(theirs: int) -> None:
-    if theirs != VERSION:
-        raise UnsupportedVersion(theirs=theirs, ours=VERSION)
+        raise _fault(data, error) from None
 
 
 _FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Greeting(Struct):
+    """What every version's greeting has in common, whatever else it says."""
+
+    m: Literal["hello", "welcome"]
+    v: int = VERSION
+
+
+_greeting = msgspec.json.Decoder(_Greeting)
 
 
 def _too_long(data: bytes, limit: int) -> MalformedMessage:
     return MalformedMessage(why=f"{len(data)} bytes, more than {limit}")
 
 
-def _malformed(error: Exception) -> MalformedMessage:
+def _fault(data: bytes, error: Exception) -> MalformedMessage | UnsupportedVersion:
+    # A greeting of another version may well have other fields: that it is of another version is what is wrong with it.
+    with suppress(*_FAULTS):
+        theirs = _greeting.decode(data).v
+        if theirs != VERSION:
+            return UnsupportedVersion(theirs=theirs, ours=VERSION)
     # The reason names a place and a type, never a value: a message may carry a token.
     return MalformedMessage(why=str(error))

@@ -64,11 +64,20 @@ def test_what_comes_down_arrives_as_it_was_said(message: Any) -> None:
 
 
 def test_another_version_is_refused_as_such() -> None:
-    """Both greetings carry the version, and another one is its own error."""
+    """Both greetings carry the version, and another one is its own error, whatever else that version would say."""
     for decode, message in ((decode_up, Hello("d", "e", 1, v=VERSION + 1)), (decode_down, Welcome("a", v=VERSION + 1))):
         with pytest.raises(UnsupportedVersion) as caught:
             decode(encode(message))
         assert caught.value.theirs == VERSION + 1
+    for decode, m in ((decode_up, "hello"), (decode_down, "welcome")):
+        for said, error in (
+            ({"v": VERSION + 1}, UnsupportedVersion), ({"v": VERSION}, MalformedMessage), ({}, MalformedMessage),
+            ({"v": str(VERSION + 1)}, MalformedMessage),
+        ):  # fmt: skip
+            with pytest.raises(error):
+                decode(json.dumps({"m": m, "of another time": 1, **said}).encode())
+    with pytest.raises(MalformedMessage):
+        decode_up(b'{"m":"command","v":2}')
 
 
 def test_too_long_a_message_is_refused_before_it_is_read() -> None:
