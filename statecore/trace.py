@@ -84,6 +84,8 @@ class Entry:
     """For each session whose state changed, the states it went through, from the old one to the new one."""
     did: Sequence[Outcome]
     """What was done, in order."""
+    ended: Mapping[str, str] = {}
+    """For each session that ended here, why."""
 
     @property
     def session(self) -> str:
@@ -141,6 +143,7 @@ class Difference:
 
 def _outcome(entry: Entry) -> str:
     moves = [f"{session}: {' -> '.join(path)}" for session, path in entry.moves.items()]
+    moves += [f"{session} ended as {reason}" for session, reason in entry.ended.items()]
     return "; ".join([*moves, *(f"{did.do} {did.what}" for did in entry.did)]) or "nothing"
 
 
@@ -179,6 +182,8 @@ def _written(step: Entry) -> dict[str, Any]:
     line: dict[str, Any] = {"at": step.at, "in": step.given, "given": step.input}
     if step.moves:
         line["moves"] = step.moves
+    if step.ended:
+        line["ended"] = step.ended
     if step.did:
         line["did"] = [[did.do, did.what, did.session] for did in step.did]
     return line
@@ -187,7 +192,8 @@ def _written(step: Entry) -> dict[str, Any]:
 def entry(before: Endpoint, given: Input, now: int, after: Endpoint, effects: Sequence[Effect]) -> Entry:
     """A step, as a trace tells it."""
     data = _without_secrets(msgspec.to_builtins(given, order="sorted"))
-    return Entry(now, type(given).__name__, data, _moves(before, after, effects), [_did(effect) for effect in effects])
+    moves, done = _moves(before, after, effects), [_did(effect) for effect in effects]
+    return Entry(now, type(given).__name__, data, moves, done, _ended(before, after, effects))
 
 
 def _moves(before: Endpoint, after: Endpoint, effects: Sequence[Effect]) -> dict[str, list[str]]:
@@ -205,6 +211,13 @@ def _moves(before: Endpoint, after: Endpoint, effects: Sequence[Effect]) -> dict
         if len(states) > 1 or not ends[0]:
             moves[session] = states
     return moves
+
+
+def _ended(before: Endpoint, after: Endpoint, effects: Sequence[Effect]) -> dict[str, str]:
+    told = [effect.leg for effect in effects if isinstance(effect, Emit) and effect.leg is not None]
+    over = {leg.session: str(leg.reason) for leg in (*after.legs.values(), *told) if leg.reason is not None}
+    known = {leg.session for leg in before.legs.values() if leg.reason is not None}
+    return {session: reason for session, reason in over.items() if session not in known}
 
 
 def _did(effect: Effect) -> Outcome:
@@ -309,6 +322,7 @@ def _read_entry(number: int, data: dict[str, Any]) -> Entry:
         _whole(data["at"]), _text(data["in"]), dict(data["given"]),
         {_text(session): [_text(state) for state in path] for session, path in data.get("moves", {}).items()},
         [Outcome(*map(_text, did)) for did in data.get("did", ())],
+        {_text(session): _text(reason) for session, reason in data.get("ended", {}).items()},
     ))  # fmt: skip
 
 
@@ -355,7 +369,7 @@ def replay(trace: Trace, flows: Mapping[str, Flow] = FLOWS) -> list[Difference]:
         before = endpoint
         endpoint, effects = core.step(before, given, recorded.at)
         replayed = entry(before, given, recorded.at, endpoint, effects)
-        if (dict(replayed.moves), list(replayed.did)) != (dict(recorded.moves), list(recorded.did)):
+        if attrs.evolve(replayed, input=recorded.input) != recorded:
             differences.append(Difference(line, recorded, replayed))
     return differences
 

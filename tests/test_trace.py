@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from statecore import CallClient, CallService
 from statecore.errors import CallRejected, InvalidTrace, StatecoreError
 from statecore.flow import FLOWS
-from statecore.testing import MemoryMedia, run_virtual
+from statecore.testing import MemoryMedia, VirtualClock, run_virtual
 from statecore.trace import Trace, read, replay
 
 SECRETS = ("the secret word", "for your eyes", "v=0")
@@ -69,10 +69,11 @@ def record(folder: Path, play: Callable[[CallClient, CallClient], Any]) -> list[
     files = [folder / f"{name}.jsonl" for name in ("alice", "bob")]
 
     async def main() -> None:
+        clock = VirtualClock()
         async with (
-            CallService() as service,
-            CallClient(service.signaling("alice"), MemoryMedia(), trace=files[0]) as alice,
-            CallClient(service.signaling("bob"), MemoryMedia(), trace=str(files[1])) as bob,
+            CallService(clock=clock) as service,
+            CallClient(service.signaling("alice"), MemoryMedia(), clock=clock, trace=files[0]) as alice,
+            CallClient(service.signaling("bob"), MemoryMedia(), clock=clock, trace=str(files[1])) as bob,
         ):
             await play(alice, bob)
 
@@ -137,10 +138,13 @@ def test_a_sink_that_fails_harms_no_call(tmp_path: Path, caplog: pytest.LogCaptu
         raise OSError("disk full")
 
     async def main() -> None:
+        clock = VirtualClock()
         async with (
-            CallService() as service,
-            CallClient(service.signaling("alice"), MemoryMedia(), trace=full) as alice,
-            CallClient(service.signaling("bob"), MemoryMedia(), trace=tmp_path / "nowhere" / "bob.jsonl") as bob,
+            CallService(clock=clock) as service,
+            CallClient(service.signaling("alice"), MemoryMedia(), clock=clock, trace=full) as alice,
+            CallClient(
+                service.signaling("bob"), MemoryMedia(), clock=clock, trace=tmp_path / "nowhere" / "bob.jsonl"
+            ) as bob,
         ):
             await ringing(alice, bob)
 

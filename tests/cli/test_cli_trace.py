@@ -11,7 +11,7 @@ import pytest
 
 from statecore import CallClient, CallService
 from statecore.cli import main
-from statecore.testing import MemoryMedia, run_virtual
+from statecore.testing import MemoryMedia, VirtualClock, run_virtual
 
 
 @pytest.fixture
@@ -20,10 +20,11 @@ def traces(tmp_path: Path) -> list[str]:
     files = [str(tmp_path / f"{name}.jsonl") for name in ("alice", "bob")]
 
     async def call() -> None:
+        clock = VirtualClock()
         async with (
-            CallService() as service,
-            CallClient(service.signaling("alice"), MemoryMedia(), trace=files[0]) as alice,
-            CallClient(service.signaling("bob"), MemoryMedia(), trace=files[1]) as bob,
+            CallService(clock=clock) as service,
+            CallClient(service.signaling("alice"), MemoryMedia(), clock=clock, trace=files[0]) as alice,
+            CallClient(service.signaling("bob"), MemoryMedia(), clock=clock, trace=files[1]) as bob,
         ):
 
             async def answer(call: Any) -> None:
