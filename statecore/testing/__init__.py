@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .loop import Deadlock, VirtualClock, VirtualLoop, run_virtual
     from .media import ClockPicture, MediaConformance, MeetingRoom, MemoryMedia, MemorySession, RoomHost, Tone
     from .oracle import Watch, assert_always, assert_deaf, assert_over, assert_settled
+    from .signaling import SignalingConformance
     from .stores import RefusingStore, SlowStore, StoreConformance
     from .world import Plan, World
 
@@ -24,6 +25,7 @@ _LATER = {
         ("ClockPicture", "MediaConformance", "MeetingRoom", "MemoryMedia", "MemorySession", "RoomHost", "Tone"), "media"
     ),
     **dict.fromkeys(("Watch", "assert_always", "assert_deaf", "assert_over", "assert_settled"), "oracle"),
+    "SignalingConformance": "signaling",
     **dict.fromkeys(("RefusingStore", "SlowStore", "StoreConformance"), "stores"),
     **dict.fromkeys(("Plan", "World"), "world"),
 }
@@ -50,6 +52,7 @@ __all__ = [
     "Plan",
     "RefusingStore",
     "RoomHost",
+    "SignalingConformance",
     "SlowStore",
     "StoreConformance",
     "Tone",
