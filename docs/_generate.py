@@ -5,18 +5,24 @@ What is written stands in `made()`. A test fails when a file differs from what t
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import sys
 import types
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import attrs
+from msgspec import Struct
 
+from statecore import wire
 from statecore.diagram import effect_text, guard_text, mermaid, svg
 from statecore.errors import StatecoreError
 from statecore.flow import CONDITIONS, FLOWS, Flow, Row, Timers
 from statecore.listeners import CallListener, OngoingCallListener
+from statecore.model import CallType, Reason, Role
 from statecore.settings import CallSettings, IceServer, ServiceSettings, reference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +37,7 @@ def made() -> dict[str, str]:
         "docs/reference/settings.md": settings_page(),
         "docs/reference/flows.md": flows_page(),
         "docs/reference/timers.md": timers_page(),
+        "docs/reference/messages.md": messages_page(),
     }
     for name, flow in FLOWS.items():
         files[f"docs/explanation/drawings/{name}.svg"] = svg(flow, guards=False)
@@ -110,6 +117,22 @@ _CALL_SETTINGS = """\
 Given to `start_session`, `join_session`, `call` and `answer`, as `CallSettings(...)` or directly by keyword.
 `CallSettingsBuilder` has a `set_<name>(value)` for each, and `build()`. *Live* are those at which an action of the
 session begins, so that the session may come to differ from them."""
+_MESSAGES = """\
+What a device and the service say to each other: one JSON object a message, in UTF-8, whose `m` says what it is. Up go
+wishes and reports; down come facts, above all the *view*, which is the whole of what the service knows of the device's
+leg: the last one is the truth, one that was missed does no harm, and there is nothing to replay. A client in any
+language that keeps to this page can take part; `statecore.wire` is the codec.
+
+- A field that has its default may be left out. Fields that a peer does not know are ignored, so that a later one may
+  add some; anything else that does not fit is refused with `malformed_message` and changes nothing.
+- The version of the protocol is {version}. A greeting of another one is refused with `unsupported_version`.
+- A message to the service is at most {size:,} bytes, unless the service's settings say otherwise.
+- Durations and ages are milliseconds. Wall times are Unix time in milliseconds by the service's clock: to be shown,
+  never to be compared with a device's clock.
+- `Id` is a text of 1 to 128 characters, `Name` one of at most 256. `Count` is a whole number from 0 to 2^53.
+  `CallType` is {types}, `Role` is {roles}. A `frozenset` is an array without order or repetition, a `tuple` an array,
+  a `dict` an object, and None is null.
+- Why a leg ended is one of {reasons}."""
 CARRIED = (
     "title",
     "display_name",
@@ -124,6 +147,53 @@ CARRIED = (
     "presenter_mode",
 )
 """Settings that are only handed on, beside those of the page's buttons."""
+
+
+def messages_page() -> str:
+    """Every message of the wire, field by field."""
+    shared = set(get_args(wire.Up)) & set(get_args(wire.Down))
+    words = {"types": _code(get_args(CallType)), "roles": _code(get_args(Role)), "reasons": _code(Reason)}
+    intro = _MESSAGES.format(version=wire.VERSION, size=wire.MAX_SIZE, **words)
+    groups = (
+        ("Up: from a device", (each for each in get_args(wire.Up) if each not in shared)),
+        ("Down: from the service", (*(each for each in get_args(wire.Down) if each not in shared), wire.Peer)),
+        ("Both ways", shared),
+    )
+    return "\n".join(
+        [
+            _MADE,
+            "# Messages",
+            "",
+            intro,
+            "",
+            *(line for title, each in groups for line in (f"## {title}", "", *_messages(each))),
+        ]
+    )
+
+
+def _messages(classes: Iterable[type[Struct]]) -> Iterator[str]:
+    for cls in classes:
+        tag = cls.__struct_config__.tag
+        yield f"### `{tag}`" if tag else f"### {cls.__name__}, in a view"
+        yield ""
+        yield " ".join(inspect.getdoc(cls).split())
+        yield ""
+        if cls.__struct_fields__:
+            yield from _table(["field", "type", "default", "meaning"], _fields(cls))
+
+
+def _fields(cls: type[Struct]) -> Iterator[list[str]]:
+    """Each field of a message, with the text that stands below it in the code."""
+    (body,) = ast.parse(inspect.getsource(cls)).body
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign):
+            default = f"`{ast.unparse(field.value)}`" if field.value else "required"
+            kind = _SIZED.sub(r"\1, at most \2", ast.unparse(field.annotation))
+            default = default.replace("NO_FLAGS", "[]").replace("()", "[]").replace("VERSION", str(wire.VERSION))
+            yield [f"`{field.target.id}`", f"`{kind}`", default, " ".join(text.value.value.split())]
+
+
+_SIZED = re.compile(r"Annotated\[(\w+), Meta\(max_length=(\d+)\)\]")
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
