@@ -87,6 +87,9 @@ def test_too_long_a_message_is_refused_before_it_is_read() -> None:
     assert isinstance(decode_up(fits), Relay)
     with pytest.raises(MalformedMessage):
         decode_up(fits + b" ")
+    assert decode_down(b'{"m":"beat"}', limit=12) == Beat()
+    with pytest.raises(MalformedMessage):
+        decode_down(b'{"m":"beat"} ', limit=12)
 
 
 def test_no_secret_shows_in_a_repr() -> None:
