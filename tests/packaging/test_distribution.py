@@ -112,6 +112,13 @@ def test_star_import_works_in_a_fresh_interpreter() -> None:
     assert run_isolated(code).split() == []
 
 
+def test_lazy_names_are_listed() -> None:
+    """`dir(statecore)` says what can be had, also before it was; any other name is an AttributeError that tells it."""
+    assert dir(statecore) == sorted(statecore.__all__)
+    with pytest.raises(AttributeError, match="nothing_of_ours"):
+        statecore.nothing_of_ours  # noqa: B018 - the look-up is what is tested
+
+
 def test_import_is_light() -> None:
     """`import statecore` loads no event loop, no socket, no adapter and no optional dependency."""
     loaded = set(json.loads(run_isolated("import json, sys, statecore; print(json.dumps(sorted(sys.modules)))")))
