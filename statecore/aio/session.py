@@ -139,8 +139,8 @@ class Session:
 
     def _handler_failed(self, error: BaseException, event: str, listener: str) -> None:
         _log.error("listener %r failed in on_%s", listener, event, exc_info=error, extra=self.extra)
-        if event != "error":
-            self._listeners.emit("error", error)
+        if event != "error":  # of the session's last events its own listeners, gone by then, can hear no more
+            (self._listeners if len(self._listeners) else self._driver.listeners).emit("error", error)
 
     def _task_failed(self, error: BaseException, what: str) -> None:
         _log.error("%s failed", what, exc_info=error, extra=self.extra)
