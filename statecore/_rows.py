@@ -244,7 +244,7 @@ other participant's), and the application's own."""
 # --- the flow ---------------------------------------------------------------------------------------------------------
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class Flow:
     """A kind of call: its table, and what its names mean. Checked when it is built (InvalidFlow says which rule broke).
 

@@ -305,7 +305,10 @@ class Step:
         if leg is None:
             machine = self.machines.get(view.flow)
             old = view.seq <= self.get("tombs").get(view.session, -1)
-            if machine is None or view.state == machine.flow.final or old:
+            if machine is None or old:
+                return None
+            if view.state == machine.flow.final:  # its ring may still be on the way, and is not to ring then
+                self._entomb((view.session,), view.seq)
                 return None
             leg = LocalLeg(
                 view.session, view.flow, machine.flow.initial, view.role, view.pid, view.type, view.initiator,
@@ -350,6 +353,8 @@ class Step:
     def _settle_end(self, view: View) -> None:
         """If the switchboard knows of the end too, nothing is owed any more, and the leg may be forgotten."""
         leg = self.legs[view.session]
+        if view.heard < leg.first:
+            return  # the end of a leg before this one
         if self.is_over(leg) and view.state == self.machine(leg).flow.final and view.seq > leg.seq - 1:
             self.bury(self.put(leg, seq=view.seq, at=view.at).session)
 
@@ -359,9 +364,11 @@ class Step:
         names: dict[str, str] = self.get("names")
         old = [name for name, into in names.items() if into == session]
         self.changes["names"] = {name: into for name, into in names.items() if into != session}
-        tombs = dict(self.get("tombs"))
-        seq = max(leg.seq, tombs.pop(session, 0))
-        tombs.update(dict.fromkeys((*old, session), seq))
+        self._entomb((*old, session), max(leg.seq, self.get("tombs").get(session, 0)))
+
+    def _entomb(self, sessions: tuple[str, ...], seq: int) -> None:
+        tombs = {session: n for session, n in self.get("tombs").items() if session not in sessions}
+        tombs.update(dict.fromkeys(sessions, seq))
         while len(tombs) > TOMBS:
             del tombs[next(iter(tombs))]
         self.changes["tombs"] = tombs

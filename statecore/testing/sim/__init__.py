@@ -1,0 +1,9 @@
+"""A simulator: calls among people whose devices, links, clocks, media and service fail, in virtual time, by a seed."""
+
+from __future__ import annotations
+
+from ._parts import Mix
+from ._run import Core, Simulation, Violation, simulate
+from ._script import FAULTS, Item, Script, script_of
+
+__all__ = ["FAULTS", "Core", "Item", "Mix", "Script", "Simulation", "Violation", "script_of", "simulate"]

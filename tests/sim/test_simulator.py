@@ -1,0 +1,130 @@
+"""The simulator: that it is hard enough, repeats itself, finds what is broken, and that what it found stays mended."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from statecore.flow import FLOWS, RINGING, Fire, Flow, Row
+from statecore.testing.sim import Core, Item, Script, Violation, script_of, simulate
+from statecore.testing.sim.shrinking import load, save, shrink, violation
+from statecore.testing.sim.soaking import run_core, soak
+
+REGRESSIONS = sorted(Path(__file__).with_name("regressions").glob("*.json"))
+SEED = int(os.environ.get("STATECORE_SEED", "20"))
+SAMPLE = range(SEED, SEED + 6)
+
+_HASH = """
+import hashlib, sys
+from statecore.testing.sim import script_of, simulate
+digest, count = hashlib.sha256(), 0
+def line(text):
+    digest.update(text.encode() + b"\\n")
+simulate(script_of(5, calls=60), trace=line)
+print(digest.hexdigest())
+"""
+
+
+def test_a_small_sample_keeps_what_must_hold_and_is_hard_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    """A thousand calls under faults, at least one a call, a tenth of them with glare, crash or resume: no violation."""
+    with capsys.disabled():
+        sys.stdout.write(f"\nsimulated with seeds {SAMPLE.start} to {SAMPLE.stop - 1}")
+    total = soak("core", SAMPLE, run_core)
+    assert total["violations"] == []
+    assert total["calls"] > 600
+    assert total["faults_per_call"] >= 1
+    assert total["share_met"] >= 0.1
+    assert total["agreements"] > total["calls"]
+    assert {"hangup", "rejected", "cancelled", "unanswered", "busy", "lost", "failed_media", "merged"} <= set(
+        total["reasons"]
+    )
+    assert all(count > 0 for count in total["met"].values())
+
+
+def test_one_seed_is_one_trace_byte_for_byte_in_every_process() -> None:
+    """Two processes whose hashes are salted differently write the same trace as this one."""
+    digest = hashlib.sha256()
+    simulate(script_of(5, calls=60), trace=lambda text: digest.update(text.encode() + b"\n"))
+    for salt in ("1", "4242"):
+        environment = {**os.environ, "PYTHONHASHSEED": salt}
+        done = subprocess.run(
+            [sys.executable, "-c", _HASH], env=environment, capture_output=True, text=True, check=True, timeout=120
+        )
+        assert done.stdout.strip() == digest.hexdigest()
+
+
+def test_another_seed_is_another_trace() -> None:
+    """The seed matters: two seeds share neither script nor trace."""
+    traces: list[list[str]] = [[], []]
+    for seed, trace in enumerate(traces):
+        simulate(script_of(seed, calls=5), trace=trace.append)
+    assert traces[0] != traces[1]
+    assert len(traces[0]) > 20
+
+
+def _broken(trigger: str, state: str, **only: object) -> Flow:
+    """The ringing flow without a `Fire` in the rows of one trigger."""
+    old = [row for row in RINGING.rows if (row.trigger, row.state) == (trigger, state) and row.refuse is None]
+
+    def keeps(effect: object) -> bool:
+        return not (isinstance(effect, Fire) and all(getattr(effect, name) == value for name, value in only.items()))
+
+    new = [
+        Row(r.state, r.trigger, r.to, tuple(e for e in r.effects if keeps(e)), when=r.when, unless=r.unless,
+            reason=r.reason, decider=r.decider)
+        for r in old
+    ]  # fmt: skip
+    return RINGING.extend("ringing", rows=new, without=old)
+
+
+BROKEN = {
+    "the siblings ring on after an accept": _broken("accept", "ringing", at="siblings"),
+    "the callee rings on after a cancel": _broken("cancel", "ringing"),
+    "the other stays in after an end": _broken("end", "active"),
+    "the caller rings on after a reject": _broken("reject", "ringing", at="peers"),
+    "one is active alone": _broken("up", "accepted"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_planted_fault_is_found(name: str) -> None:
+    """A table with one effect gone does not come through a few hundred calls."""
+    core = Core.of({**FLOWS, "ringing": BROKEN[name]})
+    assert any(violation(script_of(seed, calls=100), core=core) for seed in range(1, 6))
+
+
+def test_what_was_found_is_made_smaller_and_kept(tmp_path: Path) -> None:
+    """A failing script of a hundred calls shrinks to a handful of events, which a file brings back and shows again."""
+    core = Core.of({**FLOWS, "ringing": BROKEN["the other stays in after an end"]})
+
+    def find(script: Script) -> Violation | None:
+        return violation(script, core=core)
+
+    script = next(s for s in (script_of(seed, calls=100) for seed in range(1, 6)) if find(s) is not None)
+    small = shrink(script, runs=400, find=find)
+    assert len(small.items) <= 12 < len(script.items)
+    assert len(small.devices) <= 4
+    again = load(save(small, tmp_path))
+    assert again == small
+    found = find(again)
+    assert found is not None
+    assert str(found) == small.found
+
+
+def test_a_script_without_a_violation_is_left_alone() -> None:
+    """There is nothing to make smaller where nothing was found."""
+    script = Script(1, {"a.0": "a", "b.0": "b"}, [Item(10, "cut", "a.0", how={"ms": 5})])
+    assert shrink(script) is script
+
+
+@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
+def test_what_was_found_once_stays_mended(path: Path) -> None:
+    """A script that once showed a violation shows none any more."""
+    script = load(path)
+    assert script.found
+    simulate(script)
