@@ -604,3 +604,28 @@ def test_any_bytes_become_a_key_or_a_typed_error(secret: bytes, algorithm: Any) 
     with contextlib.suppress(InvalidArgument):
         signer = JwtSigner(Keys("k1", pem, algorithm=algorithm))
         assert signer.verify(signer.sign(claims()), NOW) == claims()
+
+
+def test_a_token_that_is_known_says_what_a_stranger_reads() -> None:
+    """The signer that made a token, one that has seen it, and one that has not, all read the same; its time and its
+    revocation are looked at each time."""
+    revocation = RevocationList()
+    signer, stranger = (JwtSigner(Keys("1", SECRET), revocation=revocation) for _ in range(2))
+    claims = issue(user="alice", session="s", now=NOW, lifetime=60, token_id="1", grants={"audio"}, device="d")
+    token = signer.sign(claims)
+    assert signer.verify(token, NOW) == stranger.verify(token, NOW) == stranger.verify(token, NOW) == claims
+    for each in (signer, stranger):
+        with pytest.raises(TokenExpired):
+            each.verify(token, NOW + 60_000)
+    revocation.revoke("1", claims.until)
+    for each in (signer, stranger):
+        with pytest.raises(TokenRevoked):
+            each.verify(token, NOW)
+
+
+def test_a_signer_remembers_so_many_tokens_only() -> None:
+    """However many tokens are made and verified, what is kept of them is bounded, and each stays good."""
+    signer = JwtSigner(Keys("1", SECRET))
+    made = [signer.sign(issue(user="u", session=f"s{n}", now=NOW, lifetime=60, token_id=f"{n}")) for n in range(5_000)]
+    assert len(signer._genuine) <= 4_096
+    assert [signer.verify(token, NOW).session for token in made[::500]] == [f"s{n}" for n in range(0, 5_000, 500)]

@@ -167,7 +167,7 @@ def _filled(name: str, value: object) -> None:
         raise InvalidArgument(f"{name} must be a text", name=name)
     if not value.strip():
         raise BlankId(name=name)
-    if len(value) > 128 or any(character.isspace() or not character.isprintable() for character in value):
+    if len(value) > 128 or " " in value or not value.isprintable():  # other white space is not printable
         raise SpacedId(name=name, value=value[:128])
 
 

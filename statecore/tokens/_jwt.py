@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from joserfc.jwk import Key as JoseKey
 
 _LONGEST = 8_192
+_KNOWN = 4_096
+"""How many genuine tokens are remembered."""
 
 _KEY_TYPES: dict[Algorithm, Literal["oct", "RSA", "EC", "OKP"]] = {
     "HS256": "oct",
@@ -58,7 +61,7 @@ class _Ready:
 
 
 class JwtSigner:
-    """The TokenSigner that makes JSON Web Tokens. Immutable and safe to share.
+    """The TokenSigner that makes JSON Web Tokens. Safe to share.
 
     Signs with the current key of the ring and names it in the token; verifies with the key named there, and with that
     key's own algorithm only, whatever the token asks for. `leeway` is how many seconds clocks may differ. `revocation`
@@ -90,6 +93,8 @@ class JwtSigner:
         self.leeway = leeway
         """How many seconds clocks may differ."""
         self._revocation = revocation
+        self._genuine: dict[str, Claims] = {}
+        """Tokens whose signature fits, with what they say. A signature is for ever; everything else is checked anew."""
 
     def __repr__(self) -> str:
         return f"<JwtSigner {self._issuer!r} {', '.join(self._keys)}>"
@@ -103,19 +108,32 @@ class JwtSigner:
         header = {"alg": key.algorithm, "kid": key.kid, "typ": "JWT"}
         if not key.jose.is_private:
             raise InvalidArgument(f"the key {key.kid!r} is public: it can only verify", name="keys")
-        return self._jws.serialize_compact(header, _write_claims(claims), key.jose, [key.algorithm])
+        payload = _write_claims(claims)
+        token = self._jws.serialize_compact(header, payload, key.jose, [key.algorithm])
+        with suppress(msgspec.MsgspecError):  # of claims that a verifier will not take
+            self._remember(token, _read_claims(payload))
+        return token
 
     def verify(self, token: str | None, now: int) -> Claims:
         """The claims of a token that is genuine and good at `now`, in Unix milliseconds; raises as TokenSigner says."""
         if token is None or token == "":
             raise TokenMissing
-        claims = self._open(token)
+        claims = self._genuine.get(token) if isinstance(token, str) else None
+        if claims is None:
+            claims = self._open(token)
+            self._remember(token, claims)
         if claims.issuer != self._issuer:
             raise TokenForeign(what="issuer")
         check_time(claims, now, self.leeway)
         if self._revocation is not None and self._revocation.revoked(claims):
             raise TokenRevoked
         return claims
+
+    def _remember(self, token: str, claims: Claims) -> None:
+        """Keep what a genuine token says, so that its signature need not be worked out again."""
+        if len(self._genuine) >= _KNOWN:
+            self._genuine.clear()
+        self._genuine[token] = claims
 
     def _open(self, token: str) -> Claims:
         """The claims of a token whose signature fits: they are not even read before that is known."""
