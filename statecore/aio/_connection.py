@@ -124,5 +124,6 @@ class Connection:
 
     def drop(self) -> None:
         """The channel only seems to stand: make another."""
-        if self._channel is not None and self._scope is not None:
-            self._scope.reschedule(asyncio.get_running_loop().time())
+        if self._scope is None:
+            raise AssertionError("only a connection that was welcomed is dropped")
+        self._scope.reschedule(asyncio.get_running_loop().time())

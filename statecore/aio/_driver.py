@@ -36,7 +36,6 @@ from ..endpoint import (
 from ..errors import (
     CallDeclined,
     CallEnded,
-    CallNotFound,
     ClientClosed,
     CommandTimeout,
     NotConnected,
@@ -200,14 +199,15 @@ class Driver:
     async def close(self) -> None:
         """See `CallClient.close`."""
         caller = asyncio.current_task()
-        if caller is not None:
-            self.callers.add(caller)
+        if caller is None:
+            raise AssertionError("a coroutine runs in a task")
+        self.callers.add(caller)
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="statecore client close")
         try:
             await asyncio.shield(self._closing)
         finally:
-            self.callers -= {caller}
+            self.callers.discard(caller)
 
     async def _close(self) -> None:
         self.closing.set()
@@ -370,17 +370,15 @@ class Driver:
         """Tell who waits for the burial of a leg, and let go of sessions that are over."""
         for session in [s for s in self._burials if self.leg(s) is None or not self.online]:
             for future in self._burials.pop(session):
-                if not future.done():
-                    future.set_result(None)
+                future.set_result(None)
         for name, held in list(self.sessions.items()):
             held.update(self._endpoint.legs.get(name))
             if held.over and self._closing is None:
                 self.retire(held)
 
     def retire(self, session: Session) -> None:
-        """A session is over, or never came to be: let it finish by itself, and forget it then."""
-        if self.sessions.get(session.session_id) is session:
-            del self.sessions[session.session_id]
+        """One of the sessions is over, or never came to be: let it finish by itself, and forget it then."""
+        del self.sessions[session.session_id]
         task = self.tasks.start(session.finish(self.callers), f"statecore session {session.session_id}")
         self._retiring[session] = task
         task.add_done_callback(lambda _: self._retiring.pop(session, None))
@@ -390,12 +388,12 @@ class Driver:
     async def do(self, session: str, trigger: str, **more: Any) -> LocalLeg:
         """Give a command, at once, and wait for its outcome."""
         self.usable(connected=False)
-        return await self._wait(session, lambda ticket: Do(session, trigger, ticket, **more))
+        return await self._wait(lambda ticket: Do(session, trigger, ticket, **more))
 
     async def say(self, session: str, text: str, to: str) -> None:
         """Send a data message and wait until it has arrived."""
         self.usable(connected=False)
-        await self._wait(session, lambda ticket: Say(session, text, to, ticket))
+        await self._wait(lambda ticket: Say(session, text, to, ticket))
 
     async def answered(self, session: str) -> LocalLeg:
         """Wait for the acceptance; of a call that has ended by now, say how."""
@@ -403,9 +401,9 @@ class Driver:
         leg = self._ended.get(session)
         if leg is not None and self.leg(session) is None:
             raise self._with_call(refusal(leg, "joinable"), leg)
-        return await self._wait(session, lambda ticket: Await(session, ticket))
+        return await self._wait(lambda ticket: Await(session, ticket))
 
-    async def _wait(self, session: str, make: Callable[[int], Input]) -> LocalLeg:
+    async def _wait(self, make: Callable[[int], Input]) -> LocalLeg:
         ticket = next(self._numbers)
         future = self._waits[ticket] = asyncio.get_running_loop().create_future()
         try:
@@ -414,7 +412,7 @@ class Driver:
         finally:
             self._waits.pop(ticket, None)
         if leg is None:
-            raise CallNotFound(session_id=session)
+            raise AssertionError("what is settled without an error has a leg")
         return leg
 
     def tell(self, session: str, trigger: str) -> None:

@@ -55,13 +55,10 @@ class SessionMedia:
     # --- opening
 
     def open(self, capture: frozenset[str]) -> None:
-        """Open now, with this to be captured."""
-        if self._opening is None and not self.closing:
-            work = self.driver.media.open(Host(self), audio="audio" in capture, video="video" in capture)
-            self._opening = asyncio.get_running_loop().create_task(
-                work, name=f"statecore media {self.session.session_id}"
-            )
-            self._tasks.start(self._opened(self._opening), f"statecore media opening {self.session.session_id}")
+        """Open now, with this to be captured: asked for once, while the leg lives."""
+        work = self.driver.media.open(Host(self), audio="audio" in capture, video="video" in capture)
+        self._opening = asyncio.get_running_loop().create_task(work, name=f"statecore media {self.session.session_id}")
+        self._tasks.start(self._opened(self._opening), f"statecore media opening {self.session.session_id}")
 
     async def _opened(self, opening: asyncio.Task[MediaSession]) -> None:
         await asyncio.wait((opening,), timeout=self.driver.timers.connect)
@@ -105,8 +102,6 @@ class SessionMedia:
             self._now(lambda media: media.resumed())
 
     def _now(self, drive: Callable[[MediaSession], object]) -> None:
-        if self.closing:
-            return
         if self._open is None:
             self._waiting.append(drive)
         else:
@@ -195,7 +190,7 @@ class SessionMedia:
                 done.set_exception(self.session.inactive("this"))
         self._jobs.clear()
         self._waiting.clear()
-        media = await self._given_up() if self._opening is not None else None
+        media = await _given_up(self._opening) if self._opening is not None else None
         if media is None:
             return
         seconds = self.driver.timers.close
@@ -206,22 +201,20 @@ class SessionMedia:
         except Exception as error:  # noqa: BLE001 - what cannot be closed is forced, and told
             self._force(media, error)
 
-    async def _given_up(self) -> MediaSession | None:
-        """What was opened, or would have been: an adapter may finish opening although it was told to stop."""
-        opening = self._opening
-        if opening is None:
-            return None
-        if not opening.done() and not await cancel(opening):
-            opening.add_done_callback(_abort)
-            return None
-        return None if opening.cancelled() or opening.exception() is not None else opening.result()
-
     def _force(self, media: MediaSession, error: Exception) -> None:
         self.session.fault(error)
         try:
             media.abort()
         except Exception as worse:  # noqa: BLE001 - there is nothing more to try
             self.session.fault(worse)
+
+
+async def _given_up(opening: asyncio.Task[MediaSession]) -> MediaSession | None:
+    """What was opened, or would have been: an adapter may finish opening although it was told to stop."""
+    if not opening.done() and not await cancel(opening):
+        opening.add_done_callback(_abort)
+        return None
+    return None if opening.cancelled() or opening.exception() is not None else opening.result()
 
 
 def _abort(opening: asyncio.Task[MediaSession]) -> None:

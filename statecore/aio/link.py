@@ -17,7 +17,7 @@ class MemoryChannel:
 
     def __init__(self, link: MemoryLink) -> None:
         self._link = link
-        self._peer: MemoryChannel | None = None
+        self._peer: MemoryChannel
         self._inbox: deque[bytes] = deque()
         self._coming: deque[tuple[float, bytes | None]] = deque()
         """What is on the way here, with when it arrives; None closes."""
@@ -34,7 +34,7 @@ class MemoryChannel:
 
     def send(self, message: bytes) -> None:
         """Queue a message for the other end; raises SignalingLost when closed."""
-        if self.closed or self._peer is None:
+        if self.closed:
             raise SignalingLost
         if self._link.passes(message):
             self._peer.expect(message)
@@ -81,14 +81,13 @@ class MemoryChannel:
         """Close; the other end closes when it has got what was sent before. Idempotent."""
         if not self.closed:
             self.shut()
-            if self._peer is not None and not self._peer.closed and not self._link.silent:
+            if not self._peer.closed and not self._link.silent:
                 self._peer.expect(None)
 
     def drop(self) -> None:
         """Break both ends at once, and lose what was not read."""
         self.shut(lossy=True)
-        if self._peer is not None:
-            self._peer.shut(lossy=True)
+        self._peer.shut(lossy=True)
 
     def shut(self, *, lossy: bool = False) -> None:
         """Close this end alone; `lossy` forgets what was not read. Idempotent."""

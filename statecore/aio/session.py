@@ -90,7 +90,7 @@ class Session:
     def leg(self) -> LocalLeg:
         """The endpoint's leg, as it is now."""
         if self._leg is None:
-            raise self.inactive("this")
+            raise AssertionError("whoever has a session has seen its leg")
         return self._leg
 
     @property
@@ -262,8 +262,7 @@ class Session:
                 self._driver.tell(self._id, "withdraw_video")
             raise
         finally:
-            if answer in self._asking:
-                self._asking.remove(answer)
+            self._asking.remove(answer)
         if self.leg.reason is not None:
             raise CallEnded(session_id=self._id, reason=self.leg.reason, call=self.call)
         if not agreed:
