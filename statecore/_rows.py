@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -74,6 +74,15 @@ class Answer(Struct, frozen=True, gc=False):
     """What became of it."""
 
 
+class Invite(Struct, frozen=True, gc=False):
+    """Ring a further user, who takes part in this call then: the one that the command's data names as `user`. Takes
+    that user's line; each device rings by the flow's own trigger, for as long as the timer `ring` says."""
+
+
+class Withdraw(Struct, frozen=True, gc=False):
+    """Settle every invitation that is still open as unanswered. The legs that ring hear of it by a `Fire`."""
+
+
 class Custom(Struct, frozen=True, gc=False):
     """Something of the application's own: the event `custom` with this name and data."""
 
@@ -83,7 +92,9 @@ class Custom(Struct, frozen=True, gc=False):
     """Anything, as text."""
 
 
-Effect: TypeAlias = OpenMedia | CloseMedia | Claim | Release | Tell | Fire | Mark | Retype | Answer | Custom
+Effect: TypeAlias = (
+    OpenMedia | CloseMedia | Claim | Release | Tell | Fire | Mark | Retype | Answer | Custom | Invite | Withdraw
+)
 
 
 # --- rows and the rest of the vocabulary ------------------------------------------------------------------------------
@@ -185,24 +196,28 @@ class Deadline:
 
     state: str
     """The state."""
-    timer: str
-    """A field of `Timers`: ring, connect, consent ..."""
+    timer: str | float
+    """A field of `Timers` (ring, connect, consent ...), or a number of seconds of its own."""
     trigger: str
     """What it fires at the leg."""
     flag: str | None = None
     """Only while this flag is on."""
 
+    def length(self, milliseconds: Mapping[str, int]) -> int:
+        """How long the timer runs, given those of `Timers`; in milliseconds."""
+        return milliseconds[self.timer] if isinstance(self.timer, str) else round(self.timer * 1000)
+
 
 @attrs.frozen(kw_only=True)
 class Capture:
-    """When a device captures and sends: its token grants it, the flag `on` is set and the flag `off` is not."""
+    """When a device captures and sends: its token grants it, the flag `on` is set and none of `off` is."""
 
     kind: Literal["audio", "video", "screen"]
     """What is captured; also the name of the grant."""
     on: str | None = None
     """A flag that must be set; None if joining is enough."""
-    off: str | None = None
-    """A flag that must not be set."""
+    off: tuple[str, ...] = attrs.field(default=(), converter=names)
+    """Flags that must not be set."""
     type: Literal["audio", "video"] | None = None
     """Only possible while the call is of this type."""
     at_join: bool = True
@@ -211,7 +226,10 @@ class Capture:
 
 @attrs.frozen(kw_only=True)
 class Roles:
-    """What the states mean to those who interpret a flow without knowing its names."""
+    """What the states mean to those who interpret a flow without knowing its names.
+
+    A state that rings and is also joinable, or has media, is *early media*: nobody has answered, and the call is not
+    accepted, but who has joined may be seen and heard already."""
 
     ringing: frozenset[str] = attrs.field(default=frozenset(), converter=_set)
     """It rings: the caller waits, the receiver has not decided."""
@@ -232,13 +250,15 @@ CONDITIONS: dict[str, str] = {
     "busy": "the receiver's line is full, not counting calls that this one replaces",
     "known": "the receiver is a user the service knows",
     "to_self": "the receiver is the caller",
+    "present": "the receiver has a part in the call",
     "glare": "a call of the receiver to this user is ringing",
     "stale": "an older call of this user to the receiver is held by a device that is gone",
     "full": "the session has as many participants as it may have",
     "video": "the call is a video call",
 }
 """The conditions the switchboard can work out, besides the flow's flags (the leg's own), `other_` and a flag (some
-other participant's), and the application's own."""
+other participant's), and the application's own. In a call that exists, the receiver is whom the command's data names as
+`user` (see `Invite`), if anybody."""
 
 
 # --- the flow ---------------------------------------------------------------------------------------------------------
@@ -385,6 +405,8 @@ def _names_known(flow: Flow) -> str:
         for effect in row.effects:
             if isinstance(effect, Mark) and effect.flag not in (*flow.flags, "connected"):
                 return f"flag {effect.flag!r} of {_name(row)} is not declared"
+            if isinstance(effect, Invite) and flow.ring is None:
+                return f"{_name(row)} invites, but nothing in the flow rings"
     return ""
 
 
@@ -445,7 +467,7 @@ def _media(flow: Flow) -> str:
             return f"{_name(row)} must close media exactly if it leaves the states that may have it"
         if row.to in flow.roles.media and row.state not in flow.roles.media and "joined" not in row.when and not opens:
             return f"{_name(row)} reaches a state with media without `joined`"
-    claims = any(Claim() in row.effects for row in flow.rows)
+    claims = any(Claim() in row.effects or Invite() in row.effects for row in flow.rows)
     for row in flow.rows:
         ends = row.refuse is None and row.to == flow.final and row.state != flow.initial
         if claims and ends and Release() not in row.effects:
@@ -462,8 +484,10 @@ def _deadlines(flow: Flow) -> str:
             return f"state {deadline.state!r} has two deadlines"
         if deadline.state not in flow.states:
             return f"deadline {deadline.timer!r} stands in {deadline.state!r}, which is no state"
-        if deadline.timer not in timers:
+        if isinstance(deadline.timer, str) and deadline.timer not in timers:
             return f"there is no timer {deadline.timer!r}, but {', '.join(timers)}"
+        if not isinstance(deadline.timer, str) and not 0.001 <= deadline.timer <= 86_400:
+            return f"the deadline of {deadline.state!r} must be from 0.001 to 86400 seconds"
         seen.add(key)
     return ""
 

@@ -53,6 +53,7 @@ from ._rows import (
     Effect,
     Fire,
     Flow,
+    Invite,
     Mark,
     OpenMedia,
     Release,
@@ -61,6 +62,7 @@ from ._rows import (
     Row,
     Tell,
     Trigger,
+    Withdraw,
     names,
 )
 from ._timers import Timers
@@ -412,6 +414,7 @@ __all__ = [
     "Effect",
     "Fire",
     "Flow",
+    "Invite",
     "Mark",
     "OpenMedia",
     "Release",
@@ -421,4 +424,5 @@ __all__ = [
     "Tell",
     "Timers",
     "Trigger",
+    "Withdraw",
 ]

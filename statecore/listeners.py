@@ -143,6 +143,10 @@ class OngoingCallListener(_Listener):
         "The network of a participant changed.", "participant", "loss", "jitter", "round_trip", "bitrate"
     )
     on_message_received: Handler | None = _event("A participant sent a data message.", "participant", "data")
+    on_flag_changed: Handler | None = _event(
+        "A flag that a flow of one's own declares went on or off, the own one too.", "participant", "flag", "on"
+    )
+    on_custom: Handler | None = _event("A row of a flow of one's own was taken: its `Custom`.", "name", "data")
     on_idle_prompt: Handler | None = _event("One is alone; the session ends in so many seconds.", "seconds")
     on_call_ended: Handler | None = _event("The call is over; told once, and last.", "reason")
     on_error: Handler | None = _event("Something failed that the session survives.", "error")

@@ -60,6 +60,10 @@ class FlowMachine:
         """The deadlines a state may carry, of which flags pick one."""
         self.participating = flow.participating
         """The states of a participant."""
+        self.answered = flow.participating - flow.roles.ringing
+        """Those of one who has answered, or was."""
+        self.active = flow.roles.media - flow.roles.ringing
+        """Those in which media is up, and it is not early media."""
         self.flags = frozenset((*flow.flags, "joined", "connected"))
         """Every mark a leg may carry."""
         self.ring = flow.ring

@@ -87,7 +87,7 @@ class TokenDesk:
         self.revocations.revoke(claims.token_id, claims.until)
 
     async def issue(self, user: str, session: str, role: Role = Role.PARTICIPANT, *, ask: bool, **more: Any) -> str:
-        """A token: for a call of two only for its parties, for another id as the application says if it is to be asked.
+        """A token: for a call that rings only for its parties, else as the application says if it is to be asked.
 
         Raises NotAParty, CallGone, BlankId, SpacedId."""
         check_id("user", user)
@@ -102,7 +102,7 @@ class TokenDesk:
             if record.ended_at:
                 raise CallGone(session_id=session, reason=record.reason)
             if record.receiver:
-                if user not in (record.initiator, record.receiver):
+                if user not in (record.initiator, record.receiver, *(each.user for each in record.invitations)):
                     raise NotAParty(user=user, session_id=session)
                 return session
         if ask and self._authorize(user, session) is not True:

@@ -238,9 +238,11 @@ class CallClient:
         cut meanwhile, it is asked for again."""
         return await self._driver.request_token(check_id("session_id", session_id))
 
-    async def start_session(self, token: str, settings: CallSettings | None = None, **more: Any) -> Session:
+    async def start_session(
+        self, token: str, settings: CallSettings | None = None, *, trigger: str = "join", **more: Any
+    ) -> Session:
         """Join the session a call token is for; resolves when active. `more` is for `CallSettings`, on top of
-        `settings`.
+        `settings`. `trigger` names another command that opens media, in a flow that has one (to look before answering).
 
         Raises a TokenError for a token that is missing, malformed, expired, foreign or revoked, NotAccepted before the
         acceptance, AlreadyJoined, SessionFull, CallGone, and a MediaError if media does not open or connect. Cancelling
@@ -258,7 +260,7 @@ class CallClient:
         if session is not None:
             driver.sessions[session_id] = session
         try:
-            await driver.do(session_id, "join", **_joining(settings, token, leg.flow if leg else "session"))
+            await driver.do(session_id, trigger, **_joining(settings, token, leg.flow if leg else "session"))
         except BaseException as error:
             if session is not None:
                 await self._abandon(session, error)

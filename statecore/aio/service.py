@@ -62,6 +62,7 @@ from ..wire import (
     decode_up,
     encode,
 )
+from ._conditions import Condition, Conditions
 from ._issuing import Authorize, TokenDesk
 from ._log import call_of_record
 from ._tasks import Tasks
@@ -105,8 +106,9 @@ class CallService:
     """The authority over calls, in this process. Use it as an async context manager, or call `close()`.
 
     `store` keeps the records (default: in memory), `authorize` decides who may have tokens for sessions by id, `key` is
-    the secret that signs call tokens (default: a new one for each service). `clock` and `ids` make a run repeatable. It
-    runs on whatever loop is running when the first device connects, and on that one only.
+    the secret that signs call tokens (default: a new one for each service). `conditions` answers for what flows of
+    one's own declare: a name, and a function of (user, session id, the command's data). `clock` and `ids` make a run
+    repeatable. It runs on whatever loop is running when the first device connects, and on that one only.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class CallService:
         settings: ServiceSettings | None = None,
         timers: Timers | None = None,
         flows: Mapping[str, Flow] = FLOWS,
+        conditions: Mapping[str, Condition] | None = None,
         authorize: Authorize | None = None,
         signer: TokenSigner | None = None,
         key: bytes | None = None,
@@ -130,6 +133,7 @@ class CallService:
         self._tokens = TokenDesk(
             self.store, self.settings, authorize=authorize, signer=signer, key=key, clock=self._clock, ids=ids
         )
+        self._conditions = Conditions(conditions or {}, flows.values())
         self._connections: dict[str, dict[str, _Connection]] = {}
         self._open: set[_Connection] = set()
         self._deadlines = Deadlines(self._clock.wall, self._ring)
@@ -283,7 +287,8 @@ class CallService:
     async def _command(self, connection: _Connection, who: tuple[str, str, str], command: Command) -> None:
         try:
             claims, error = self._tokens.verify(command.token)
-            await self._decide(Act(*who, command, claims, error, leeway=self._tokens.leeway))
+            given = self._conditions.hold(who[0], command)
+            await self._decide(Act(*who, command, claims, error, given, self._tokens.leeway))
         except (StoreConflict, AdapterMissing) as refusal:
             connection.send(Refused(command.session, command.n, refusal.code, refusal.data))
 

@@ -421,6 +421,8 @@ class Session:
             return (value,)
         if event == "custom":
             return tuple(value)
+        if event == "flag_changed":
+            return (who, *value)
         if event == "message_received":
             return (who, value)
         return (who,)

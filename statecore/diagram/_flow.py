@@ -14,7 +14,7 @@ from statecore.flow import Flow
 
 from ._layout import Drop, Layout, Node, Pair, Route, Size, arrange
 from ._svg import LINE, Span, arrow, box, document, long, stroke, wide, wrap, written
-from ._text import Edge, Group, Path, Step, edges, path, words
+from ._text import Edge, Group, Path, Step, edges, path, timer_text, words
 
 _MARGIN = 30.0
 _START = 34.0  # room for the dot before the initial state
@@ -149,7 +149,7 @@ class _Drawing:
     def _inside(self, name: str, stays: Edge | None) -> Block:
         """The small lines under a state's name: its timers, and what happens without leaving it."""
         timers: list[list[Span]] = [
-            [(f"{deadline.timer} timer", "small"), (f" while {deadline.flag}" if deadline.flag else "", "if")]
+            [(timer_text(deadline), "small"), (f" while {deadline.flag}" if deadline.flag else "", "if")]
             for deadline in self.flow.deadlines
             if deadline.state == name
         ]

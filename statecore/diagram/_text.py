@@ -15,15 +15,18 @@ from statecore.flow import (
     Claim,
     CloseMedia,
     Custom,
+    Deadline,
     Effect,
     Fire,
     Flow,
+    Invite,
     Mark,
     OpenMedia,
     Release,
     Retype,
     Row,
     Tell,
+    Withdraw,
 )
 
 Step: TypeAlias = tuple[str, str, str]
@@ -72,6 +75,11 @@ def effect_text(effect: Effect) -> str:
     return _EFFECTS[type(effect)].format(e=effect, turn="set" if getattr(effect, "on", True) else "clear")
 
 
+def timer_text(deadline: Deadline) -> str:
+    """A deadline's timer as a few words."""
+    return f"{deadline.timer} timer" if isinstance(deadline.timer, str) else f"after {deadline.timer:g} s"
+
+
 _EFFECTS: dict[type[Effect], str] = {
     OpenMedia: "open media",
     CloseMedia: "close media",
@@ -83,6 +91,8 @@ _EFFECTS: dict[type[Effect], str] = {
     Retype: "make it {e.type}",
     Answer: "invitation {e.state}",
     Custom: "custom {e.name}",
+    Invite: "invite a user",
+    Withdraw: "withdraw the invitations",
 }
 
 

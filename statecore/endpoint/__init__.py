@@ -91,7 +91,7 @@ class EndpointMachine:
             step.settle(given.ticket, None, CallNotFound(session_id=given.session))
         elif step.is_over(leg):
             step.settle(given.ticket, leg, refusal(leg, "joinable"))
-        elif leg.state in step.machine(leg).participating:
+        elif leg.state in step.machine(leg).answered:
             step.settle(given.ticket, leg)
         else:
             step.put(leg, waits=(*leg.waits, Wait(given.ticket, "joinable", 0, "")))

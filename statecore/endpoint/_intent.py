@@ -97,7 +97,7 @@ def reached(machine: FlowMachine, state: str) -> frozenset[str]:
     roles = machine.flow.roles
     goals = {
         "ringing": state != machine.initial,
-        "joinable": state in machine.participating,
+        "joinable": state in machine.answered,
         "media": state in roles.media,
     }
     return frozenset(goal for goal, is_reached in goals.items() if is_reached)

@@ -62,7 +62,7 @@ def _capturing(
         if capture.kind in grants
         and (capture.kind in consent or not capture.at_join)
         and (capture.on is None or capture.on in flags)
-        and (capture.off is None or capture.off not in flags)
+        and flags.isdisjoint(capture.off)
     )
 
 
@@ -77,8 +77,7 @@ def _tell(step: Step, leg: LocalLeg, type_: CallType, flags: frozenset[str], pee
     elif "wants_video" in flags and "wants_video" not in leg.flags:
         step.emit("call_switch_to_video_declined", leg)
     if flags != leg.flags:
-        for event in _flag_events(flags, leg.flags, own=True):
-            step.emit(event, leg)
+        _tell_flags(step, leg, flags, leg.flags)
     if leg.peers != peers:
         _tell_peers(step, peers, leg)
 
@@ -94,10 +93,17 @@ def _tell_peers(step: Step, peers: tuple[Peer, ...], leg: LocalLeg) -> None:
             step.emit("user_joined", leg, peer)
     for pid, peer in after.items():
         flags = before[pid].flags if pid in before else NO_FLAGS
-        for event in _flag_events(flags, peer.flags, own=False):
-            step.emit(event, leg, peer)
+        _tell_flags(step, leg, flags, peer.flags, peer)
     if before.keys() != after.keys():
         step.emit("user_list_updated", leg)
+
+
+def _tell_flags(step: Step, leg: LocalLeg, old: frozenset[str], new: frozenset[str], peer: Peer | None = None) -> None:
+    """What became of the flags of oneself, or of another."""
+    for event in _flag_events(old, new, own=peer is None):
+        step.emit(event, leg, peer)
+    for flag in sorted((old ^ new) - _OURS):
+        step.emit("flag_changed", leg, peer, (flag, flag in new))
 
 
 _FLAG_EVENTS: dict[str, tuple[str, str, str, str]] = {
@@ -108,6 +114,8 @@ _FLAG_EVENTS: dict[str, tuple[str, str, str, str]] = {
     "wants_video": ("", "", "call_switch_to_video_requested", ""),
 }
 """What listeners hear when a flag goes on or off: of oneself, and of another."""
+_OURS = frozenset({*_CORE_FLAGS, *_FLAG_EVENTS, "camera"})
+"""Flags that are told so, or not at all; any other is of a flow of the application's own."""
 
 
 @functools.lru_cache(maxsize=4096)

@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from ._commands import Act
     from ._work import Draft, Work
 
+_NOBODY = "\0"
+"""No user's id."""
+
+
+def called(draft: Draft, act: Act | None) -> str:
+    """Who is called: the receiver of a new call; in one that exists, whom the command names, if it names anybody."""
+    data = act.command.data if act is not None and not draft.fresh else None
+    if data is None or "user" not in data:
+        return draft.receiver
+    return data["user"] if isinstance(data["user"], str) else _NOBODY
+
+
 Condition: TypeAlias = "Callable[[Work, Draft, Leg, Act | None], bool]"
 
 
@@ -45,8 +57,8 @@ def _engaged(work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
     return _full_line(work, draft, leg.user, leg.user)
 
 
-def _busy(work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
-    return _full_line(work, draft, draft.receiver, leg.user)
+def _busy(work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
+    return _full_line(work, draft, called(draft, act), leg.user)
 
 
 def _full_line(work: Work, draft: Draft, user: str, caller: str) -> bool:
@@ -57,12 +69,16 @@ def _full_line(work: Work, draft: Draft, user: str, caller: str) -> bool:
     return sum(1 for session in line.holds if session not in replaced) >= work.board.settings.line_capacity
 
 
-def _known(work: Work, draft: Draft, _leg: Leg, _act: Act | None) -> bool:
-    return work.line(draft.receiver) is not None
+def _known(work: Work, draft: Draft, _leg: Leg, act: Act | None) -> bool:
+    return work.line(called(draft, act)) is not None
 
 
-def _to_self(_work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
-    return draft.receiver == leg.user
+def _to_self(_work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
+    return called(draft, act) == leg.user
+
+
+def _present(_work: Work, draft: Draft, _leg: Leg, act: Act | None) -> bool:
+    return draft.concerns(called(draft, act))
 
 
 def _glare(work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
@@ -91,6 +107,7 @@ KNOWN: dict[str, Condition] = {
     "busy": _busy,
     "known": _known,
     "to_self": _to_self,
+    "present": _present,
     "glare": _glare,
     "stale": _stale,
     "full": _full,

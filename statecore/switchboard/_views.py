@@ -57,11 +57,7 @@ def _tidy(work: Work, draft: Draft) -> None:
 
 def _close(work: Work, draft: Draft) -> None:
     """Nobody is left: the record becomes the row of the call log, and nothing holds a line any more."""
-    for invitation in draft.invitations:
-        if invitation.state == "ringing":
-            work.settle(draft, invitation.user, "unanswered")
-            work.free(draft, invitation.user)
-            work.unlist(draft, invitation.user)
+    work.withdraw(draft)
     last = draft.cause or max(reversed(draft.legs), key=lambda leg: leg.ended_at)
     draft.changes.update(ended_at=work.now, empty_until=0, reason=last.control.reason, by=last.by)
 

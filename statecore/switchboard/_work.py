@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from msgspec.structs import replace
 
 from .. import flow as f
-from ..errors import IllegalTransition, StatecoreError, TokenMissing, from_code
+from ..errors import IllegalTransition, SessionFull, StatecoreError, TokenMissing, from_code
 from ..machine import FlowMachine
 from ..model import NO_FLAGS, Control, Invitation, Leg, Line, Record
 from ..ports import Key
-from ._conditions import holds
+from ._conditions import called, holds
 
 if TYPE_CHECKING:
     from . import Switchboard
@@ -229,7 +229,8 @@ class Work:
             return self.token_error or act.token_error or TokenMissing()
         grant = draft.machine.triggers[trigger].grant
         reason = leg.control.reason or draft.get("reason") or state
-        user = draft.receiver if row.refuse == "unknown_user" else leg.user
+        named = draft.receiver if row.refuse == "unknown_user" else leg.user
+        user = named if draft.fresh or not act.command.data else called(draft, act)
         return from_code(row.refuse or "", session_id=draft.session_id, user=user, reason=reason, grant=grant)
 
     def _take(self, draft: Draft, place: int, row: f.Row, act: Act | None) -> None:
@@ -266,9 +267,9 @@ class Work:
         self._mark_times(draft, control.state)
 
     def _mark_times(self, draft: Draft, state: str) -> None:
-        if state in draft.machine.participating and not draft.get("answered_at"):
+        if state in draft.machine.answered and not draft.get("answered_at"):
             draft.changes["answered_at"] = self.now
-        if state in draft.machine.flow.roles.media and not draft.get("active_at"):
+        if state in draft.machine.active and not draft.get("active_at"):
             draft.changes["active_at"] = self.now
             draft.shared = True
 
@@ -277,7 +278,7 @@ class Work:
             return 0
         if state in draft.machine.flow.roles.ringing:  # one timer for all legs of a call, however late they were made
             return int(draft.get("ring_until"))
-        return self.now + self.board.milliseconds[deadline.timer]
+        return self.now + deadline.length(self.board.milliseconds)
 
     # --- effects
 
@@ -297,7 +298,7 @@ class Work:
         allowed: set[str] = set()
         for capture in draft.machine.flow.captures:
             if capture.at_join:
-                allowed |= {capture.off} if capture.off else set()
+                allowed |= set(capture.off)
                 if capture.on and capture.kind in grants and capture.type in (None, draft.type):
                     allowed.add(capture.on)
         return frozenset(allowed)
@@ -331,6 +332,29 @@ class Work:
             )
             draft.dirty = draft.freed = True
 
+    def _invite(self, draft: Draft, _place: int, _effect: f.Invite, act: Act | None) -> None:
+        user = called(draft, act)
+        line = self.line(user)
+        if line is None:
+            return
+        if len(draft.legs) + len(line.devices) > self.board.settings.session_joins:
+            raise SessionFull(session_id=draft.session_id)
+        draft.invitations = (*(i for i in draft.invitations if i.user != user), Invitation(user))
+        draft.changes["ring_until"] = self.now + self.board.milliseconds["ring"]
+        self.on_line(seize, draft.session_id, user)
+        self.fires += [(draft.machine.ring or "", draft, there) for there in self._legs_of(draft, user)]
+
+    def _withdraw(self, draft: Draft, _place: int, _effect: f.Withdraw, _act: Act | None) -> None:
+        self.withdraw(draft)
+
+    def withdraw(self, draft: Draft) -> None:
+        """Settle every open invitation as unanswered. Idempotent."""
+        for invitation in draft.invitations:
+            if invitation.state == "ringing":
+                self.settle(draft, invitation.user, "unanswered")
+                self.free(draft, invitation.user)
+                self.unlist(draft, invitation.user)
+
     def _retype(self, draft: Draft, _place: int, effect: f.Retype, _act: Act | None) -> None:
         draft.type = draft.changes["type"] = effect.type
         draft.shared = True
@@ -354,12 +378,14 @@ class Work:
 
     def _invited(self, draft: Draft, _place: int) -> list[tuple[Draft, int]]:
         """A new leg for every connected device of everyone who is invited."""
-        for invitation in draft.invitations:
-            self.on_line(enlist, draft.session_id, invitation.user)  # a device that connects later is to ring, too
+        return [(draft, there) for invitation in draft.invitations for there in self._legs_of(draft, invitation.user)]
+
+    def _legs_of(self, draft: Draft, user: str) -> list[int]:
+        """A new leg for every connected device of a user who is invited."""
+        self.on_line(enlist, draft.session_id, user)  # a device that connects later is to ring, too
         return [
-            (draft, self.add_leg(draft, invitation.user, device.device, device.epoch, "callee"))
-            for invitation in draft.invitations
-            for device in getattr(self.line(invitation.user), "devices", ())
+            self.add_leg(draft, user, device.device, device.epoch, "callee")
+            for device in getattr(self.line(user), "devices", ())
             if device.online
         ]
 
@@ -403,6 +429,8 @@ class Work:
         f.Release: _release,
         f.Answer: _answer,
         f.Retype: _retype,
+        f.Invite: _invite,
+        f.Withdraw: _withdraw,
         f.Fire: _fire,
     }
     """What the switchboard does about an effect. CloseMedia, Tell and Custom are the endpoint's; Mark is in the row."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
@@ -22,6 +22,8 @@ from ..flow import RINGING, SESSION, Custom, Effect, Fire, Flow, Mark, Roles, Ro
 from ..settings import CallSettings, IceServer, ServiceSettings
 from ..tokens import GRANTS, Claims, TokenSigner
 from ..tokens import Role as TokenRole
+from .oracle import assert_always
+from .world import Action, World
 
 _T = TypeVar("_T")
 _DEEP = 3
@@ -320,6 +322,61 @@ def commands(flow: Flow, session: st.SearchStrategy[str] | None = None) -> st.Se
     )  # fmt: skip
 
 
+# --- whole calls ------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def histories(
+    draw: st.DrawFn,
+    begin: Callable[[], World],
+    *,
+    session: str = "S",
+    triggers: Collection[str] | None = None,
+    data: Mapping[str, Mapping[str, Any]] | None = None,
+    always: Callable[[World], object] = assert_always,
+    most: int = 40,
+) -> World:
+    """Worlds in which a call has gone some way, by up to `most` steps: users give commands that are legal where they
+    are, messages arrive, media connects, and what the world's budget allows (cuts, timers, crashes ...) happens.
+
+    `begin` makes a world in which the call has begun, `triggers` are the commands that users give (default: all),
+    `data` is what commands bring along, by their triggers, and `always` raises AssertionError where something is wrong
+    after a step. The world's own oracle looks on, too."""
+    world = begin()
+    for _ in range(draw(st.integers(0, most) | st.just(most))):
+        goes_on, harms = _possible(world, session, triggers, data or {})
+        # What ends or breaks things is rarer, or nothing would ever come far.
+        actions = harms if harms and (not goes_on or draw(st.integers(0, 9)) == 9) else goes_on
+        if not actions or all(leg.ended_at for leg in world.record(session).legs):
+            break
+        world.act(draw(st.sampled_from(actions)))
+        always(world)
+        if draw(st.booleans()):
+            world.settle(media=True)
+            always(world)
+    return world
+
+
+def _possible(
+    world: World, session: str, triggers: Collection[str] | None, data: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[Action], list[Action]]:
+    """What can happen next: what a call goes on by, and what ends it or stands in its way."""
+    goes_on: list[Action] = []
+    harms: list[Action] = []
+    for action in world.enabled():
+        (goes_on if action[0] in ("up", "down", "mend", "notice", "up_media") else harms).append(action)
+    for device in world.places:
+        leg = world.leg(device, session)
+        if leg is not None:
+            machine = world.board.machine(leg.flow)
+            ending = {row.trigger for row in machine.flow.rows if (row.state, row.to) == (leg.state, machine.final)}
+            for trigger in machine.legal(leg.state):
+                if triggers is None or trigger in triggers:
+                    said = ("say", device, trigger, session, dict(data.get(trigger, {})))
+                    (harms if trigger in ending else goes_on).append(said)
+    return goes_on, harms
+
+
 __all__ = [
     "call_settings",
     "claims",
@@ -329,6 +386,7 @@ __all__ = [
     "damaged_messages",
     "damaged_tokens",
     "flows",
+    "histories",
     "ice_servers",
     "ids",
     "json_values",

@@ -88,9 +88,11 @@ class World:
         flows: Mapping[str, Flow] = FLOWS,
         timers: Timers = CALM,
         settings: ServiceSettings | None = None,
+        given: Iterable[str] = (),
         **budget: int,
     ) -> None:
         self._setup = Setup(flows, timers, settings)
+        self.given = frozenset(given)  # the application's own conditions that hold
         self.now = NOON
         self.store: dict[Key, Any] = Records()
         self.places: dict[str, Place] = {}
@@ -208,7 +210,8 @@ class World:
         if leg.media != "open" or leg.reported:
             return False
         ready = [self._has_media(peer.device, leg.session) for peer in leg.peers if peer.joined]
-        return all(ready) and (bool(ready) or leg.role == "member")
+        alone = leg.role == "member" or leg.state in self.board.machine(leg.flow).flow.roles.ringing
+        return all(ready) and (bool(ready) or alone)
 
     def _has_media(self, device: str, session: str) -> bool:
         leg = self.leg(device, session)
@@ -361,6 +364,9 @@ class World:
             self.now = max(self.now, self._setup.machine.next_due(place.endpoint) + place.born)
             self.give(args[0], Tick())
 
+    def _on_say(self, device: str, trigger: str, session: str, data: dict[str, Any] | None = None) -> None:
+        self.user(device, Do(session, trigger, token="fresh", data=data))  # noqa: S106 - a name, see `_resolved`
+
     def _on_up_media(self, device: str, session: str) -> None:
         self.give(device, Media(session, "up"))
 
@@ -397,7 +403,7 @@ class World:
             self.decide(Connect(endpoint.user, message))
         elif isinstance(message, Command):
             claims, error = self._verify(message.token)
-            self.decide(Act(*who, message, claims, error))
+            self.decide(Act(*who, message, claims, error, self.given))
         elif isinstance(message, Relay):
             self.decide(Route(*who, message))
         elif isinstance(message, Ask | Free):
