@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import runpy
 import sys
 import types
 from collections.abc import Iterable, Iterator
@@ -42,10 +43,19 @@ def made() -> dict[str, str]:
     for name, flow in FLOWS.items():
         files[f"docs/explanation/drawings/{name}.svg"] = svg(flow, guards=False)
         files[f"docs/explanation/drawings/{name}.mmd"] = mermaid(flow)
+    for name, flow in example_flows().items():
+        files[f"docs/howto/drawings/{name}.svg"] = svg(flow, guards=False)
+        files[f"docs/howto/drawings/{name}.mmd"] = mermaid(flow)
     readme = ROOT / "README.md"
     if readme.exists():
         files["README.md"] = with_drawings(readme.read_text(encoding="utf-8"))
     return files
+
+
+def example_flows() -> dict[str, Flow]:
+    """The flows that examples declare as `FLOW`, as far as these examples are here."""
+    paths = [ROOT / "examples" / f"{name}.py" for name in ("contact_centre", "intercom")]
+    return {path.stem: runpy.run_path(str(path))["FLOW"] for path in paths if path.exists()}
 
 
 def with_drawings(text: str) -> str:
@@ -347,7 +357,8 @@ def _flow(flow: Flow) -> Iterator[str]:
         for deadline in flow.deadlines:
             if deadline.state == state:
                 only = f", only while `{deadline.flag}` is on" if deadline.flag else ""
-                yield f"Carries the timer `{deadline.timer}`, which fires `{deadline.trigger}`{only}."
+                timer = f"`{deadline.timer}`" if isinstance(deadline.timer, str) else f"of {deadline.timer:g} s"
+                yield f"Carries the timer {timer}, which fires `{deadline.trigger}`{only}."
                 yield ""
         rows = (_cells(row) for row in flow.rows if row.state == state)
         yield from _table(["trigger", "if", "to", "what is done", "reason", "by"], rows)

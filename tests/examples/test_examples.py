@@ -48,6 +48,22 @@ PROMISES = {
         "alice: resumed; now active",
         "ended: hangup",
     ],
+    "intercom": [
+        "flat: sees and hears the door, and is not heard; looking",
+        "door: somebody answered, and is heard",
+        "flat: a wrong code is refused",
+        "door: the lock is open; unlocked",
+        "door: over, hangup",
+    ],
+    "contact_centre": [
+        "ben: rings no more, answered_elsewhere",
+        "carol: is held",
+        "anna: the service does not know the user 'bill'",
+        "carol: meets dora",
+        "carol: is heard again",
+        "anna: is free again",
+        "anna: talks with dave",
+    ],
     "media_adapter": ["bob heard 0.50 s of sound", "alice: ended by bob"],
 }
 """Lines that each example prints, among others."""
