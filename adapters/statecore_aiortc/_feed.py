@@ -14,6 +14,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import av
+import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from statecore.errors import MediaDeviceError, StatecoreError
@@ -203,6 +204,8 @@ class Feed:
         return due
 
     def _put(self, frame: Frame, due: float) -> None:
+        if isinstance(frame, av.AudioFrame):
+            frame = _stereo(frame)
         self._pts = max(self._pts + 1, round((due - self._epoch) * self._rate))
         frame.pts = self._pts
         frame.time_base = Fraction(1, self._rate)
@@ -244,6 +247,15 @@ class Feed:
             self._pump.cancel()
         if self._reader is not None:
             self._reader.abort()
+
+
+def _stereo(frame: av.AudioFrame) -> av.AudioFrame:
+    """Sound on two channels, whatever the source has: an encoder ends for good when their number changes."""
+    if len(frame.layout.channels) == 2:
+        return frame
+    made = av.AudioFrame.from_ndarray(np.repeat(frame.to_ndarray(), 2, axis=1), format="s16", layout="stereo")
+    made.sample_rate = frame.sample_rate
+    return made
 
 
 __all__ = ["AUDIO_RATE", "Feed", "Outlet"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 from aioice import stun
 from aiortc.mediastreams import AudioStreamTrack
@@ -23,7 +24,7 @@ from statecore.errors import (
 from statecore.settings import CallSettings, IceServer
 from statecore.testing._media_probe import chunk, hears, sees
 from statecore.testing.media import MeetingRoom, RoomHost
-from statecore.testing.signals import draw_clock
+from statecore.testing.signals import draw_clock, tone
 from statecore_aiortc import AiortcMedia, Device, Frames, Samples, Tone, _webrtc
 
 Media = Callable[..., AiortcMedia]
@@ -289,6 +290,20 @@ def test_audio_only_refuses_pictures(meet: Any) -> None:
 
 
 # --- sending
+
+
+def test_sources_of_one_and_of_two_channels_follow_each_other(meet: Any) -> None:
+    """aiortc's encoder ends for good when the number of channels changes: the other side hears every source."""
+
+    async def main() -> None:
+        async with meet() as (alice, bob):
+            await hears(bob.session, alice.pid, 440, 5)
+            for hz, channels in ((660, 2), (880, 1), (1100, 2)):
+                wave = np.repeat(tone(hz, seconds=5.0), channels, axis=1)
+                await alice.session.set_source("audio", Samples(wave))
+                await hears(bob.session, alice.pid, hz, 5)
+
+    run(main)
 
 
 def test_mute_sends_nothing(meet: Any) -> None:
