@@ -10,20 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .invariants import assert_invariants
     from .leaks import assert_fully_reaped
     from .loop import Deadlock, VirtualClock, VirtualLoop, run_virtual
     from .media import ClockPicture, MediaConformance, MeetingRoom, MemoryMedia, MemorySession, RoomHost, Tone
+    from .network import FaultyLink, FaultyNetwork
     from .oracle import Watch, assert_always, assert_deaf, assert_over, assert_settled
+    from .pair import CallPair
     from .signaling import SignalingConformance
     from .stores import RefusingStore, SlowStore, StoreConformance
     from .world import Plan, World
 
 _LATER = {
+    "CallPair": "pair",
     "assert_fully_reaped": "leaks",
+    "assert_invariants": "invariants",
     **dict.fromkeys(("Deadlock", "VirtualClock", "VirtualLoop", "run_virtual"), "loop"),
     **dict.fromkeys(
         ("ClockPicture", "MediaConformance", "MeetingRoom", "MemoryMedia", "MemorySession", "RoomHost", "Tone"), "media"
     ),
+    **dict.fromkeys(("FaultyLink", "FaultyNetwork"), "network"),
     **dict.fromkeys(("Watch", "assert_always", "assert_deaf", "assert_over", "assert_settled"), "oracle"),
     "SignalingConformance": "signaling",
     **dict.fromkeys(("RefusingStore", "SlowStore", "StoreConformance"), "stores"),
@@ -43,8 +49,11 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "CallPair",
     "ClockPicture",
     "Deadlock",
+    "FaultyLink",
+    "FaultyNetwork",
     "MediaConformance",
     "MeetingRoom",
     "MemoryMedia",
@@ -63,6 +72,7 @@ __all__ = [
     "assert_always",
     "assert_deaf",
     "assert_fully_reaped",
+    "assert_invariants",
     "assert_over",
     "assert_settled",
     "run_virtual",

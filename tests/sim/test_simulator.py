@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from statecore.flow import FLOWS, RINGING, Fire, Flow, Row
-from statecore.testing.sim import Core, Item, Script, Violation, script_of, simulate
+from statecore.testing import assert_invariants
+from statecore.testing.sim import Core, Item, Script, Simulation, Violation, script_of, simulate
 from statecore.testing.sim.shrinking import load, save, shrink, violation
 from statecore.testing.sim.soaking import run_core, soak
+from statecore.trace import read
 
 REGRESSIONS = sorted(Path(__file__).with_name("regressions").glob("*.json"))
 SEED = int(os.environ.get("STATECORE_SEED", "20"))
@@ -21,7 +23,8 @@ SAMPLE = range(SEED, SEED + 6)
 
 _HASH = """
 import hashlib, sys
-from statecore.testing.sim import script_of, simulate
+from statecore.testing import assert_invariants
+from statecore.testing.sim import Core, Item, Script, Simulation, Violation, script_of, simulate
 digest, count = hashlib.sha256(), 0
 def line(text):
     digest.update(text.encode() + b"\\n")
@@ -128,3 +131,14 @@ def test_what_was_found_once_stays_mended(path: Path) -> None:
     script = load(path)
     assert script.found
     simulate(script)
+
+
+def test_what_every_device_recorded_keeps_what_must_hold() -> None:
+    """The traces of a simulation replay to the same, and a second statement of the invariants finds nothing in them."""
+    simulation = Simulation(script_of(SEED, calls=60), trace=lambda _: None)
+    simulation.run()
+    traces = {epoch: read(lines) for epoch, lines in simulation.lines.items()}
+    alive = {place.endpoint.epoch for place in simulation.places.values()}
+    legs = assert_invariants(*[trace for epoch, trace in traces.items() if epoch in alive])
+    legs += assert_invariants(*traces.values(), finished=False)
+    assert legs > 60

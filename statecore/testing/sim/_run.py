@@ -6,6 +6,7 @@ import functools
 import json
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from msgspec.structs import replace
@@ -93,6 +94,8 @@ class Simulation(Faults, Office):
         self.places: dict[str, Place] = {}
         self._trace = trace
         self._recorders: dict[str, Recorder] = {}
+        self.lines: dict[str, list[str]] = {}
+        """With `trace`, what each incarnation of a device recorded: see `statecore.trace`."""
         self._tickets = 0
         self._asked: dict[int, tuple[int, str]] = {}
         self._waiting: dict[tuple[str, str], list[tuple[Item, int]]] = {}
@@ -291,12 +294,14 @@ class Simulation(Faults, Office):
     def _record(self, device: str) -> Recorder:
         epoch = self.places[device].endpoint.epoch
         if epoch not in self._recorders:
-            assert self._trace is not None
-            write = self._trace
-            self._recorders[epoch] = Recorder(
-                lambda line: write(f"{self.agenda.now} {epoch} {line}"), self.machine, TIMERS, self.clock
-            )
+            self.lines[epoch] = []
+            self._recorders[epoch] = Recorder(partial(self._write, epoch), self.machine, TIMERS, self.clock)
         return self._recorders[epoch]
+
+    def _write(self, epoch: str, line: str) -> None:
+        self.lines[epoch].append(line + "\n")
+        if self._trace is not None:
+            self._trace(f"{self.agenda.now} {epoch} {line}")
 
     def note_decision(self, given: Asked, decision: Done) -> None:
         """For the trace."""

@@ -1,0 +1,139 @@
+"""A network that fails: it carries like any other until it is told to cut, silence, part, delay or lose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from statecore import CallClient, CallService
+from statecore.errors import SignalingLost
+from statecore.ports import Signaling
+from statecore.testing import (
+    FaultyLink,
+    FaultyNetwork,
+    SignalingConformance,
+    VirtualClock,
+    assert_fully_reaped,
+    run_virtual,
+)
+from statecore.testing.signaling import Reach
+
+
+class TestFaultyNetwork(SignalingConformance):
+    """Between a device and a service, it is still what a client needs."""
+
+    latency = 0.0
+
+    def opened(self) -> AbstractAsyncContextManager[Reach]:
+        """A service behind the network."""
+
+        @asynccontextmanager
+        async def open_() -> AsyncIterator[Reach]:
+            async with FaultyNetwork(latency=self.latency, jitter=self.latency) as network, CallService() as service:
+                yield lambda user, device: network.link(service.signaling(user, device))
+
+        return open_()
+
+    async def cut(self, link: Signaling) -> None:
+        """Cut it."""
+        assert isinstance(link, FaultyLink)
+        link.cut()
+
+    async def mend(self, link: Signaling) -> None:
+        """Mend it."""
+        assert isinstance(link, FaultyLink)
+        link.mend()
+
+
+class TestSlowNetwork(TestFaultyNetwork):
+    """The same with latency and jitter."""
+
+    latency = 0.002
+
+
+def test_a_message_takes_its_time_and_keeps_its_order() -> None:
+    """With latency each way, the way there and back takes twice that; jitter does not reorder."""
+
+    async def main() -> None:
+        async with FaultyNetwork(3, latency=0.5, jitter=0.2) as network, CallService(clock=VirtualClock()) as service:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            async with CallClient(network.link(service.signaling("a", "d")), clock=VirtualClock()) as client:
+                assert 1.0 <= loop.time() - began < 1.5
+                tokens = await asyncio.gather(*(client.generate_token(f"room{n}") for n in range(20)))
+                assert len(set(tokens)) == 20
+
+    with assert_fully_reaped():
+        run_virtual(main())
+
+
+async def _until(condition: object, client: CallClient) -> None:
+    async with asyncio.timeout(300):
+        while client.connected != condition:  # noqa: ASYNC110 - in virtual time
+            await asyncio.sleep(0.05)
+
+
+def test_a_half_open_link_seems_to_stand_until_its_device_gives_up() -> None:
+    """Messages vanish; only its lease tells the device, and after mending it is connected anew."""
+
+    async def main() -> None:
+        async with FaultyNetwork() as network, CallService(clock=VirtualClock()) as service:
+            link = network.link(service.signaling("a", "d"))
+            async with CallClient(link, clock=VirtualClock()) as client:
+                link.half_open()
+                await asyncio.sleep(20)
+                assert client.connected
+                await _until(False, client)
+                link.mend()
+                await _until(True, client)
+                assert link.passed > 2
+
+    with assert_fully_reaped():
+        run_virtual(main())
+
+
+def test_a_partition_parts_and_heals() -> None:
+    """Those who are cut off are, the others are not; none can connect before it is healed."""
+
+    async def main() -> None:
+        async with FaultyNetwork() as network, CallService(clock=VirtualClock()) as service:
+            links = [network.link(service.signaling(user, "d")) for user in "abc"]
+            async with (
+                CallClient(links[0], clock=VirtualClock()) as one,
+                CallClient(links[1], clock=VirtualClock()) as two,
+                CallClient(links[2], clock=VirtualClock()) as three,
+            ):
+                network.partition(*links[:2])
+                await _until(False, one)
+                assert (two.connected, three.connected) == (False, True)
+                with pytest.raises(SignalingLost):
+                    await links[0].connect()
+                network.heal()
+                await _until(True, one)
+                await _until(True, two)
+
+    with assert_fully_reaped():
+        run_virtual(main())
+
+
+def _broken(seed: int) -> tuple[int, int]:
+    async def main() -> tuple[int, int]:
+        async with FaultyNetwork(seed, loss=0.03) as network, CallService(clock=VirtualClock()) as service:
+            link = network.link(service.signaling("a", "d"))
+            async with CallClient(link, clock=VirtualClock(), jitter=lambda: 0.5) as client:
+                for number in range(30):
+                    assert await client.generate_token(f"room{number}")
+                return link.broken, link.passed
+
+    with assert_fully_reaped():
+        return run_virtual(main())
+
+
+def test_what_is_lost_breaks_the_link_and_is_made_good_the_same_each_time() -> None:
+    """Lost messages cost connections, never a request; one seed loses the same ones again, another loses others."""
+    runs = [_broken(seed) for seed in (1, 1, 2)]
+    assert runs[0] == runs[1] != runs[2]
+    assert runs[0][0] > 1
