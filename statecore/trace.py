@@ -267,9 +267,11 @@ def _body(kind: str, body: str) -> str:
         parcel = json.loads(body)
     except (ValueError, RecursionError):
         return _HIDDEN
-    if isinstance(parcel, dict) and parcel.get("text"):
-        parcel["text"] = json.dumps(_HIDDEN)  # what a participant sends is JSON itself
-    return json.dumps(parcel, separators=(",", ":"))
+    if not isinstance(parcel, dict):
+        return _HIDDEN
+    hidden = json.dumps(_HIDDEN)  # what a participant sends is JSON itself
+    kept = {key: value if isinstance(value, int) else hidden for key, value in parcel.items()}
+    return json.dumps(kept, separators=(",", ":"))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

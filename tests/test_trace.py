@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statecore import CallClient, CallService
+from statecore import CallClient, CallService, MemoryLink
 from statecore.errors import CallRejected, InvalidTrace, StatecoreError
 from statecore.flow import FLOWS
 from statecore.testing import MemoryMedia, VirtualClock, run_virtual
 from statecore.trace import Trace, read, replay
+from statecore.wire import Relayed, Welcome, encode
 
 SECRETS = ("the secret word", "for your eyes", "v=0")
 
@@ -37,6 +38,7 @@ async def ringing(alice: CallClient, bob: CallClient) -> None:
     async with alice.call("bob", metadata={"note": SECRETS[0]}) as session:
         await session.mute_audio()
         await session.send_message({"text": SECRETS[1]})
+        await session.trigger("raise_hand", note=SECRETS[1])
     await over.wait()
 
 
@@ -116,6 +118,26 @@ def test_nothing_secret_is_written(tmp_path: Path) -> None:
         assert secret not in text
 
 
+def test_a_data_message_that_is_none_is_not_written(tmp_path: Path) -> None:
+    """Of what comes as a data message and is no JSON of ours, at most numbers are written."""
+    path, ends = tmp_path / "alice.jsonl", list[Any]()
+
+    def accept(channel: Any, _: str) -> None:
+        ends.append(channel)
+        channel.send(encode(Welcome("alice")))
+
+    async def main() -> None:
+        async with CallClient(MemoryLink("alice", "phone", accept), clock=VirtualClock(), trace=path):
+            for body in ("a secret that is no JSON", '["a secret"]', '{"n": 1, "note": "a secret"}'):
+                ends[0].send(encode(Relayed("S", "2", "data", body)))
+            await asyncio.sleep(0.1)
+
+    run_virtual(main())
+    entries = [entry.input["message"] for entry in read(path).entries if entry.given == "Received"]
+    assert [message["m"] for message in entries] == ["welcome", "relayed", "relayed", "relayed"]
+    assert "secret" not in path.read_text()
+
+
 def test_a_change_of_the_core_is_found(tmp_path: Path) -> None:
     """A replay names the line where it comes to something else than what was recorded."""
     record(tmp_path, ringing)
@@ -155,11 +177,13 @@ def test_a_sink_that_fails_harms_no_call(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def test_what_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:
-    """A last line without its end is no error; anything else that is no JSON is."""
+    """A last line without its end is no error, nor is an empty one; anything else that is no JSON is."""
     whole = record(tmp_path, rejected)[0]
     file = tmp_path / "alice.jsonl"
     text = file.read_text()
     file.write_text(text + '{"at":12,"in":"Ti')
+    assert read(file) == whole
+    file.write_text(text + "\n\n")
     assert read(file) == whole
     file.write_text(text + '{"at":12,"in":"Ti\n')
     with pytest.raises(InvalidTrace, match="no JSON"):

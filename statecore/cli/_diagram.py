@@ -73,7 +73,7 @@ def _load(place: str) -> Any:
         return importlib.import_module(place)
     spec = importlib.util.spec_from_file_location("statecore_diagram_of", place)
     if spec is None or spec.loader is None:
-        raise ImportError(place)
+        raise AssertionError("there is a loader for what ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,15 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert stopped.value.code == 0
     assert capsys.readouterr().out.split() == ["statecore", statecore.__version__]
+
+
+def test_as_a_module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m statecore.cli` is the same command, and its exit code is the process's."""
+    monkeypatch.setattr(sys, "argv", ["statecore", "diagram", "nothing"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("statecore.cli", run_name="__main__")
+    assert stopped.value.code == 2
+    assert "nothing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["diagram", "--format", "png"]])

@@ -11,6 +11,7 @@ import pytest
 
 from statecore import CallClient, CallService
 from statecore.cli import main
+from statecore.errors import UnknownUser
 from statecore.testing import MemoryMedia, VirtualClock, run_virtual
 
 
@@ -121,3 +122,28 @@ def test_a_drawing_lights_what_was_recorded(traces: list[str], capsys: pytest.Ca
     assert main(["diagram", "ringing", "--format", "svg", "--trace", traces[1]]) == 0
     assert capsys.readouterr().out.count("lit") > 5
     assert main(["diagram", "ringing", "--trace", traces[1], "--session", "other"]) == 2
+
+
+def test_a_call_that_was_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The refusal stands in the timeline and on a page of that session alone; one that never was lasted for no time."""
+    file, page = str(tmp_path / "alice.jsonl"), tmp_path / "page.html"
+
+    async def call() -> None:
+        clock = VirtualClock()
+        async with (
+            CallService(clock=clock) as service,
+            CallClient(service.signaling("alice"), clock=clock, trace=file) as alice,
+        ):
+            with pytest.raises(UnknownUser):
+                await alice.initiate_call("nobody", session_id="S")
+            assert await alice.generate_token("T")
+
+    run_virtual(call())
+    assert main(["trace", file, "--session", "S", "--html", str(page)]) == 0
+    assert "is refused: unknown_user" in capsys.readouterr().out
+    text = page.read_text()
+    assert "refused: unknown_user" in text
+    assert "Everything" not in text
+    assert "<th>lasted</th>" in text
+    assert main(["trace", file, "--session", "T", "--html", str(page)]) == 0
+    assert "<th>lasted</th>" not in page.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import zip_longest
 
 from ... import __version__
 from ...diagram import Message, sequence_svg, svg
@@ -95,8 +96,8 @@ def _durations(traces: Sequence[Trace], lines: Sequence[Line]) -> str:
     rows = []
     for who in names(traces):
         moves = [(line.at, state) for line in lines if line.who == who for state in line.path[-1:]]
-        for (at, state), (until, _) in zip(moves, [*moves[1:], (None, "")], strict=True):
-            lasted = f"{(until - at) * 1000:.0f} ms" if until is not None else ""
+        for (at, state), after in zip_longest(moves, moves[1:]):
+            lasted = f"{(after[0] - at) * 1000:.0f} ms" if after is not None else ""
             kept = f'<span class="{escape(state)}">{escape(state)}</span>'
             rows.append(f"<tr><td>{escape(who)}</td><td>{kept}</td><td>{at:.3f} s</td><td>{lasted}</td></tr>")
     if not rows:
