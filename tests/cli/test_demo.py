@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +18,24 @@ import av
 import numpy as np
 import pytest
 
-from statecore.cli.demo._made import RATE, syllables, tune
+from statecore.cli import main
+from statecore.cli.demo._made import RATE, speech, syllables, tune
+from statecore.cli.demo._report import write
+from statecore.cli.demo._scenario import Result, until
+from statecore.cli.demo._show import Show
+from statecore.cli.demo._watch import Ears, Eyes
+from statecore.ports import VideoFrame
 from statecore.testing.signals import draw_clock
 
 pytestmark = pytest.mark.timeout(180)
 
 
-def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
-    command = [sys.executable, "-m", "statecore.cli", "demo", *arguments]
+def told(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """The exit code and the one JSON object of the command, run as a user does."""
+    command = [sys.executable, "-m", "statecore.cli", "demo", "--json", *arguments]
     # Without a tracer: real-time media is measured as users have it.
     env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=150, env=env)
-
-
-def told(*arguments: str) -> tuple[int, dict[str, Any]]:
-    """The exit code, and the one JSON object."""
-    done = demo("--json", *arguments)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=150, env=env)
     return done.returncode, json.loads(done.stdout)
 
 
@@ -57,12 +62,22 @@ def test_every_call_is_as_it_should_be(tmp_path: Path) -> None:
     assert "eyJ" not in re.sub(r"base64,[^\"]*", "", page), "no call token stands in the page"
 
 
-@pytest.mark.parametrize("what", ["no-audio", "frozen-video", "swapped-reason"])
-def test_what_is_broken_is_noticed(what: str, tmp_path: Path) -> None:
-    """Each break turns `ok` to false and the exit code to 1."""
-    code, data = told("--out", str(tmp_path), "--break", what)
-    assert code == 1
-    assert data["ok"] is False
+BROKEN = {
+    ("no-audio", "video call"): "the tone sent at 440 Hz arrived at",
+    ("frozen-video", "video call"): "the sender's clock does not advance",
+    ("swapped-reason", "rejected"): "ended as busy, not rejected",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_is_broken_is_noticed(broken: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each break is named to people, turns `ok` to false and the exit code to 1."""
+    what, call = broken
+    assert main(["demo", "--out", str(tmp_path), "--break", what, "--only", call]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert BROKEN[broken] in told
+    assert told.endswith("not ok")
+    assert BROKEN[broken] in html.unescape((tmp_path / "index.html").read_text())
 
 
 def _written(path: Path, *, pictures: bool) -> str:
@@ -86,33 +101,169 @@ def _written(path: Path, *, pictures: bool) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(("name", "pictures"), [("voice.wav", False), ("film.mp4", True)])
-def test_a_file_of_the_users_is_played(name: str, pictures: bool, tmp_path: Path) -> None:
-    """What is in the file is found in what arrives."""
-    code, data = told("--out", str(tmp_path / "out"), "--play", _written(tmp_path / name, pictures=pictures))
+def test_a_file_of_the_users_is_played(tmp_path: Path) -> None:
+    """The sound of a film is found in what arrives, and pictures come with it."""
+    played = _written(tmp_path / "film.mp4", pictures=True)
+    code, data = told("--out", str(tmp_path / "out"), "--play", played, "--only", "call by tokens")
     assert code == 0, data
     assert data["calls"][0]["video"]["frames"] > 0
 
 
+def test_a_break_is_noticed_under_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of sound alone is played, with the camera's pictures; what is wrong elsewhere is wrong all the same."""
+    played = _written(tmp_path / "voice.wav", pictures=False)
+    only = ["--only", "call by tokens", "--only", "rejected"]
+    assert main(["demo", "--out", str(tmp_path), "--play", played, *only, "--break", "swapped-reason"]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"Alice plays {played}" in told.replace("\n", "")
+    assert "ended as busy, not rejected" in told
+
+
 @pytest.mark.parametrize("name", ["missing.wav", "text.txt"])
-def test_a_file_without_sound_is_one_line_of_error(name: str, tmp_path: Path) -> None:
+def test_a_file_without_sound_is_one_line_of_error(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """No traceback, exit code 2, and the reason."""
     (tmp_path / "text.txt").write_text("no sound")
-    done = demo("--out", str(tmp_path / "out"), "--play", str(tmp_path / name))
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert name in done.stderr
+    assert main(["demo", "--out", str(tmp_path / "out"), "--play", str(tmp_path / name)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert len(told.err.splitlines()) == 1
+    assert name in told.err
 
 
-def test_people_see_a_timeline_and_a_table(tmp_path: Path) -> None:
-    """Without --json: states as they change, figures, and where the report is."""
-    done = demo("--out", str(tmp_path))
-    assert done.returncode == 0, done.stdout
-    assert "ringing" in done.stdout
-    assert "440 Hz" in done.stdout
-    assert str(tmp_path / "index.html") in done.stdout.replace("\n", "")
-    assert "\x1b" not in done.stdout
+QUICK = [word for call in ("rejected", "cancelled", "busy", "unanswered", "wrong token") for word in ("--only", call)]
+
+
+def test_people_see_a_timeline_and_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --json: states as they change, how each call ended, and where the report is."""
+    assert main(["demo", "--out", str(tmp_path), *QUICK]) == 0
+    told = capsys.readouterr().out
+    assert "ringing" in told
+    assert "token_f" in told
+    assert "video call" not in told
+    assert "Left behind: nothing" in told
+    assert str(tmp_path / "index.html") in told.replace("\n", "")
+    assert "\x1b" not in told
+
+
+def test_the_object_holds_only_what_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json and --only there is one object with those calls, in the order of the demo."""
+    assert main(["demo", "--json", "--out", str(tmp_path), "--only", "wrong token", "--only", "busy"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [call["name"] for call in data["calls"]] == ["busy", "wrong token"]
+
+
+def test_without_media_the_demo_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line of error that names the extra."""
+    monkeypatch.setitem(sys.modules, "aiortc", None)
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "statecore[aiortc,cli,tokens]" in told.err
+
+
+def test_what_stays_behind_is_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread and a socket that outlive the calls are counted, named, and the demo fails."""
+    done, opened = threading.Event(), list[socket.socket]()
+
+    def leaky() -> tuple[Any, str]:
+        threading.Thread(target=done.wait).start()
+        opened.append(socket.socket())
+        return syllables(), "nobody"
+
+    monkeypatch.setattr("statecore.cli.demo._made.speech", leaky)
+    try:
+        assert main(["demo", "--out", str(tmp_path), "--only", "wrong token"]) == 1
+    finally:
+        done.set()
+        for one in opened:
+            one.close()
+    assert "Left behind: 1 threads, 1 sockets, 1 fds" in capsys.readouterr().out
+
+
+def test_the_table_and_the_page_of_good_calls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Figures stand in both as they were measured; a call without media has dashes, and no player."""
+    states = {"alice": ["idle", "ended"], "bob": []}
+    good = Result("video call", "ringing", states, "hangup", reason="hangup", ring_ms=3.2, setup_ms=50.0)
+    good.audio = {"sent_hz": 440.0, "received_hz": 440.04, "correlation": 0.987}
+    good.video = {"frames": 60, "fps": 14.8, "width": 320, "height": 240}
+    good.recordings = [tmp_path / "heard-by-alice.webm", tmp_path / "missing.webm"]
+    good.recordings[0].write_bytes(bytes(3_000))
+    page = write(tmp_path, [good, Result("busy", "ringing", states, "busy")], {"tasks": 0}, ok=True)
+    show = Show(quiet=False)
+    show.say("video call", "both", "agreed to video")
+    show.summary([good, Result("busy", "ringing", states, "busy")], {"tasks": 0}, page, ok=True)
+    told = " ".join(capsys.readouterr().out.split())
+    assert all(figure in told for figure in ("440.04", "0.99", "60 at", "14.8/s", "50 ms", "both agreed to video"))
+    text = page.read_text()
+    assert all(figure in text for figure in ("440.04 of 440 Hz", "0.987", "60 pictures, 14.8/s, 320 x 240", "50.0 ms"))
+    assert text.count("<video") == 1
+
+
+# --- what is played, and what is heard of it --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("program", "source"),
+    [(None, "synthetic syllables"), ("sys.exit(1)", "synthetic syllables"), ("speak()", "espeak-ng")],
+)
+def test_speech_is_the_system_s_if_there_is_any(
+    program: str | None, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A synthesizer that is missing or fails is replaced by sound of our own; what one says comes at 48 kHz."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if program is not None:
+        file = tmp_path / "espeak-ng"
+        file.write_text(f"#!{sys.executable}\n{_SPEAKER}{program}\n")
+        file.chmod(0o755)
+    spoken, name = speech()
+    assert name == source
+    assert spoken.dtype == np.int16
+    assert len(spoken) == (48_000 if name == "espeak-ng" else 240_000)
+
+
+_SPEAKER = """
+import sys, wave
+
+def speak():
+    with wave.open(sys.argv[sys.argv.index("-w") + 1], "wb") as file:
+        file.setparams((1, 2, 22050, 22050, "NONE", ""))
+        file.writeframes(bytes(2 * 22050))
+
+"""
+
+
+def test_waiting_has_an_end() -> None:
+    """What holds after a while is waited for, and what never does raises."""
+    answers = iter([False, False, True])
+    asyncio.run(until(lambda: next(answers)))
+    with pytest.raises(TimeoutError):
+        asyncio.run(until(lambda: False, 0.05))
+
+
+def test_ears_that_heard_nothing() -> None:
+    """Of no sound there is no frequency and no likeness, and its loudness is that of silence."""
+    ears = Ears()
+    assert ears.hz() is None
+    assert ears.likeness(syllables(2.0)) is None
+    assert ears.loudness(0, 1) == -np.inf
+
+
+def test_eyes_that_saw_one_picture() -> None:
+    """A single picture without a clock has no rate, and nothing advances."""
+
+    class OnePicture:
+        async def video(self, _: str) -> Any:
+            yield VideoFrame(pixels=np.zeros((48, 64, 3), np.uint8), time=0.0)
+
+    eyes = Eyes()
+    asyncio.run(eyes.look(OnePicture(), "bob"))  # type: ignore[arg-type]
+    assert (eyes.frames, eyes.fps, eyes.size, eyes.clocks) == (1, 0.0, (64, 48), [])
 
 
 def test_speech_of_our_own_is_like_speech() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from ...errors import AdapterMissing, SourceError
 
 BREAKS = ("no-audio", "frozen-video", "swapped-reason")
+CALLS = ("video call", "call by tokens", "rejected", "cancelled", "busy", "unanswered", "wrong token")
 
 
 def register(commands: Any) -> None:
@@ -22,6 +23,7 @@ def register(commands: Any) -> None:
     parser = commands.add_parser("demo", help="two people call each other, in both flows, with real media")
     parser.add_argument("--play", type=Path, metavar="FILE", help="an audio or video file for Alice to play")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="where the report goes")
+    parser.add_argument("--only", action="append", choices=CALLS, metavar="CALL", help="only this call, by its name")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--break", dest="broken", choices=BREAKS, help="break something, to see that it is noticed")
     parser.set_defaults(run=run)
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     show = Show(quiet=args.json)
     before = _held()
-    demo = Demo(args.out, broken=args.broken, play=args.play, say=show.say)
+    demo = Demo(args.out, only=args.only or CALLS, broken=args.broken, play=args.play, say=show.say)
     show.title(demo.voice, args.play)
     tasks = asyncio.run(_measured(demo))
     leaks = {"tasks": tasks, **_left(before)}
@@ -110,4 +112,4 @@ def _left(before: dict[str, set[Any]]) -> dict[str, int]:
         time.sleep(0.05)
 
 
-__all__ = ["BREAKS", "register", "run"]
+__all__ = ["BREAKS", "CALLS", "register", "run"]

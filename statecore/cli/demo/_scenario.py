@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +14,7 @@ import attrs
 from ... import CallClient, CallListener, CallService, CallSettings, Session, StatecoreError
 from ...diagram import Message
 from ...errors import CallDeclined
-from . import _made
+from . import CALLS, _made
 from ._watch import Ears, Eyes, States, Tap, state_of
 
 _LONG = ["idle", "ringing", "accepted", "active", "ended"]
@@ -77,24 +77,30 @@ class Demo:
     """Runs the calls one after the other."""
 
     def __init__(
-        self, out: Path, *, broken: str | None, play: Path | None, say: Callable[[str, str, str], None]
+        self,
+        out: Path,
+        *,
+        only: Collection[str],
+        broken: str | None,
+        play: Path | None,
+        say: Callable[[str, str, str], None],
     ) -> None:
-        self.out, self.broken, self.play, self.say = out, broken, play, say
+        self.out, self.only, self.broken, self.play, self.say = out, only, broken, play, say
         self.spoken, self.voice = _made.speech()
         self.results: list[Result] = []
         self._start = time.monotonic()
 
     async def run(self) -> None:
-        """All of it."""
+        """The calls that are wanted."""
+        calls = (
+            self._video_call, self._token_call, self._rejected, self._cancelled, self._busy, self._unanswered,
+            self._wrong_token,
+        )  # fmt: skip
         async with CallService() as service:
             self._service = service
-            await self._video_call()
-            await self._token_call()
-            await self._rejected()
-            await self._cancelled()
-            await self._busy()
-            await self._unanswered()
-            await self._wrong_token()
+            for name, call in zip(CALLS, calls, strict=True):
+                if name in self.only:
+                    await call()
 
     # --- two parties for each call
 
@@ -177,8 +183,7 @@ class Demo:
     ) -> list[Session]:
         begun = time.monotonic()
         sessions = list(await asyncio.gather(*(start for *_, start in starts)))
-        if result.setup_ms is None:
-            result.setup_ms = round((time.monotonic() - begun) * 1000, 1)
+        result.setup_ms = round((time.monotonic() - begun) * 1000, 1)
         for (_, name, states, _), session in zip(starts, sessions, strict=True):
             self._saw(result, name, states, session.state)
         return sessions
@@ -217,8 +222,8 @@ class Demo:
                 await at_bob.end()
                 await at_alice.wait_ended()
             self._measure(result, watch, tone_until, speech_until, drawn)
-            if self.play is None:
-                result.check(any(clock >= 1_000_000 for clock in watch.eyes.clocks), "the second camera was not seen")
+            seen = any(clock >= 1_000_000 for clock in watch.eyes.clocks)
+            result.check(seen or self.play is not None, "the second camera was not seen")
 
     async def _mute(self, result: Result, alice: Session, watch: _Watching) -> None:
         self.say(result.name, "alice", "mutes")
@@ -245,7 +250,7 @@ class Demo:
                 (alice, "alice", result.alice, alice.start_session(tokens[0], settings)),
                 (bob, "bob", result.bob, bob.start_session(tokens[1], settings)),
             )
-            await _until(lambda: len(at_alice.participants) == len(at_bob.participants) == 2)
+            await until(lambda: len(at_alice.participants) == len(at_bob.participants) == 2)
             async with _Watching(at_alice, at_bob) as watch:
                 await _pass(2.5)
                 tone_until = time.monotonic()
@@ -276,9 +281,9 @@ class Demo:
             result.check(near, f"the tone sent at {sent_hz:g} Hz arrived at {received} Hz")
         result.check(played is None or played >= 0.8, f"the file's sound was not found in what arrived: {played}")
         result.check(spoken is not None and spoken >= 0.8, f"the speech was not found in what arrived: {spoken}")
-        if drawn:
-            result.check(eyes.frames >= 0.8 * drawn, f"only {eyes.frames} of {drawn} pictures arrived")
-            result.check(len(set(eyes.clocks)) >= 5 and eyes.advancing() >= 5, "the sender's clock does not advance")
+        result.check(eyes.frames >= 0.8 * drawn, f"only {eyes.frames} of {drawn} pictures arrived")
+        advances = len(set(eyes.clocks)) >= 5 and eyes.advancing() >= 5
+        result.check(advances or not drawn, "the sender's clock does not advance")
         result.check(eyes.frames > 0, "no picture arrived")
 
     def _played(self, watch: _Watching, begun: float, until: float) -> float | None:
@@ -302,7 +307,7 @@ class Demo:
             alice, bob, *_ = await self._parties(result, stack)
             out, _incoming = await self._call(result, alice, bob, type="audio")
             await out.cancel()
-            await _until(lambda: result.bob.path[-1:] == ["ended"])
+            await until(lambda: result.bob.path[-1:] == ["ended"])
 
     async def _busy(self) -> None:
         result = Result("busy", "ringing", {"alice": ["idle", "ended"], "bob": _RANG}, "busy")
@@ -310,14 +315,13 @@ class Demo:
             alice, *_ = await self._parties(result, stack)
             carol = await stack.enter_async_context(CallClient(self._service.signaling("carol")))
             other = await carol.initiate_call("bob", type="audio")  # so Bob's line is taken
-            await _until(lambda: result.bob.path[-1:] == ["ringing"])
+            await until(lambda: result.bob.path[-1:] == ["ringing"])
             try:
                 await alice.initiate_call("bob", type="audio")
-                result.check(False, "a busy line was rung")
             except CallDeclined as error:
                 result.reason = str(error.call.end_reason.what)
             await other.cancel()
-            await _until(lambda: result.bob.path[-1:] == ["ended"])
+            await until(lambda: result.bob.path[-1:] == ["ended"])
 
     async def _unanswered(self) -> None:
         result = Result("unanswered", "ringing", {"alice": _RANG, "bob": _RANG}, "unanswered")
@@ -329,8 +333,7 @@ class Demo:
     async def _declined(self, result: Result, out: Any) -> None:
         with suppress(CallDeclined):
             await out.answered()
-            result.check(False, "it was answered")
-        await _until(lambda: result.bob.path[-1:] == ["ended"])
+        await until(lambda: result.bob.path[-1:] == ["ended"])
 
     async def _wrong_token(self) -> None:
         result = Result("wrong token", "session", {"alice": ["idle"], "bob": []}, "token_foreign")
@@ -340,7 +343,6 @@ class Demo:
             self._saw(result, "alice", result.alice, "idle")
             try:
                 await alice.start_session(token, CallSettings(type="audio"))
-                result.check(False, "a token of somebody else was taken")
             except StatecoreError as error:
                 result.reason = error.code
 
@@ -360,7 +362,8 @@ async def _pass(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-async def _until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until something holds; raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for is what several listeners wrote down
             await asyncio.sleep(0.01)
@@ -382,7 +385,7 @@ class _Watching:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        late = (await asyncio.wait(self._tasks, timeout=5))[1]
-        for task in late:
+        await asyncio.wait(self._tasks, timeout=5)
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
