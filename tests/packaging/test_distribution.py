@@ -77,6 +77,7 @@ def test_entry_points_are_the_promised_ones() -> None:
     """The command and the adapters are registered under their documented groups and names."""
     assert {(point.group, point.name) for point in ENTRY_POINTS} == {
         ("console_scripts", "statecore"),
+        ("pytest11", "statecore"),
         ("statecore.media", "aiortc"),
         ("statecore.media", "memory"),
         ("statecore.store", "memory"),
@@ -85,8 +86,9 @@ def test_entry_points_are_the_promised_ones() -> None:
 
 @pytest.mark.parametrize("point", ENTRY_POINTS, ids=lambda point: f"{point.group}:{point.name}")
 def test_entry_point_loads(point: metadata.EntryPoint) -> None:
-    """What an entry point names exists and can be called."""
-    assert callable(point.load())
+    """What an entry point names exists and can be called; a plugin is a module."""
+    loaded = point.load()
+    assert isinstance(loaded, ModuleType) if point.group == "pytest11" else callable(loaded)
 
 
 @pytest.mark.parametrize("name", list(modules()))
@@ -123,6 +125,16 @@ def test_import_is_light() -> None:
     """`import statecore` loads no event loop, no socket, no adapter and no optional dependency."""
     loaded = set(json.loads(run_isolated("import json, sys, statecore; print(json.dumps(sorted(sys.modules)))")))
     assert "statecore" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_the_pytest_plugin_is_light() -> None:
+    """Nobody who runs pytest beside statecore waits for it: the plugin loads no event loop and nothing of the kit."""
+    code = "import sys, pytest; old = {*sys.modules}; import statecore.testing.plugin; print(*{*sys.modules} - old)"
+    loaded = set(run_isolated(code).split())
+    assert "statecore.testing.plugin" in loaded
+    ours = {name for name in loaded if name.startswith("statecore.")}
+    assert ours == {"statecore.errors", "statecore.testing", "statecore.testing.plugin"}
     assert loaded & HEAVY == set()
 
 
