@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench fuzz soak docs clean venv-demo venv-dev wheel system
+.PHONY: help demo test lint bench fuzz mutants soak docs clean venv-demo venv-dev wheel system
 
 # What is tested is what is installed, never something that happens to lie on a path.
 unexport PYTHONPATH
@@ -58,6 +58,10 @@ fuzz: venv-dev ## fuzz every decoder, guided by coverage, one target a core (ARG
 
 soak: venv-dev ## simulate a million calls under faults, on every core; writes out/soak.json (SEEDS=1:50, ARGS="--core-calls 20000")
 	@$(VENV)/bin/python -P -m statecore.testing.sim $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+mutants: venv-dev ## change the core one small thing at a time; some test must notice (ARGS="--tool --sample 300"); out/mutants.json
+	@$(VENV)/bin/python $(PIP) -e '.[dev,mutants]' | $(NAMES)
+	@$(VENV)/bin/python -P tests/mutants/run.py $(ARGS)
 
 docs: venv-dev ## build the documentation into out/docs; warnings are errors, no network
 	$(VENV)/bin/python -m sphinx -W --keep-going -b html -d out/doctrees docs out/docs

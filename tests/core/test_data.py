@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from msgspec.structs import replace
+
 from statecore.endpoint import Do, Emit, Received, Say
 from statecore.endpoint._data import KEPT, LONGEST
 from statecore.testing.world import World
@@ -67,6 +69,17 @@ def test_a_cut_loses_nothing_and_repeats_nothing() -> None:
             chat.world.settle()
             assert chat.heard == [("b", "a", str(number)) for number in range(4)]
             assert [chat.outcome(ticket) for ticket in tickets] == ["ok"] * 4
+
+
+def test_what_is_missing_is_asked_for_once() -> None:
+    """A number that comes too early tells that others were lost: the sender is asked, and says them again."""
+    chat = Chat("a", "b")
+    for number in range(3):
+        chat.say("a", str(number))
+        if number < 2:  # the service could not hand these on
+            chat.world.places["a"] = replace(chat.world.places["a"], up=())
+    chat.world.settle()
+    assert chat.heard == [("b", "a", str(number)) for number in range(3)]
 
 
 def test_each_receiver_has_numbers_of_his_own() -> None:

@@ -315,6 +315,9 @@ def test_a_command_that_nobody_hears_times_out() -> None:
     device.give(Tick())
     assert device.settled() == {5: "command_timeout"}
     assert device.leg().state == "active"
+    device.give(LinkUp())  # what has failed must not come true later
+    device.hear(Welcome("alice"))
+    assert not [message for message in device.sent() if isinstance(message, Command)]
     ring = Device(timers=CALM)
     ring.do("initiate", flow="ringing", receiver="bob", ticket=1)
     ring.give(Await("S", 2))
@@ -418,6 +421,16 @@ def test_what_cannot_be_is_not_believed() -> None:
     assert not device.endpoint.legs
 
 
+def test_an_older_fact_changes_nothing() -> None:
+    """What overtook it counts, also where the older one would be a legal fact of its own."""
+    device = in_call(BOB)
+    common: dict[str, Any] = {"heard": 9, "peers": (BOB,), "joined": 1}
+    there = frozenset({"joined", "connected"})
+    device.hear(view(6, "active", flags=there, **common))
+    assert not device.hear(view(5, "active", flags=there | {"audio_muted"}, **common))
+    assert "audio_muted" not in device.leg().flags
+
+
 def test_media_opens_only_where_it_was_asked_for() -> None:
     """A fact that says joined opens nothing on a device whose user has not joined."""
     device = calling()
@@ -501,7 +514,16 @@ def test_a_merge_into_a_call_that_was_declined_meanwhile() -> None:
 
 
 def test_reports_of_media_count_once_and_while_it_is_open() -> None:
-    """Up is said once; after the end nothing is."""
+    """Up is said once, before it was heard and after; after the end nothing is."""
+    early = calling()
+    early.hear(view(2, "accepted", heard=1))
+    early.do("join", token="t")
+    early.hear(view(3, "accepted", heard=2, flags=frozenset({"joined"}), joined=1))
+    early.give(Media("S", "up"))
+    assert [message.trigger for message in early.sent()] == ["up"]
+    early.hear(view(4, "accepted", heard=9, flags=frozenset({"joined", "connected"}), joined=1))
+    early.give(Media("S", "up"))
+    assert not early.sent()
     device = in_call(BOB)
     device.give(Media("S", "up"))
     assert not device.sent()

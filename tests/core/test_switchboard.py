@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from statecore.endpoint import Do
+from statecore.endpoint import Do, Tick
 from statecore.errors import BlankId, InvalidArgument, SpacedId, TokenMalformed
 from statecore.flow import FLOWS, RINGING, SESSION, Custom, Row, Timers, Trigger
 from statecore.model import Line, Reason, Record
@@ -351,6 +351,19 @@ def test_a_device_lost_while_it_rings_loses_its_leg_not_the_invitation() -> None
     assert_always(made)
 
 
+def test_a_device_that_was_given_up_while_it_rang_rings_again() -> None:
+    """Both sides took it for lost; it comes back in time, and the new leg's views go on from the old one's numbers."""
+    made = ringing()
+    made.cut("b1")
+    made.now += made.board.milliseconds["lease"]
+    made.give("b1", Tick())
+    assert made.state("b1", "S") == "ended"
+    made.decide(Goodbye("bob", "b1", "b1-1"))
+    made.settle()
+    assert made.state("b1", "S") == "ringing"
+    assert_settled(made)
+
+
 def test_an_old_connection_and_its_notice_are_dropped() -> None:
     """A newer connection of the same incarnation replaces the older, whatever comes late."""
     made = world()
@@ -471,6 +484,23 @@ def test_a_call_with_somebody_else_is_not_replaced() -> None:
     made.user("a2", Do("N", "initiate", flow="ringing", receiver="carol"))
     made.act(("up", "a2"))
     assert ("call", "N") not in made.store
+
+
+def test_each_time_is_taken_once() -> None:
+    """When it was made, answered, active and over: the call lasts from active, and each is the first moment."""
+    made = ringing()
+    times = [made.record("S").initiated_at]
+    for step in ("accept", "join", "end"):
+        made.now += 1000
+        if step == "join":
+            for device in TWO:
+                made.say(device, "join", token="given")
+            made.settle(media=True)
+        else:
+            made.say("b1", step)
+        times.append(made.now)
+    record = made.record("S")
+    assert [record.initiated_at, record.answered_at, record.active_at, record.ended_at] == times
 
 
 # --- time -------------------------------------------------------------------------------------------------------------
