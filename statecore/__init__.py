@@ -13,7 +13,7 @@ from . import errors
 from .errors import StatecoreError
 
 if TYPE_CHECKING:
-    from .aio import Call, CallClient, CallService, MemoryLink, MemoryStore, Session, join_session
+    from .aio import Call, CallClient, CallPage, CallQuery, CallService, MemoryLink, MemoryStore, Session, join_session
     from .flow import RINGING, SESSION, Flow, Timers
     from .listeners import CallListener, ListenerRegistry, OngoingCallListener
     from .model import EndReason, Participant, Reason, Status, User
@@ -24,7 +24,17 @@ __version__ = "0.1.0"
 _LATER = {
     name: module
     for module, names in {
-        "aio": ("Call", "CallClient", "CallService", "MemoryLink", "MemoryStore", "Session", "join_session"),
+        "aio": (
+            "Call",
+            "CallClient",
+            "CallPage",
+            "CallQuery",
+            "CallService",
+            "MemoryLink",
+            "MemoryStore",
+            "Session",
+            "join_session",
+        ),
         "flow": ("RINGING", "SESSION", "Flow", "Timers"),
         "listeners": ("CallListener", "ListenerRegistry", "OngoingCallListener"),
         "model": ("EndReason", "Participant", "Reason", "Status", "User"),
@@ -51,6 +61,8 @@ __all__ = [
     "Call",
     "CallClient",
     "CallListener",
+    "CallPage",
+    "CallQuery",
     "CallService",
     "CallSettings",
     "CallSettingsBuilder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._find import CallPage, CallQuery
 from .call import Call
 from .client import CallClient, join_session
 from .link import MemoryChannel, MemoryLink
@@ -12,6 +13,8 @@ from .store import MemoryStore
 __all__ = [
     "Call",
     "CallClient",
+    "CallPage",
+    "CallQuery",
     "CallService",
     "MemoryChannel",
     "MemoryLink",

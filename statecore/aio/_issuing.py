@@ -60,7 +60,7 @@ class TokenDesk:
         """How many seconds clocks may differ: what the signer says that verified a token, if it says."""
         return float(getattr(self._made, "leeway", 0.0))
 
-    def sign(self, user: str, session: str, role: Role = Role.PARTICIPANT, **more: Any) -> str:
+    def sign(self, user: str, session: str, role: Role | str = Role.PARTICIPANT, **more: Any) -> str:
         """A token, for whoever may have it. Raises AdapterMissing without a library that signs."""
         claims = issue(
             issuer=self._settings.token_issuer, user=user, session=session, token_id=self._ids(),
@@ -86,7 +86,9 @@ class TokenDesk:
         self.revocations.expire(self._clock.wall())
         self.revocations.revoke(claims.token_id, claims.until)
 
-    async def issue(self, user: str, session: str, role: Role = Role.PARTICIPANT, *, ask: bool, **more: Any) -> str:
+    async def issue(
+        self, user: str, session: str, role: Role | str = Role.PARTICIPANT, *, ask: bool, **more: Any
+    ) -> str:
         """A token: for a call that rings only for its parties, else as the application says if it is to be asked.
 
         Raises NotAParty, CallGone, BlankId, SpacedId."""

@@ -23,7 +23,7 @@ from ..errors import (
     UnsupportedVersion,
 )
 from ..flow import FLOWS, Flow, Timers
-from ..model import Call, Line, Record
+from ..model import Call, Line, Record, User
 from ..ports import Channel, Clock, Ids, Key, Store
 from ..settings import ServiceSettings
 from ..switchboard import (
@@ -63,6 +63,7 @@ from ..wire import (
     encode,
 )
 from ._conditions import Condition, Conditions
+from ._find import CallPage, CallQuery, find
 from ._issuing import Authorize, TokenDesk
 from ._log import call_of_record
 from ._tasks import Tasks
@@ -424,7 +425,9 @@ class CallService:
         """Which call tokens are void before their time."""
         return self._tokens.revocations
 
-    async def generate_token(self, user: str, session_id: str, *, role: Role = Role.PARTICIPANT, **more: Any) -> str:
+    async def generate_token(
+        self, user: str, session_id: str, *, role: Role | str = Role.PARTICIPANT, **more: Any
+    ) -> str:
         """A call token, as the host application gives it: any role, for any session that may be.
 
         `lifetime`, `not_before` and `grants` may be given as for `tokens.issue`."""
@@ -458,6 +461,22 @@ class CallService:
         """Every live call and session."""
         records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
         return [call_of_record(r) for r in records if not r.ended_at and not r.merged_into]
+
+    async def find_calls(self, query: CallQuery | None = None) -> CallPage:
+        """The calls that a query asks for, live and ended, newest first, a page at a time."""
+        records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
+        return find(records, query or CallQuery())
+
+    async def users(self) -> list[User]:
+        """Everybody who is known, and so can be rung."""
+        lines = [line for _, line in await self.store.scan("line") if isinstance(line, Line)]
+        known = {line.user: line.name for line in lines} | self._pending
+        return [User(uid=uid, name=name) for uid, name in sorted(known.items())]
+
+    async def online(self, user: str) -> bool:
+        """Whether a device of this user is connected. False for who is not known."""
+        line = (await self.store.load((("line", user),)))["line", user][1]
+        return isinstance(line, Line) and any(device.online for device in line.devices)
 
     async def fetch(self, session_id: str) -> Call:
         """One call, live or ended, by its id or a second name. Raises CallNotFound."""

@@ -1,0 +1,134 @@
+"""Looking calls up: filters, and pages that stay put while new calls come."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import attrs
+
+from ..errors import InvalidArgument
+from ..model import Call, CallType, Record, Status
+from ._log import call_of_record
+
+_Place = tuple[int, str]
+"""Where a call stands in the order: when it was made, then its id."""
+
+
+def _page_size(_: object, __: object, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 500:
+        raise InvalidArgument("limit must be a whole number from 1 to 500", name="limit")
+
+
+@attrs.frozen(kw_only=True)
+class CallQuery:
+    """Which calls, newest first, and which page of them. What is None does not matter. Raises InvalidArgument.
+
+    A page is named by the cursor of another: pages neither skip nor repeat a call while calls come and end."""
+
+    user: str | None = None
+    """Calls that this user made, was called in, or joined."""
+    type: CallType | None = None
+    """Audio or video."""
+    status: Status | None = None
+    """The classic status."""
+    category: Literal["call", "direct"] | None = None
+    """`call` for those that ring somebody, `direct` for sessions without ringing."""
+    direction: Literal["incoming", "outgoing"] | None = None
+    """From `user`'s point of view, which has to be given then."""
+    live: bool | None = None
+    """Only those that live, or only those that have ended."""
+    since: float | None = None
+    """Made at this Unix time in seconds, or later."""
+    until: float | None = None
+    """Made before this Unix time in seconds."""
+    limit: int = attrs.field(default=50, validator=_page_size)
+    """How many calls a page has at most, from 1 to 500."""
+    cursor: str = ""
+    """`CallPage.older` or `CallPage.newer` of a page that was had before; empty for the newest."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.direction is not None and self.user is None:
+            raise InvalidArgument("a direction is somebody's: say whose, by user", name="direction")
+        _read(self.cursor)
+
+    def fits(self, record: Record) -> bool:
+        """Whether a call is one of those, whatever the page."""
+        if record.merged_into:
+            return False
+        call = call_of_record(record)
+        made = record.initiated_at / 1000
+        wanted = (
+            (self.type, call.type),
+            (self.status, call.status),
+            (self.category, "call" if record.receiver else "direct"),
+            (self.live, not record.ended_at),
+            (self.direction, "outgoing" if record.initiator == self.user else "incoming"),
+        )
+        return (
+            all(want is None or want == has for want, has in wanted)
+            and (self.user is None or self.user in _people(record))
+            and (self.since is None or made >= self.since)
+            and (self.until is None or made < self.until)
+        )
+
+
+@attrs.frozen(kw_only=True)
+class CallPage:
+    """Some calls, newest first, and how to go on from them."""
+
+    calls: tuple[Call, ...]
+    """The calls."""
+    older: str = ""
+    """The cursor of the calls before these; empty if there are none."""
+    newer: str = ""
+    """The cursor of the calls after these; empty if these are the newest. There may come some."""
+
+
+def find(records: Iterable[Record], query: CallQuery) -> CallPage:
+    """The page that a query asks for."""
+    fitting = sorted((r for r in records if query.fits(r)), key=_place, reverse=True)
+    way, place = _read(query.cursor)
+    if way == "newer":
+        there = [r for r in fitting if _place(r) > place][-query.limit :]
+    else:
+        there = [r for r in fitting if not way or _place(r) < place][: query.limit]
+    if not there:
+        return CallPage(
+            calls=(),
+            older=_write("older", place) if way == "newer" else "",
+            newer=_write("newer", place) if way else "",
+        )
+    first, last = _place(there[0]), _place(there[-1])
+    return CallPage(
+        calls=tuple(call_of_record(record) for record in there),
+        older=_write("older", last) if any(_place(r) < last for r in fitting) else "",
+        newer=_write("newer", first) if way or any(_place(r) > first for r in fitting) else "",
+    )
+
+
+def _people(record: Record) -> set[str]:
+    return {record.initiator, record.receiver, *(leg.user for leg in record.legs)}
+
+
+def _place(record: Record) -> _Place:
+    return record.initiated_at, record.session_id
+
+
+def _write(way: str, place: _Place) -> str:
+    return urlsafe_b64encode(f"{way} {place[0]} {place[1]}".encode()).decode()
+
+
+def _read(cursor: str) -> tuple[str, _Place]:
+    """Which way to go from where; ("", ...) from the newest."""
+    if not cursor:
+        return "", (0, "")
+    try:
+        way, made, session = urlsafe_b64decode(cursor).decode().split(" ", 2)
+        place = int(made), session
+    except ValueError:
+        way, place = "", (0, "")
+    if way not in ("older", "newer"):
+        raise InvalidArgument("this is not the cursor of a page", name="cursor")
+    return way, place

@@ -1,0 +1,125 @@
+"""Calls are found by what they are, in pages that stay put while calls come and end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from statecore import CallQuery, CallService, MemoryStore, Status
+from statecore.errors import InvalidArgument
+from statecore.model import Record
+
+
+def _record(number: int, made: int, **more: Any) -> Record:
+    return Record(f"s{number}", "ringing", "audio", "alice", "bob", initiated_at=made, **more)
+
+
+async def _service(records: list[Record]) -> CallService:
+    store = MemoryStore()
+    service = CallService(store=store)
+    for record in records:
+        await store.commit({("call", record.session_id): (0, record)})
+    return service
+
+
+@given(st.lists(st.integers(1, 5), max_size=12), st.integers(1, 5), st.lists(st.integers(1, 8), max_size=4))
+def test_pages_neither_skip_nor_repeat(made: list[int], limit: int, later: list[int]) -> None:
+    """From the newest to the oldest and back, with ties in time, and while newer and older ones come: whoever was there
+    is seen once."""
+
+    async def main() -> None:
+        records = [_record(number, when) for number, when in enumerate(made)]
+        service = await _service(records)
+        expected = [r.session_id for r in sorted(records, key=lambda r: (r.initiated_at, r.session_id), reverse=True)]
+        seen, cursor = list[str](), ""
+        page = await service.find_calls(CallQuery(limit=limit))
+        seen += [call.session_id for call in page.calls]
+        for number, when in enumerate(later):
+            await service.store.commit({("call", f"t{number}"): (0, _record(100 + number, when))})
+        while cursor := page.older:
+            page = await service.find_calls(CallQuery(limit=limit, cursor=cursor))
+            seen += [call.session_id for call in page.calls]
+        old = [session for session in seen if session in expected]
+        assert old == expected
+        back: list[str] = []
+        while page.newer and page.calls:
+            page = await service.find_calls(CallQuery(limit=limit, cursor=page.newer))
+            back = [call.session_id for call in page.calls] + back
+        assert len(back) == len(set(back))
+        assert not set(expected[: -limit or None]) - set(back) - set(seen[-limit:])
+
+    asyncio.run(main())
+
+
+def test_an_empty_page_leads_back() -> None:
+    """Whoever asks for newer calls before there are any may ask again later with what came."""
+
+    async def main() -> None:
+        service = await _service([_record(1, 1), _record(2, 2)])
+        page = await service.find_calls(CallQuery(limit=1))
+        older = await service.find_calls(CallQuery(limit=1, cursor=page.older))
+        newest = await service.find_calls(CallQuery(limit=1, cursor=older.newer))
+        nothing = await service.find_calls(CallQuery(limit=1, cursor=newest.newer))
+        assert nothing.calls == ()
+        await service.store.commit({("call", "s3"): (0, _record(3, 3))})
+        for cursor, there in ((nothing.newer, ["s3"]), (nothing.older, ["s1"])):
+            again = await service.find_calls(CallQuery(limit=1, cursor=cursor))
+            assert [call.session_id for call in again.calls] == there
+
+    asyncio.run(main())
+
+
+def test_each_filter_counts() -> None:
+    """Every filter lets through what fits, and a second name of a call never stands in a list."""
+
+    async def main() -> None:
+        gone = _record(1, 1000, reason="cancelled", ended_at=2000)
+        live = replace(_record(2, 2000), type="video", initiator="carol")
+        direct = replace(_record(3, 3000), receiver="", flow="session")
+        name = _record(4, 4000, merged_into="s2", ended_at=1, reason="merged")
+        service = await _service([gone, live, direct, name])
+        cases: dict[str, list[dict[str, Any]]] = {
+            "s3 s2 s1": [{}, {"since": 1.0, "until": 3.001}],
+            "s1": [{"live": False}, {"status": Status.CANCELLED}, {"until": 2.0}, {"user": "bob", "type": "audio"}],
+            "s2": [{"type": "video"}, {"user": "carol", "direction": "outgoing"}, {"since": 2.0, "category": "call"}],
+            "s3 s2": [{"live": True}],
+            "s2 s1": [{"category": "call"}, {"user": "bob", "direction": "incoming"}],
+            "s3": [{"category": "direct"}],
+            "": [{"user": "dora"}, {"user": "bob", "direction": "outgoing"}],
+        }
+        for ids, queries in cases.items():
+            for query in queries:
+                page = await service.find_calls(CallQuery(**query))
+                assert " ".join(call.session_id for call in page.calls) == ids, query
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"limit": 0}, {"limit": 501}, {"limit": True}, {"limit": "5"}, {"direction": "incoming"}, {"cursor": "x"},
+     {"cursor": "bm93aGVyZSAxIHM="}],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_refused(query: dict[str, Any]) -> None:
+    """At once, before anything is looked up."""
+    with pytest.raises(InvalidArgument):
+        CallQuery(**query)
+
+
+def test_who_is_known_and_who_is_there() -> None:
+    """Users stand in the list from when they are made known; online is who has a device connected."""
+
+    async def main() -> None:
+        async with CallService() as service:
+            service.add_user("bob", "Bob")
+            service.add_user("alice")
+            assert [(user.uid, user.name) for user in await service.users()] == [("alice", ""), ("bob", "Bob")]
+            assert not await service.online("alice")
+            assert not await service.online("nobody")
+
+    asyncio.run(main())
