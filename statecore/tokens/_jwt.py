@@ -118,7 +118,7 @@ class JwtSigner:
         """The claims of a token that is genuine and good at `now`, in Unix milliseconds; raises as TokenSigner says."""
         if token is None or token == "":
             raise TokenMissing
-        claims = self._genuine.get(token) if isinstance(token, str) else None
+        claims = self._known(token)
         if claims is None:
             claims = self._open(token)
             self._remember(token, claims)
@@ -128,6 +128,9 @@ class JwtSigner:
         if self._revocation is not None and self._revocation.revoked(claims):
             raise TokenRevoked
         return claims
+
+    def _known(self, token: object) -> Claims | None:
+        return self._genuine.get(token) if isinstance(token, str) else None
 
     def _remember(self, token: str, claims: Claims) -> None:
         """Keep what a genuine token says, so that its signature need not be worked out again."""

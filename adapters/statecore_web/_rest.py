@@ -1,0 +1,372 @@
+"""What back ends ask over HTTP: users, tokens, calls. Behind the API key, but for health and the description itself."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated, Any, Literal, TypeAlias
+
+from litestar import Controller, Litestar, MediaType, Request, Response, Router, delete, get, post
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency, Provide
+from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
+from msgspec import Meta, Struct
+
+from statecore import CallQuery, StatecoreError, Status, __version__, errors
+
+from .app import CallApp
+
+App: TypeAlias = NamedDependency[CallApp]
+Id = Annotated[str, Meta(min_length=1, max_length=128, description="An id: text without spaces.")]
+Seconds = Annotated[float, Meta(ge=1, le=10 * 365 * 86_400, description="How long it is good for, in seconds.")]
+
+# --- what goes in and out ---------------------------------------------------------------------------------------------
+
+
+class NewUser(Struct, forbid_unknown_fields=True):
+    """Somebody who can call and be called."""
+
+    uid: Id
+    name: Annotated[str, Meta(max_length=256, description="A name to show.")] = ""
+
+
+class UserBody(Struct):
+    """A user, as the service knows them."""
+
+    uid: str
+    name: str
+    online: bool
+
+
+class NewAuthToken(Struct, forbid_unknown_fields=True):
+    """What an auth token is to be like."""
+
+    lifetime: Seconds | None = None
+
+
+class AuthTokenBody(Struct, omit_defaults=True):
+    """An auth token. The token itself is said once, when it is made."""
+
+    id: str
+    user: str
+    issued_at: int
+    expires_at: int
+    token: str = ""
+
+
+class NewCallToken(Struct, forbid_unknown_fields=True):
+    """What a call token is to be like."""
+
+    user: Id
+    role: Literal["host", "moderator", "presenter", "participant", "viewer"] = "participant"
+    lifetime: Seconds | None = None
+
+
+class CallTokenBody(Struct):
+    """A call token."""
+
+    token: str
+
+
+class ErrorBody(Struct):
+    """Why something was refused: a stable code, a sentence, and what it is about."""
+
+    code: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+class Participant(Struct):
+    """Somebody who joined."""
+
+    pid: str
+    uid: str
+    device: str
+    role: str
+
+
+class CallBody(Struct):
+    """A call or session, live or ended. Times are Unix seconds; `duration` runs from active."""
+
+    session_id: str
+    type: str
+    status: str
+    category: str
+    initiator: str
+    receiver: str
+    reason: str | None
+    ended_by: str | None
+    initiated_at: float | None
+    answered_at: float | None
+    active_at: float | None
+    ended_at: float | None
+    duration: float
+    participants: list[Participant]
+    metadata: dict[str, Any] | None
+
+
+class CallPageBody(Struct):
+    """Some calls, newest first, and the cursors of the pages around them; empty where there is none."""
+
+    calls: list[CallBody]
+    older: str
+    newer: str
+
+
+def _call(call: Any) -> CallBody:
+    end, active = call.end_reason, call.active_at
+    return CallBody(
+        session_id=call.session_id,
+        type=call.type,
+        status=call.status,
+        category="call" if call.receiver else "direct",
+        initiator=call.initiator,
+        receiver=call.receiver,
+        reason=end.what if end else None,
+        ended_by=end.by if end else None,
+        initiated_at=call.initiated_at,
+        answered_at=call.answered_at,
+        active_at=active,
+        ended_at=call.ended_at,
+        duration=max(0.0, call.ended_at - active) if active and call.ended_at else 0.0,
+        participants=[Participant(p.pid, p.uid, p.device, p.role) for p in call.participants],
+        metadata=call.metadata,
+    )
+
+
+REFUSALS = {
+    400: "Something in the request is not as it must be.",
+    401: "The API key is missing or wrong.",
+    403: "This user has no part in that.",
+    404: "There is no such thing.",
+    405: "Not with this method.",
+    409: "Not as things stand.",
+    410: "The call has ended.",
+    413: "The body is too long.",
+    503: "The service cannot answer now.",
+}
+"""What a back end may be told besides what it asked for."""
+_TOLD = {
+    status: ResponseSpec(ErrorBody, generate_examples=False, description=text) for status, text in REFUSALS.items()
+}
+
+
+# --- what can be asked ------------------------------------------------------------------------------------------------
+
+
+class Users(Controller):
+    """Who can call and be called."""
+
+    path = "/users"
+    tags = ("users",)
+
+    @post(summary="Make a user known", responses=_TOLD)
+    async def create(self, app: App, data: JSONBody[NewUser]) -> UserBody:
+        """Make a user known, who can be rung from then on. Doing it again changes the name."""
+        app.service.add_user(data.uid, data.name)
+        return UserBody(data.uid, data.name, await app.service.online(data.uid))
+
+    @get(summary="List the users", responses=_TOLD)
+    async def every(self, app: App) -> list[UserBody]:
+        """Everybody who is known."""
+        return [UserBody(u.uid, u.name, await app.service.online(u.uid)) for u in await app.service.users()]
+
+    @get("/{uid:str}", summary="Read a user", responses=_TOLD)
+    async def read(self, app: App, uid: FromPath[str]) -> UserBody:
+        """One user."""
+        user = await _known(app, uid)
+        return UserBody(user.uid, user.name, await app.service.online(uid))
+
+    @post("/{uid:str}/auth-tokens", summary="Issue an auth token", responses=_TOLD)
+    async def issue(self, app: App, uid: FromPath[str], data: JSONBody[NewAuthToken]) -> AuthTokenBody:
+        """A token that a device of this user connects with. It is not kept, and cannot be had again."""
+        await _known(app, uid)
+        text, made = await app.tokens.issue(uid, lifetime=data.lifetime)
+        return AuthTokenBody(made.id, made.user, made.issued_at, made.expires_at, text)
+
+    @get("/{uid:str}/auth-tokens", summary="List a user's auth tokens", responses=_TOLD)
+    async def tokens(self, app: App, uid: FromPath[str]) -> list[AuthTokenBody]:
+        """Those that are good, without the tokens themselves."""
+        return [AuthTokenBody(t.id, t.user, t.issued_at, t.expires_at) for t in await app.tokens.list(uid)]
+
+    @delete("/{uid:str}/auth-tokens", summary="Revoke all auth tokens of a user", responses=_TOLD)
+    async def revoke_all(self, app: App, uid: FromPath[str]) -> None:
+        """From now on none of them is good; connections that stand go on."""
+        await app.tokens.revoke(uid)
+
+    @delete("/{uid:str}/auth-tokens/{token_id:str}", summary="Revoke an auth token", responses=_TOLD)
+    async def revoke(self, app: App, uid: FromPath[str], token_id: FromPath[str]) -> None:
+        """From now on it is not good; a connection that stands goes on."""
+        await app.tokens.revoke(uid, token_id)
+
+
+class Calls(Controller):
+    """Calls and sessions, live and ended."""
+
+    path = "/calls"
+    tags = ("calls",)
+
+    @get(summary="List calls", responses=_TOLD)
+    async def find(
+        self,
+        app: App,
+        user: Annotated[str | None, QueryParameter(description="Whose calls.")] = None,
+        type_: Annotated[Literal["audio", "video"] | None, QueryParameter(name="type")] = None,
+        status: Annotated[Status | None, QueryParameter()] = None,
+        category: Annotated[Literal["call", "direct"] | None, QueryParameter()] = None,
+        direction: Annotated[Literal["incoming", "outgoing"] | None, QueryParameter()] = None,
+        live: Annotated[bool | None, QueryParameter()] = None,
+        since: Annotated[float | None, QueryParameter(description="Unix seconds.")] = None,
+        until: Annotated[float | None, QueryParameter(description="Unix seconds.")] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=500)] = 50,
+        cursor: Annotated[str, QueryParameter(description="`older` or `newer` of a page.")] = "",
+    ) -> CallPageBody:
+        """The call log and what lives, newest first, a page at a time."""
+        query = CallQuery(
+            user=user, type=type_, status=status, category=category, direction=direction,
+            live=live, since=since, until=until, limit=limit, cursor=cursor,
+        )  # fmt: skip
+        page = await app.service.find_calls(query)
+        return CallPageBody([_call(call) for call in page.calls], page.older, page.newer)
+
+    @get("/{session_id:str}", summary="Read a call", responses=_TOLD)
+    async def read(self, app: App, session_id: FromPath[str]) -> CallBody:
+        """One call, by its id or a second name."""
+        return _call(await app.service.fetch(session_id))
+
+    @post("/{session_id:str}/tokens", summary="Issue a call token", responses=_TOLD)
+    async def token(
+        self, app: App, session_id: Annotated[str, PathParameter()], data: JSONBody[NewCallToken]
+    ) -> CallTokenBody:
+        """A token that admits a user to a session, in any role. For a call that rings, only its two people."""
+        more = {"lifetime": data.lifetime} if data.lifetime is not None else {}
+        return CallTokenBody(await app.service.generate_token(data.user, session_id, role=data.role, **more))
+
+
+async def _known(app: CallApp, uid: str) -> Any:
+    user = next((user for user in await app.service.users() if user.uid == uid), None)
+    if user is None:
+        raise errors.UnknownUser(user=uid)
+    return user
+
+
+@post("/v1/dev/login", summary="Log in by name, in development", tags=["users"], opt={"open": True})
+async def login(app: App, data: JSONBody[NewUser]) -> AuthTokenBody:
+    """An auth token for anybody who asks."""
+    app.service.add_user(data.uid, data.name)
+    text, made = await app.tokens.issue(data.uid, lifetime=86_400)
+    return AuthTokenBody(made.id, made.user, made.issued_at, made.expires_at, text)
+
+
+@get("/healthz", summary="Whether the process lives", tags=["health"], media_type=MediaType.TEXT, opt={"open": True})
+async def healthz() -> str:
+    """Answers as long as the process does."""
+    return "ok"
+
+
+@get(
+    "/readyz",
+    summary="Whether it takes calls",
+    tags=["health"],
+    media_type=MediaType.TEXT,
+    opt={"open": True},
+    responses={503: ResponseSpec(str, generate_examples=False, description="Not now.", media_type=MediaType.TEXT)},
+)
+async def readyz(app: App) -> Response[str]:
+    """200 while new connections are taken, 503 when not."""
+    ready = await app.ready()
+    return Response("ok" if ready else "not ready", status_code=200 if ready else 503, media_type=MediaType.TEXT)
+
+
+@get("/openapi.json", summary="This description", tags=["health"], opt={"open": True}, include_in_schema=False)
+async def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """What can be asked, as an OpenAPI document."""
+    return request.app.openapi_schema.to_schema()
+
+
+# --- together ---------------------------------------------------------------------------------------------------------
+
+STATUS: dict[type[StatecoreError], int] = {
+    errors.UnknownUser: 404,
+    errors.CallNotFound: 404,
+    errors.CallGone: 410,
+    errors.NotAParty: 403,
+    errors.TokenError: 401,
+    errors.RateLimited: 429,
+    errors.InvalidArgument: 400,
+    errors.CallError: 409,
+    errors.NotReady: 409,
+    errors.UsageError: 400,
+    errors.NetworkError: 503,
+}
+"""The HTTP status of an error: the first entry that fits."""
+
+
+def status_of(error: StatecoreError) -> int:
+    """The HTTP status that an error is told with."""
+    return next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+
+
+def body_of(error: StatecoreError) -> ErrorBody:
+    """An error as it is told."""
+    data = {k: v for k, v in error.data.items() if isinstance(v, str | int | float | list) or v is None}
+    return ErrorBody(error.code, str(error), data)
+
+
+def _told(_: Request[Any, Any, Any], error: StatecoreError) -> Response[ErrorBody]:
+    return Response(body_of(error), status_code=status_of(error))
+
+
+def _refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
+    """What the framework refuses: no such path, a body that does not fit."""
+    extra = error.extra if isinstance(error.extra, list | dict) else []
+    code = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_argument")
+    body = ErrorBody(code, error.detail, {"problems": extra} if extra else {})
+    return Response(body, status_code=error.status_code, headers=error.headers)
+
+
+def rest(app: CallApp, api_key: str | None, *, dev: bool) -> Litestar:
+    """The application that answers requests. Without an API key, everything behind it is closed."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        if handler.opt.get("open"):
+            return
+        scheme, _, given = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or api_key is None or not hmac.compare_digest(given.encode(), api_key.encode()):
+            raise HTTPException(
+                "this needs the API key, as a bearer token", status_code=401, headers={"WWW-Authenticate": "Bearer"}
+            )
+
+    bearer = SecurityScheme(type="http", scheme="bearer", description="The API key.")
+    return Litestar(
+        [
+            Router("/v1", route_handlers=[Users, Calls], security=[{"api_key": []}]),
+            *([login] if dev else []),
+            healthz,
+            readyz,
+            openapi,
+        ],
+        dependencies={"app": _given(app)},
+        guards=[guard],
+        exception_handlers={StatecoreError: _told, HTTPException: _refused},
+        openapi_config=OpenAPIConfig(
+            title="statecore",
+            version=__version__,
+            description="The call service, for back ends.",
+            components=Components(security_schemes={"api_key": bearer}),
+            path="/description",
+            render_plugins=[],
+        ),
+        request_max_body_size=64 * 1024,
+        logging_config=None,
+    )
+
+
+def _given(app: CallApp) -> Provide:
+    def provide() -> CallApp:
+        return app
+
+    return Provide(provide, sync_to_thread=False)

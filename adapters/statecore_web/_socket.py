@@ -1,0 +1,79 @@
+"""The service's end of one device's WebSocket, for any ASGI server."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from statecore.errors import SignalingLost
+
+from ._outbox import Outbox
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_GOING_AWAY = 1001
+_NORMAL = 1000
+
+
+class Socket:
+    """A `Channel` over an accepted WebSocket. `pump` is to run for as long as it lives: it writes."""
+
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+        self._receive = receive
+        self._send = send
+        self._outbox = Outbox(limit)
+        self._code = _NORMAL
+        self._gone = False
+
+    def send(self, message: bytes) -> None:
+        """Queue a message. Raises SignalingLost when closed."""
+        self._outbox.put(message)
+
+    async def receive(self) -> bytes:
+        """The next message. Raises SignalingLost when the socket is closed. Safe to cancel."""
+        if self._gone:
+            raise SignalingLost
+        event = await self._receive()
+        if event["type"] != "websocket.receive":
+            self._gone = True
+            self._outbox.close()
+            raise SignalingLost
+        text = event.get("text")
+        data: bytes = text.encode() if text is not None else event["bytes"]
+        return data
+
+    async def close(self) -> None:
+        """Close; what was sent before is written first. Idempotent."""
+        self._outbox.close()
+
+    def going_away(self) -> None:
+        """Close because this server stops: the device is to connect again, to another."""
+        self._code = _GOING_AWAY
+        self._outbox.close()
+
+    async def pump(self) -> None:
+        """Write what is sent, until the socket is closed by either end."""
+        try:
+            while (message := await self._outbox.get()) is not None and not self._gone:
+                await self._send({"type": "websocket.send", "text": message.decode()})
+            if not self._gone:
+                await self._send({"type": "websocket.close", "code": self._code})
+        except (OSError, RuntimeError):  # how servers say that the other end is gone
+            pass
+        finally:
+            self._gone = True
+            self._outbox.close()
+
+
+async def deny(scope: Scope, send: Send, status: int, body: bytes) -> None:
+    """Refuse a WebSocket before it stands, with a reason where the server can say one."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close"})
+        return
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    with suppress(OSError):
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": body})

@@ -1,0 +1,176 @@
+"""The call service on the network: one ASGI application, to run alone or under a path of another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from statecore import CallService, StatecoreError
+from statecore.errors import SignalingRefused, TokenError, TokenMissing, UnsupportedVersion
+
+from ._socket import Receive, Scope, Send, Socket, deny
+from .auth import Authenticate, AuthTokens
+from .client import SUBPROTOCOL
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+_log = logging.getLogger("statecore.web")
+_BEARER = "statecore.token."
+"""How a subprotocol begins that carries an auth token: browsers can set no header on a WebSocket."""
+_UNSENT = 1024 * 1024
+"""How many bytes may wait for a slow reader before its device is let go, to resume later."""
+
+
+class CallApp:
+    """An ASGI application that lets devices speak with a call service.
+
+    Mount it under a path of an application you have, or run it alone with any ASGI server; alone, it opens and closes
+    the service; mounted, the application that has it does. `api_key` opens the REST part to back ends; without one it
+    is closed, but for health and its description. `authenticate` says which user an auth token is good for (default:
+    the tokens that `tokens` issues). `origins` are the web origins whose pages may connect (default: only the one it
+    serves itself); clients that are no browsers send none. `dev` lets anybody log in by name: for one's own machine."""
+
+    def __init__(
+        self,
+        service: CallService,
+        *,
+        api_key: str | None = None,
+        authenticate: Authenticate | None = None,
+        origins: Collection[str] = (),
+        dev: bool = False,
+    ) -> None:
+        self.service = service
+        """The call service."""
+        self.tokens = AuthTokens(service.store)
+        """The auth tokens it gives out, unless the application has others."""
+        self._authenticate = authenticate or self.tokens.verify
+        self._origins = frozenset(origins)
+        self._api_key = api_key
+        self._dev = dev
+        self._rest: Litestar | None = None
+        self._sockets: set[Socket] = set()
+        self._draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, request, or life."""
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await self._http(scope, receive, send)
+
+    # --- devices
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()  # its beginning
+        try:
+            user = await self._admit(scope)
+        except StatecoreError as error:
+            await deny(scope, send, _status(error), _body(error))
+            return
+        except Exception:  # noqa: BLE001 - the application's own, and whatever it is
+            _log.exception("nobody could be authenticated", extra={"session": "", "user": "", "device": ""})
+            await deny(scope, send, 503, _body(StatecoreError()))
+            return
+        await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+        socket = Socket(receive, send, _UNSENT)
+        self._sockets.add(socket)
+        try:
+            self.service.serve(socket, user)
+            await socket.pump()
+        finally:
+            self._sockets.discard(socket)
+
+    async def _admit(self, scope: Scope) -> str:
+        """The user that a device may speak for."""
+        headers = _headers(scope)
+        if self._draining:
+            raise SignalingRefused(why="this server is stopping")
+        if _path(scope) != "/v1/signaling":
+            raise SignalingRefused(why="no such address")
+        origin = headers.get("origin")
+        if origin is not None and origin not in self._origins and not _is_own(origin, headers.get("host", "")):
+            raise SignalingRefused(why="this web origin may not connect")
+        offered = list(scope.get("subprotocols", []))
+        if SUBPROTOCOL not in offered:
+            raise UnsupportedVersion(theirs=",".join(p for p in offered if not p.startswith(_BEARER)), ours=SUBPROTOCOL)
+        return await self._authenticate(_token(headers, offered))
+
+    # --- life
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            event = (await receive())["type"]
+            try:
+                await (self.open() if event == "lifespan.startup" else self.close())
+            except Exception as error:  # noqa: BLE001 - the server says it, and stops
+                _log.exception("%s failed", event, extra={"session": "", "user": "", "device": ""})
+                await send({"type": f"{event}.failed", "message": str(error)})
+                return
+            await send({"type": f"{event}.complete"})
+            if event == "lifespan.shutdown":
+                return
+
+    async def open(self) -> None:
+        """Take up what the store holds. Idempotent."""
+        await self.service.__aenter__()
+
+    async def close(self) -> None:
+        """Take nothing new, tell every device to connect elsewhere, and close the service. Idempotent."""
+        self._draining = True
+        for socket in list(self._sockets):
+            socket.going_away()
+        await self.service.close()
+
+    # --- requests
+
+    async def ready(self) -> bool:
+        """Whether new connections are taken."""
+        return not self._draining
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._rest is None:
+            from ._rest import rest  # noqa: PLC0415 - heavy, and not needed where only devices connect
+
+            self._rest = rest(self, self._api_key, dev=self._dev)
+        await self._rest(scope, receive, send)  # type: ignore[arg-type]  # the same protocol, by other names
+
+
+def _path(scope: Scope) -> str:
+    """The path below where the application is mounted."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path[len(root) :] if root and path.startswith(root) else path
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _is_own(origin: str, host: str) -> bool:
+    return origin.partition("://")[2].lower() == host.lower()
+
+
+def _token(headers: dict[str, str], offered: list[str]) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return token.strip()
+    found = next((protocol for protocol in offered if protocol.startswith(_BEARER)), None)
+    if found is None:
+        raise TokenMissing
+    return found.removeprefix(_BEARER)
+
+
+def _status(error: StatecoreError) -> int:
+    if isinstance(error, TokenError):
+        return 401
+    return 400 if isinstance(error, UnsupportedVersion) else 403
+
+
+def _body(error: StatecoreError) -> bytes:
+    data: dict[str, Any] = {k: v for k, v in error.data.items() if isinstance(v, str | int | float) or v is None}
+    return msgspec.json.encode({"code": error.code, "message": str(error), "data": data})

@@ -1,0 +1,202 @@
+"""A device's way to a call service over the network."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import ssl
+from base64 import urlsafe_b64decode
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from statecore.errors import (
+    CODES,
+    InvalidArgument,
+    SignalingError,
+    SignalingLost,
+    SignalingRefused,
+    StatecoreError,
+    TokenError,
+    from_code,
+)
+
+from ._outbox import Outbox
+
+SUBPROTOCOL = "statecore.v1"
+"""The name and version of the protocol, as a WebSocket's subprotocol."""
+TokenSource: TypeAlias = Callable[[], str | Awaitable[str]]
+"""Gives an auth token: called for every connection that needs one, so that an expired one is replaced."""
+
+_UNSENT = 4 * 1024 * 1024
+"""How many bytes may wait to be written before the link counts as lost."""
+
+
+class WebSocketSignaling:
+    """How one user's device reaches a call service: `CallClient(WebSocketSignaling("wss://calls.example.org", token))`.
+
+    `token` is an auth token or something that gives one. With the latter, `user` has to be said; a token names its user
+    otherwise. `ssl` verifies the server (default: as the system does); `max_size` is the longest message taken, in
+    bytes. Nothing secret is ever part of the address. Raises InvalidArgument for an address that is not ws:, wss:,
+    http: or https:, or has a query."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | TokenSource,
+        *,
+        user: str | None = None,
+        device: str | None = None,
+        ssl: ssl.SSLContext | None = None,
+        max_size: int = 1 << 20,
+    ) -> None:
+        self.url = _socket_url(url)
+        """Where the service listens for devices."""
+        self.device = device
+        """The device's id, or None for one of the client's making."""
+        self._token = token
+        self._user = user if user is not None else _user_of(token)
+        self._ssl = ssl
+        self._max_size = max_size
+
+    def __repr__(self) -> str:
+        return f"WebSocketSignaling({self.url!r}, user={self._user!r}, device={self.device!r})"
+
+    @property
+    def user(self) -> str:
+        """The user's id."""
+        return self._user
+
+    async def connect(self) -> WebSocketChannel:
+        """A new channel. Raises SignalingLost (worth another try) or SignalingRefused (not). Safe to cancel.
+
+        A token that the service refuses is asked for once more, if it comes from a source."""
+        try:
+            return await self._connect()
+        except TokenError as error:
+            if isinstance(self._token, str):
+                raise SignalingRefused(why=str(error)) from error
+        try:
+            return await self._connect()
+        except TokenError as error:
+            raise SignalingRefused(why=str(error)) from error
+
+    async def _connect(self) -> WebSocketChannel:
+        token = await self._current()
+        try:
+            socket = await connect(
+                self.url,
+                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                additional_headers={"Authorization": f"Bearer {token}"},
+                compression=None,
+                max_size=self._max_size,
+                open_timeout=None,  # who connects has a bound of their own
+                ping_interval=None,  # the protocol has its own beat
+                ssl=self._ssl if self.url.startswith("wss:") else None,
+            )
+        except InvalidStatus as error:
+            raise _refusal(error.response.status_code, bytes(error.response.body or b"")) from None
+        except (OSError, InvalidHandshake, WebSocketException, TimeoutError) as error:
+            raise SignalingLost(f"the call service cannot be reached: {error}") from error
+        return WebSocketChannel(socket)
+
+    async def _current(self) -> str:
+        if isinstance(self._token, str):
+            return self._token
+        try:
+            given = self._token()
+            token = await given if inspect.isawaitable(given) else given
+        except StatecoreError:
+            raise
+        except Exception as error:
+            raise SignalingLost("no auth token could be had") from error
+        if not isinstance(token, str):
+            raise InvalidArgument("the source of auth tokens gave something that is not text", name="token")
+        return token
+
+
+class WebSocketChannel:
+    """One live connection."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._outbox = Outbox(_UNSENT)
+        self._writer = asyncio.get_running_loop().create_task(self._write(), name="statecore signaling writer")
+
+    def send(self, message: bytes) -> None:
+        """Queue a message; returns at once. Raises SignalingLost when the channel is closed."""
+        self._outbox.put(message)
+
+    async def receive(self) -> bytes:
+        """The next message. Raises SignalingLost when the channel broke or was closed. Safe to cancel."""
+        try:
+            data = await self._socket.recv()
+        except ConnectionClosed:
+            self._outbox.close()
+            raise SignalingLost from None
+        return data.encode() if isinstance(data, str) else data
+
+    async def close(self) -> None:
+        """Close; what was sent before is written first. Idempotent."""
+        self._outbox.close()
+        try:
+            await self._writer
+        finally:
+            self._writer.cancel()
+            await self._socket.close()
+
+    async def _write(self) -> None:
+        with suppress(ConnectionClosed):
+            while (message := await self._outbox.get()) is not None:
+                await self._socket.send(message, text=True)  # JSON, as it is
+        self._outbox.close()
+
+
+def _socket_url(url: str) -> str:
+    parts = urlsplit(url)
+    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
+    if scheme is None or not parts.hostname:
+        raise InvalidArgument("the service's address must begin with ws:, wss:, http: or https:", name="url")
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise InvalidArgument("the service's address must have no query, fragment or password", name="url")
+    path = parts.path.rstrip("/")
+    return f"{scheme}://{parts.netloc}{path if path.endswith('/signaling') else path + '/v1/signaling'}"
+
+
+def _user_of(token: str | TokenSource) -> str:
+    """The user that an auth token names. Nothing is verified: that is the service's."""
+    if isinstance(token, str):
+        parts = token.split(".")
+        with suppress(ValueError, KeyError, TypeError, IndexError):  # of Base64, UTF-8, JSON, and of what is not there
+            first = _decoded(parts[0] if len(parts) == 2 else parts[1])
+            user = first if len(parts) == 2 else json.loads(first)["sub"]
+            if isinstance(user, str) and user:
+                return user
+    raise InvalidArgument("say whose device it is: this token does not name its user", name="user")
+
+
+def _decoded(part: str) -> str:
+    return urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
+
+
+def _refusal(status: int, body: bytes) -> StatecoreError:
+    """What the service answered instead of opening the connection."""
+    try:
+        told = json.loads(body)
+        code, data = str(told["code"]), dict(told.get("data") or {})
+    except (ValueError, KeyError, TypeError):
+        code, data = "", {}
+    if status == 429 or status >= 500:
+        return SignalingLost(f"the call service is not available now (HTTP status {status})")
+    if code in CODES:
+        error = from_code(code, **data)
+        if isinstance(error, SignalingError | TokenError):
+            return error
+        return SignalingRefused(why=str(error))
+    return SignalingRefused(why=f"HTTP status {status}")

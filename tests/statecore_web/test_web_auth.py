@@ -1,0 +1,138 @@
+"""Auth tokens: issued, verified, listed, revoked; and that nothing of them is kept that could be used."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import urlsafe_b64encode
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from statecore import MemoryStore
+from statecore.errors import TokenError, TokenExpired, TokenMalformed, TokenMissing, TokenRevoked
+from statecore.testing.stores import RefusingStore
+from statecore_web import AuthTokens
+
+
+class Clock:
+    """A clock that is set."""
+
+    now = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        """Unix milliseconds."""
+        return self.now
+
+
+def test_a_token_is_good_until_it_expires_or_is_revoked() -> None:
+    """For its user and nobody else, to the millisecond."""
+
+    async def main() -> None:
+        clock = Clock()
+        tokens = AuthTokens(MemoryStore(), lifetime=60, now=clock)
+        text, made = await tokens.issue("alice")
+        assert await tokens.verify(text) == "alice"
+        assert (made.user, made.expires_at - made.issued_at) == ("alice", 60_000)
+        clock.now += 59_999
+        assert await tokens.verify(text) == "alice"
+        clock.now += 1
+        with pytest.raises(TokenExpired):
+            await tokens.verify(text)
+        other, _ = await tokens.issue("alice", lifetime=10**9)
+        assert await tokens.revoke("alice")
+        assert not await tokens.revoke("alice")
+        with pytest.raises(TokenRevoked):
+            await tokens.verify(other)
+
+    asyncio.run(main())
+
+
+def test_one_of_several_is_revoked() -> None:
+    """By its id; the others stay good, and the list shows them without what could verify one."""
+
+    async def main() -> None:
+        tokens = AuthTokens(MemoryStore())
+        pairs = [await tokens.issue("alice") for _ in range(3)]
+        assert await tokens.revoke("alice", pairs[1][1].id)
+        listed = await tokens.list("alice")
+        assert [each.id for each in listed] == [pairs[0][1].id, pairs[2][1].id]
+        assert all(not each.digest for each in listed)
+        assert await tokens.verify(pairs[2][0]) == "alice"
+        with pytest.raises(TokenRevoked):
+            await tokens.verify(pairs[1][0])
+        assert await tokens.list("bob") == []
+
+    asyncio.run(main())
+
+
+def test_a_user_has_so_many_at_most() -> None:
+    """The oldest goes; those that have expired do not count."""
+
+    async def main() -> None:
+        clock = Clock()
+        tokens = AuthTokens(MemoryStore(), most=2, now=clock)
+        texts = [(await tokens.issue("alice", lifetime=seconds))[0] for seconds in (1, 60, 60)]
+        with pytest.raises(TokenRevoked):
+            await tokens.verify(texts[0])
+        clock.now += 30_000
+        assert [await tokens.verify(text) for text in texts[1:]] == ["alice", "alice"]
+
+    asyncio.run(main())
+
+
+def test_nothing_that_is_kept_or_shown_is_a_token() -> None:
+    """Store and repr hold a digest at the most."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        text, made = await AuthTokens(store).issue("alice")
+        secret = text.partition(".")[2]
+        kept = msgspec.json.encode([value for _, value in await store.scan("auth")]).decode()
+        assert secret not in kept
+        assert secret not in repr(made)
+        assert repr(made.digest) not in repr(made)
+
+    asyncio.run(main())
+
+
+def test_tokens_survive_a_store_that_refuses() -> None:
+    """A commit that another node overtook is decided again."""
+
+    async def main() -> None:
+        tokens = AuthTokens(RefusingStore(MemoryStore()))
+        texts = [(await tokens.issue("alice"))[0] for _ in range(5)]
+        assert [await tokens.verify(text) for text in texts] == ["alice"] * 5
+
+    asyncio.run(main())
+
+
+@given(st.one_of(st.text(), st.from_regex(r"\A[A-Za-z0-9_=-]*\.[A-Za-z0-9_-]*\Z")))
+def test_anything_else_is_refused(text: str) -> None:
+    """Whatever is shown, it is a TokenError."""
+
+    async def main() -> None:
+        tokens = AuthTokens(MemoryStore())
+        await tokens.issue("alice")
+        with pytest.raises(TokenError):
+            await tokens.verify(text)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", TokenMissing),
+        ("x", TokenMalformed),
+        ("YWxpY2U=.x", TokenMalformed),
+        ("YWxpY2U." + "x" * 2000, TokenMalformed),
+        (urlsafe_b64encode(b"\xff\xff").decode().strip("=") + ".x", TokenMalformed),
+        ("YWxpY2U.x", TokenRevoked),
+    ],
+)
+def test_each_fault_has_its_error(text: str, error: type[Exception]) -> None:
+    """Missing, malformed, or not known any more."""
+    with pytest.raises(error):
+        asyncio.run(AuthTokens(MemoryStore()).verify(text))

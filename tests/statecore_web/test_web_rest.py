@@ -1,0 +1,194 @@
+"""What back ends ask over HTTP, over real sockets, and by a machine that tries everything the description allows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import CHECKS
+
+from statecore import CallClient, CallService
+from statecore.errors import UserBusy
+from statecore_web import CallApp, WebSocketSignaling
+
+_app = CallApp(CallService(), api_key="key")
+
+
+async def _lasting(
+    scope: MutableMapping[str, Any],
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+) -> None:
+    """The application without its life: the machine would end it after each request."""
+    if scope["type"] != "lifespan":
+        await _app(scope, receive, send)
+        return
+    for step in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{step}.complete"})
+
+
+_schema = schemathesis.openapi.from_asgi("/openapi.json", _lasting)
+_NOT = [
+    "positive_data_acceptance",  # what an id may consist of, and that a direction is somebody's, no schema can say
+    "negative_data_rejection",  # parameters that are not known are tolerated
+    "allow_header_conformance",  # the framework's own answer to OPTIONS names the last method only
+]
+
+
+@_schema.parametrize()
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_everything_the_description_allows_is_answered_as_it_says(case: Any) -> None:
+    """No server error, no undocumented status, body or type, and nothing without the key."""
+    left_out = [check for check in CHECKS.get_all() if check.__name__ in _NOT]
+    case.call_and_validate(headers={"Authorization": "Bearer key"}, excluded_checks=left_out)
+
+
+def _run(served: Any, main: Callable[[CallApp, str], Awaitable[None]], **more: Any) -> None:
+    async def whole() -> None:
+        app = CallApp(CallService(), api_key="key", **more)
+        async with served(app) as url:
+            await main(app, url)
+
+    asyncio.run(whole())
+
+
+def test_users_and_their_tokens(served: Any, ask: Any) -> None:
+    """Made, read, listed; a token that REST issued lets a device in, and one that it revoked does not."""
+
+    async def main(_: CallApp, url: str) -> None:
+        assert await ask(url, "POST", "/v1/users", {"uid": "alice", "name": "Al"}) == (
+            201,
+            {"uid": "alice", "name": "Al", "online": False},
+        )
+        status, made = await ask(url, "POST", "/v1/users/alice/auth-tokens", {"lifetime": 60})
+        assert status == 201
+        async with CallClient(WebSocketSignaling(url, made["token"])) as client:
+            assert client.connected
+            assert (await ask(url, "GET", "/v1/users/alice"))[1]["online"]
+        listed = (await ask(url, "GET", "/v1/users/alice/auth-tokens"))[1]
+        assert [each["id"] for each in listed] == [made["id"]]
+        assert "token" not in listed[0]
+        assert (await ask(url, "DELETE", f"/v1/users/alice/auth-tokens/{made['id']}"))[0] == 204
+        assert (await ask(url, "DELETE", "/v1/users/alice/auth-tokens"))[0] == 204
+        with pytest.raises(Exception, match="revoked"):
+            await WebSocketSignaling(url, made["token"]).connect()
+        assert [user["uid"] for user in (await ask(url, "GET", "/v1/users"))[1]] == ["alice"]
+
+    _run(served, main)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/v1/users/nobody", None, 404, "unknown_user"),
+        ("POST", "/v1/users/nobody/auth-tokens", {}, 404, "unknown_user"),
+        ("POST", "/v1/users", {"uid": "a b"}, 400, "spaced_id"),
+        ("POST", "/v1/users", {"uid": ""}, 400, "invalid_argument"),
+        ("POST", "/v1/users", {"uid": "a", "what": 1}, 400, "invalid_argument"),
+        ("POST", "/v1/users", b"{", 400, "invalid_argument"),
+        ("POST", "/v1/users", b"[" * 100_000, 413, "invalid_argument"),
+        ("GET", "/v1/calls?limit=501", None, 400, "invalid_argument"),
+        ("GET", "/v1/calls?cursor=nonsense", None, 400, "invalid_argument"),
+        ("GET", "/v1/calls?direction=incoming", None, 400, "invalid_argument"),
+        ("GET", "/v1/calls/none", None, 404, "call_not_found"),
+        ("GET", "/nowhere", None, 404, "not_found"),
+        ("PUT", "/v1/users", {}, 405, "method_not_allowed"),
+    ],
+)
+def test_a_wrong_request_is_told_why(
+    served: Any, ask: Any, method: str, path: str, body: Any, status: int, code: str
+) -> None:
+    """A status and a stable code, always in the same form."""
+
+    async def main(_: CallApp, url: str) -> None:
+        got, told = await ask(url, method, path, body)
+        assert (got, told["code"]) == (status, code)
+        assert told["message"]
+
+    _run(served, main)
+
+
+@pytest.mark.parametrize("key", [None, "", "kez", "key2"])
+def test_nothing_is_open_without_the_key(served: Any, ask: Any, key: str | None) -> None:
+    """But health and the description; with no key set, nothing at all."""
+
+    async def main(_: CallApp, url: str) -> None:
+        for path in ("/v1/users", "/v1/calls", "/v1/calls/x", "/v1/users/a/auth-tokens"):
+            assert (await ask(url, "GET", path, None, key))[0] == 401
+        for path in ("/healthz", "/readyz", "/openapi.json"):
+            assert (await ask(url, "GET", path, None, key))[0] == 200
+        assert (await ask(url, "POST", "/v1/dev/login", {"uid": "a"}))[0] == 404
+        app = CallApp(CallService())
+        async with served(app) as other:
+            assert (await ask(other, "GET", "/v1/users", None, "None"))[0] == 401
+
+    _run(served, main)
+
+
+def test_in_development_anybody_logs_in_by_name(served: Any, ask: Any) -> None:
+    """And gets a token that lets a device in."""
+
+    async def main(_: CallApp, url: str) -> None:
+        status, made = await ask(url, "POST", "/v1/dev/login", {"uid": "alice"}, None)
+        assert status == 201
+        async with CallClient(WebSocketSignaling(url, made["token"])) as client:
+            assert client.user.uid == "alice"
+
+    _run(served, main, dev=True)
+
+
+def test_calls_are_found(served: Any, ask: Any) -> None:
+    """Live ones and the log, by each filter; a page leads to the next and back; a call token admits."""
+
+    async def main(app: CallApp, url: str) -> None:
+        for user in ("alice", "bob", "carol"):
+            app.service.add_user(user)
+        async with (
+            CallClient(app.service.signaling("alice")) as alice,
+            CallClient(app.service.signaling("bob")),
+            CallClient(app.service.signaling("carol")) as carol,
+        ):
+            for number in range(4):
+                kind: Any = "audio" if number % 2 else "video"
+                call = await alice.initiate_call("bob", type=kind, session_id=f"c{number}")
+                if number < 3:
+                    await call.cancel()
+                    with suppress(Exception):
+                        await call.answered()
+            with pytest.raises(UserBusy):
+                await carol.initiate_call("bob", session_id="busy")
+            expected = {
+                "": {"c0", "c1", "c2", "c3", "busy"},
+                "?live=true": {"c3"},
+                "?live=false&user=alice": {"c0", "c1", "c2"},
+                "?status=cancelled&type=audio": {"c1"},
+                "?status=busy": {"busy"},
+                "?user=bob&direction=incoming": {"c0", "c1", "c2", "c3", "busy"},
+                "?user=carol&direction=incoming": set(),
+                "?category=direct": set(),
+                "?until=0": set(),
+                "?since=0&limit=500": {"c0", "c1", "c2", "c3", "busy"},
+            }
+            for query, ids in expected.items():
+                status, page = await ask(url, "GET", f"/v1/calls{query}")
+                assert (status, {call["session_id"] for call in page["calls"]}) == (200, ids), query
+            first = (await ask(url, "GET", "/v1/calls?limit=2"))[1]
+            second = (await ask(url, "GET", f"/v1/calls?limit=2&cursor={first['older']}"))[1]
+            back = (await ask(url, "GET", f"/v1/calls?limit=2&cursor={second['newer']}"))[1]
+            assert (len(first["calls"]), len(second["calls"]), back["calls"]) == (2, 2, first["calls"])
+            one = (await ask(url, "GET", "/v1/calls/c0"))[1]
+            assert (one["status"], one["reason"], one["ended_by"], one["category"]) == (
+                "cancelled", "cancelled", "alice", "call",
+            )  # fmt: skip
+            token = (await ask(url, "POST", "/v1/calls/room/tokens", {"user": "carol", "role": "host"}))[1]["token"]
+            assert token.count(".") == 2
+            assert (await ask(url, "POST", "/v1/calls/c3/tokens", {"user": "carol"}))[0] == 403
+            assert (await ask(url, "POST", "/v1/calls/c0/tokens", {"user": "alice"}))[0] == 410
+
+    _run(served, main)
