@@ -12,6 +12,11 @@ from ..errors import StatecoreError, UsageError
 
 _COMMANDS = {
     "demo": ("demo", "two people call each other, in both flows, with real media"),
+    "serve": ("network.serve", "run the call service"),
+    "call": ("network.call", "call a user through a service"),
+    "answer": ("network.answer", "answer calls, as a bot"),
+    "users": ("network.users", "who is known to a service"),
+    "token": ("network.token", "have a token issued"),
     "diagram": ("_diagram", "draw a flow"),
     "trace": ("trace", "show and replay what devices recorded"),
     "bench": ("bench", "measure, each figure beside its peer"),

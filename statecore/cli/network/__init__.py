@@ -1,0 +1,1 @@
+"""Commands that speak over the network: serve a call service, and call through it from a shell."""

@@ -1,0 +1,58 @@
+"""`statecore answer`: a bot that answers every call, and plays, says back or records."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import Any
+
+from ...aio import Call
+from ._talk import Talker, add_talk_options
+
+
+def register(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser("answer", help="answer calls, as a bot", description=__doc__)
+    parser.add_argument("--echo", action="store_true", help="say back what is heard")
+    parser.add_argument(
+        "--limit", type=int, default=10, metavar="N", help="calls at once; above it is busy (default: 10)"
+    )
+    parser.add_argument("--calls", type=int, metavar="N", help="stop after so many calls")
+    add_talk_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer until interrupted, or until so many calls were answered."""
+    asyncio.run(_answer(args))
+    return 0
+
+
+async def _answer(args: argparse.Namespace) -> None:
+    talker = Talker(args)
+    enough = asyncio.Event()
+    left = args.calls
+
+    async def handle(call: Call) -> None:
+        nonlocal left
+        talker.say(f"{call.initiator} calls")
+        with talker.told(call) as about:
+            about["caller"] = call.initiator
+            async with call.answer(type=call.type) as session:
+                talker.watch(session)
+                talker.say(f"{call.initiator}: connected")
+                if args.echo:
+                    await session.play(session.audio(call.initiator))
+                await talker.lasted(session, about)
+                talker.say(f"{call.initiator}: over, {about['reason']}, {about['seconds']:.1f} s")
+        if left is not None:
+            left -= 1
+            if left <= 0:
+                enough.set()
+
+    async with talker.client as client:
+        talker.say(f"{client.user.uid} answers (Ctrl-C stops)")
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(client.serve(handle, limit=args.limit))
+            await enough.wait()
+            serving.cancel()

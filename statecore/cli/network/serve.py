@@ -1,0 +1,110 @@
+"""`statecore serve`: the call service on the network."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ipaddress
+import json
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import AdapterMissing, InvalidArgument
+
+_GRACE = 10
+"""Seconds that what is under way has to finish when the service is told to stop."""
+
+
+def register(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser("serve", help="run the call service", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8765, help="the port; 0 takes a free one (default: 8765)")
+    parser.add_argument(
+        "--api-key",
+        default=os.environ.get("STATECORE_API_KEY"),
+        metavar="KEY",
+        help="what back ends show; better in the variable STATECORE_API_KEY (default: a new one, printed)",
+    )
+    parser.add_argument("--origin", action="append", default=[], help="a web origin whose pages may connect (repeat)")
+    parser.add_argument("--dev", action="store_true", help="let anybody log in by name; on a loopback address only")
+    parser.add_argument("--tls-cert", metavar="FILE", help="a certificate chain, as PEM")
+    parser.add_argument("--tls-key", metavar="FILE", help="its private key, as PEM")
+    parser.add_argument("--json", action="store_true", help="print one JSON object when it listens")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until interrupted or terminated; both are a clean end."""
+    try:
+        import uvicorn
+
+        from statecore_web import CallApp
+    except ImportError as missing:
+        raise AdapterMissing(what="statecore_web", extra="'statecore[web]'") from missing
+    if args.dev and not _is_loopback(args.host):
+        raise InvalidArgument("--dev lets anybody in: it is for a loopback address only", name="dev")
+    if bool(args.tls_cert) != bool(args.tls_key):
+        raise InvalidArgument("--tls-cert and --tls-key belong together", name="tls-cert")
+    from ... import CallService
+
+    key = args.api_key or secrets.token_urlsafe(24)
+    service = CallService()
+    app = CallApp(service, api_key=key, origins=args.origin, dev=args.dev)
+    config = uvicorn.Config(
+        app,
+        host=args.host,
+        port=args.port,
+        ws="websockets-sansio",
+        ws_max_size=service.settings.max_message_size,
+        ws_per_message_deflate=False,
+        log_level="warning",
+        lifespan="on",
+        ssl_certfile=args.tls_cert,
+        ssl_keyfile=args.tls_key,
+        timeout_graceful_shutdown=_GRACE,
+    )
+
+    class Server(uvicorn.Server):
+        """Stops on a signal, and then is done: the signal is not raised again."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self.handle_exit, number, None)
+            yield
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                _announce(args, self.servers[0].sockets[0].getsockname()[1], key)
+
+    # Uvicorn takes a refusal with a reason for a mistake, and says so each time.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing handshake" not in record.msg)
+    server = Server(config)
+    server.run()
+    return 0 if server.started else 1
+
+
+def _announce(args: argparse.Namespace, port: int, key: str) -> None:
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    url = f"{'https' if args.tls_cert else 'http'}://{host}:{port}"
+    made = {} if args.api_key else {"api_key": key}
+    if args.json:
+        print(json.dumps({"url": url, **made}), flush=True)
+        return
+    print(f"The call service is at {url} (Ctrl-C stops it).", flush=True)
+    if made and not args.dev:
+        print(f"Its API key, for other shells: export STATECORE_API_KEY={key}", flush=True)
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"

@@ -1,0 +1,35 @@
+"""`statecore token`: an auth token for a user, or a call token for a user in a session."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+from urllib.parse import quote
+
+from ._service import add_options, ask
+
+
+def register(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser("token", help="have a token issued", description=__doc__)
+    parser.add_argument("user", metavar="USER", help="whose token; becomes known if not known yet")
+    parser.add_argument("--session", metavar="ID", help="a call token for this session, not an auth token")
+    parser.add_argument("--role", default="participant", help="the role of a call token (default: participant)")
+    parser.add_argument("--lifetime", type=float, metavar="SECONDS", help="how long it is good for")
+    add_options(parser)
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print it, and nothing else."""
+    more = {"lifetime": args.lifetime} if args.lifetime is not None else {}
+    if args.session is not None:
+        path = f"/v1/calls/{quote(args.session, safe='')}/tokens"
+        made = ask(args, "POST", path, {"user": args.user, "role": args.role, **more})
+    else:
+        ask(args, "POST", "/v1/users", {"uid": args.user})
+        made = ask(args, "POST", f"/v1/users/{quote(args.user, safe='')}/auth-tokens", more)
+    print(json.dumps(made) if args.json else made["token"])
+    return 0

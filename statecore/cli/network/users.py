@@ -1,0 +1,30 @@
+"""`statecore users`: who is known to a service, and who is there."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from ._service import add_options, ask
+
+
+def register(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser("users", help="who is known to a service", description=__doc__)
+    add_options(parser)
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print them."""
+    users = ask(args, "GET", "/v1/users")
+    if args.json:
+        print(json.dumps(users))
+        return 0
+    for user in users:
+        print(
+            f"{'online ' if user['online'] else 'offline'}  {user['uid']}{'  ' + user['name'] if user['name'] else ''}"
+        )
+    return 0

@@ -1,0 +1,149 @@
+"""The commands that speak over the network: a service, a bot and a caller, each in a process, with real media."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+STATECORE = [sys.executable, "-P", "-m", "statecore.cli"]
+
+
+def _clean(**more: str) -> dict[str, str]:
+    return {**{k: v for k, v in os.environ.items() if not k.startswith("STATECORE_")}, **more}
+
+
+class Shell:
+    """What one would type after another, against one service."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.env = _clean(STATECORE_URL=url, STATECORE_API_KEY=key)
+
+    def __call__(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        done = subprocess.run(
+            [*STATECORE, *words], env={**self.env, **env}, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command."""
+        return subprocess.Popen(
+            [*STATECORE, *words], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+
+def _serve(*words: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+    process = subprocess.Popen(
+        [*STATECORE, "serve", "--port", "0", "--json", *words],
+        env=_clean(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.communicate()[1]
+    return process, json.loads(line)
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[Shell]:
+    """A service, for all tests of this file."""
+    process, told = _serve()
+    yield Shell(told["url"], told["api_key"])
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20)[1] == ""
+    assert process.returncode == 0
+
+
+def test_two_shells_call_each_other(shell: Shell, tmp_path: Path) -> None:
+    """A bot says back what it hears: the caller's own tone comes back through the service and two real connections."""
+    bot = shell.start("answer", "--as", "bot", "--echo", "--calls", "1", "--tone", "1")
+    assert bot.stdout is not None
+    assert "bot answers" in bot.stdout.readline()
+    heard = tmp_path / "echo.wav"
+    called = shell("call", "bot", "--as", "alice", "--tone", "600", "--seconds", "3", "--record", str(heard), "--json")
+    assert called.returncode == 0, called.stderr
+    told = json.loads(called.stdout)
+    assert (told["status"], told["reason"], told["error"]) == ("ended", "hangup", None)
+    assert 2.5 < told["seconds"] < 6
+    assert 0 < told["answered_ms"] < told["connected_ms"]
+    out, err = bot.communicate(timeout=20)
+    assert (bot.returncode, err) == (0, "")
+    assert "alice calls" in out
+    assert "over, hangup" in out
+    with wave.open(str(heard)) as file:
+        sound = np.frombuffer(file.readframes(file.getnframes()), np.int16).reshape(-1, file.getnchannels())[:, 0]
+        rate = file.getframerate()
+    spectrum = np.abs(np.fft.rfft(sound[-rate:]))
+    assert abs(float(np.argmax(spectrum)) - 600) < 6
+
+
+def test_who_is_there(shell: Shell) -> None:
+    """Everybody who was made known, for people and for programs."""
+    made = json.loads(shell("token", "dora", "--json").stdout)
+    assert (made["user"], made["token"].count(".")) == ("dora", 1)
+    assert "offline  dora" in shell("users").stdout
+    assert {"uid": "dora", "name": "", "online": False} in json.loads(shell("users", "--json").stdout)
+    assert shell("token", "dora", "--session", "room", "--role", "host").stdout.count(".") == 2
+
+
+def test_nobody_answers(shell: Shell) -> None:
+    """A user who is not there is rung until the time is over; the reason comes as one line and in the exit code."""
+    shell("token", "erik")
+    for words, code in ((["erik", "--timeout", "0.2"], 1), (["nobody"], 2), (["alice"], 2)):
+        done = shell("call", *words, "--as", "alice")
+        assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+        assert done.stderr.startswith("statecore: ")
+
+
+def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
+    """Ctrl-C: exit 130, one line, and the bot is offline."""
+    bot = shell.start("answer", "--as", "carol", "--json")
+    while {"uid": "carol", "name": "", "online": True} not in json.loads(shell("users", "--json").stdout):
+        assert bot.poll() is None
+    bot.send_signal(signal.SIGINT)
+    assert bot.communicate(timeout=20)[1] == "statecore: interrupted\n"
+    assert bot.returncode == 130
+    assert {"uid": "carol", "name": "", "online": False} in json.loads(shell("users", "--json").stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "told"),
+    [
+        (["users"], {"STATECORE_API_KEY": "wrong"}, "API key"),
+        (["users", "--url", "http://127.0.0.1:9"], {}, "no service answers"),
+        (["users", "--url", "ftp://x"], {}, "http"),
+        (["call", "bot"], {}, "--as"),
+        (["call", "bot", "--as", "a b"], {}, "white space"),
+        (["token", "x", "--session", "s", "--role", "king"], {}, "role"),
+        (["serve", "--host", "0.0.0.0", "--dev"], {}, "loopback"),  # noqa: S104 - it is refused
+        (["serve", "--tls-cert", "x"], {}, "belong together"),
+    ],
+)
+def test_what_is_asked_wrongly_is_told_in_a_line(
+    shell: Shell, words: list[str], env: dict[str, str], told: str
+) -> None:
+    """No traceback, and an exit code that is not 0."""
+    done = shell(*words, **env)
+    assert done.returncode in (1, 2)
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_in_development_a_name_is_enough() -> None:
+    """`serve --dev` lets anybody in by name, without a key; an interruption stops it cleanly."""
+    process, told = _serve("--dev")
+    done = Shell(told["url"], "")("call", "nobody", "--as", "alice")
+    assert "does not know the user" in done.stderr
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20)[1] == ""
+    assert process.returncode == 0
