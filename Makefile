@@ -56,7 +56,7 @@ fuzz: venv-dev ## fuzz every decoder, guided by coverage, one target a core (ARG
 	@$(VENV)/bin/python $(PIP) -e '.[dev,fuzz]' | $(NAMES)
 	@$(VENV)/bin/python -P tests/fuzz/fuzz.py $(ARGS)
 
-soak: venv-dev ## simulate a million calls under faults, on every core; writes out/soak.json (SEEDS=1:50, ARGS="--core-calls 20000")
+soak: venv-dev ## simulate a million calls under faults, on every core; writes out/soak.json (SEEDS=1:50, ARGS="--part shells")
 	@$(VENV)/bin/python -P -m statecore.testing.sim $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
 mutants: venv-dev ## change the core one small thing at a time; some test must notice (ARGS="--tool --sample 300"); out/mutants.json

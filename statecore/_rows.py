@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -349,11 +350,16 @@ class Flow:
     @property
     def hash(self) -> str:
         """A short digest of the exported table: equal on both sides, or the two must not talk."""
-        import hashlib  # noqa: PLC0415 - brings OpenSSL along, and only who connects needs it
-        import json  # noqa: PLC0415 - likewise
+        return _digest(self)
 
-        text = json.dumps(self.export(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+@functools.cache
+def _digest(flow: Flow) -> str:
+    import hashlib  # noqa: PLC0415 - brings OpenSSL along, and only who connects needs it
+    import json  # noqa: PLC0415 - likewise
+
+    text = json.dumps(flow.export(), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _plain(_: Any, __: Any, value: Any) -> Any:

@@ -123,6 +123,11 @@ class FaultyLink:
             for inner in parked:
                 self._bury(inner)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way, either way."""
+        return not any(channel.carries for channel in self._open)
+
     async def reaped(self) -> None:
         """Wait until no connection of this link is open any more, on either side."""
         while self._tasks:
@@ -171,6 +176,11 @@ class _Way:
         self._timer: asyncio.TimerHandle | None = None
         self.due = 0.0
         """When the last message arrives."""
+
+    @property
+    def carries(self) -> bool:
+        """Whether something is on its way."""
+        return bool(self._coming)
 
     def carry(self, message: bytes) -> None:
         """Send a message on its way."""
@@ -233,6 +243,11 @@ class _FaultyChannel:
         await self._up.empty()
         self.shut()
         await asyncio.wait([self._reading])
+
+    @property
+    def carries(self) -> bool:
+        """Whether something is on its way, or was not read."""
+        return self._up.carries or self._down.carries or bool(self._inbox)
 
     def shut(self, *, lost: bool = False) -> None:
         """Close at once; `lost`, with all that was not read. Idempotent."""

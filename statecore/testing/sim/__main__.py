@@ -12,9 +12,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from .soaking import CALLS_A_SEED, run_core, soak
+from .soaking import run_core, run_shells, soak
 
-PARTS = ("core",)
+PARTS = {"core": run_core, "shells": run_shells}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -22,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=_seeds, default=None, metavar="A:B", help="these seeds; one number is one seed")
     parser.add_argument("--first", type=int, default=1, metavar="SEED", help="without --seeds: begin with this one")
     parser.add_argument("--core-calls", type=int, default=1_000_000, metavar="N", help="without --seeds: so many calls")
+    parser.add_argument("--shell-calls", type=int, default=50_000, metavar="N", help="the same for the shells")
     parser.add_argument("--part", choices=(*PARTS, "all"), default="all", help="what is simulated")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes; every core by default")
     parser.add_argument("--out", type=Path, default=Path("out/soak.json"), help="where the result is written")
@@ -59,11 +60,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run a soak; 1 if anything was found."""
     args = _parser().parse_args(argv)
     results = []
-    for part in PARTS:
+    for part, work in PARTS.items():
         if args.part in (part, "all"):
-            run = partial(run_core, calls=CALLS_A_SEED, folder=args.keep)
+            run = partial(work, folder=args.keep)
             seeds = args.seeds if args.seeds is not None else count(args.first)
-            enough = None if args.seeds is not None else args.core_calls
+            calls = args.core_calls if part == "core" else args.shell_calls
+            enough = None if args.seeds is not None else calls
             progress = _Progress(args.json)
             results.append(soak(part, seeds, run, enough=enough, jobs=args.jobs, progress=progress))
             _write(args.out, results)

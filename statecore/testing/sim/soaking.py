@@ -10,31 +10,41 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ._parts import Mix
 from ._run import Violation, simulate
-from ._script import script_of
-from .shrinking import save, shrink
+from ._script import Script, script_of
+from .shrinking import save, shrink, violation
 
 CALLS_A_SEED = 200
 """How many calls a seed's script plans; some never come to be, since a user is busy or without a link."""
+CALLS_A_SHELL_SEED = 60
+"""The same for a seed of the shells."""
 
 
 def run_core(seed: int, *, calls: int = CALLS_A_SEED, folder: Path | None = None) -> dict[str, Any]:
     """One simulation of the pure core: what it met, and what it found. With a folder, what was found is made smaller
     and kept there."""
+    return _run(seed, script_of(seed, calls=calls), simulate, folder)
+
+
+def run_shells(seed: int, *, calls: int = CALLS_A_SHELL_SEED, folder: Path | None = None) -> dict[str, Any]:
+    """The same through real clients and a real service."""
+    from .shells import simulate_shells  # noqa: PLC0415 - brings asyncio and NumPy, which the core does without
+
+    return _run(seed, script_of(seed, calls=calls, users=8), simulate_shells, folder)
+
+
+def _run(seed: int, script: Script, run: Callable[[Script], Mix], folder: Path | None) -> dict[str, Any]:
     began = time.process_time()
-    script = script_of(seed, calls=calls)
+    report: dict[str, Any]
     try:
-        report = simulate(script).report()
+        report = run(script).report()
     except Violation as found:
-        report = {"violations": [_kept(seed, str(found), folder, calls)]}
+        kept = None
+        if folder is not None:
+            kept = str(save(shrink(script, runs=300, find=lambda s: violation(s, run=run)), folder))
+        report = {"violations": [{"seed": seed, "what": str(found), "kept": kept}]}
     return {"seed": seed, "cpu_seconds": time.process_time() - began, **report}
-
-
-def _kept(seed: int, text: str, folder: Path | None, calls: int) -> dict[str, Any]:
-    kept = None
-    if folder is not None:
-        kept = str(save(shrink(script_of(seed, calls=calls)), folder))
-    return {"seed": seed, "what": text, "kept": kept}
 
 
 def over(seeds: Iterable[int], run: Callable[[int], dict[str, Any]], *, jobs: int = 1) -> Iterator[dict[str, Any]]:
