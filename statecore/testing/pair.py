@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from importlib import import_module
 from typing import Any, Literal, Self
 
 from statecore.aio import Call, CallClient, CallService, Session
-from statecore.flow import Timers
+from statecore.flow import FLOWS, Flow, Timers
 from statecore.ports import Clock, MediaAdapter
 from statecore.trace import Trace, read
 
@@ -23,8 +23,8 @@ class CallPair:
 
     Use it as an async context manager, in `run_virtual` or in any loop. Leaving it closes everything, and holds what
     both devices recorded to `assert_invariants`, unless an exception is on its way out or `check` is false. With a
-    `VirtualClock` in `clock` the wall time is virtual, too; `media` makes an adapter for each of the two; `service` and
-    `client` are passed on."""
+    `VirtualClock` in `clock` the wall time is virtual, too; `media` makes an adapter for each of the two; `flows` are
+    those that everybody holds; `service` and `client` are passed on."""
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class CallPair:
         media: Callable[[], MediaAdapter] | None = None,
         clock: Clock | None = None,
         timers: Timers | None = None,
+        flows: Mapping[str, Flow] = FLOWS,
         check: bool = True,
         service: dict[str, Any] | None = None,
         client: dict[str, Any] | None = None,
@@ -50,7 +51,7 @@ class CallPair:
         self._names = (caller, callee)
         self._make_media = media or _media
         self._check = check
-        self._common: dict[str, Any] = {"clock": clock, "timers": timers}
+        self._common: dict[str, Any] = {"clock": clock, "timers": timers, "flows": flows}
         self._service, self._client = service or {}, client or {}
         self._lines: tuple[list[str], list[str]] = ([], [])
         self._numbers = itertools.count(1)
@@ -77,7 +78,7 @@ class CallPair:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self._stack.aclose()
         if self._check and kind is None:
-            assert_invariants(*self.traces)
+            assert_invariants(*self.traces, flows=self._common["flows"])
 
     @property
     def traces(self) -> list[Trace]:
@@ -96,10 +97,16 @@ class CallPair:
             await self.caller.initiate_call(self._names[1], **more)
             return await rings
 
-    async def talk(self, type: Literal["audio", "video"] = "audio", **more: Any) -> tuple[Session, Session]:  # noqa: A002
+    async def talk(
+        self,
+        type: Literal["audio", "video"] = "audio",  # noqa: A002
+        *,
+        flow: str = "ringing",
+        **more: Any,
+    ) -> tuple[Session, Session]:
         """The caller calls, the callee answers, both join: the caller's active session, and the callee's. `more` is for
         `CallSettings`."""
-        call = await self.ring(type=type)
+        call = await self.ring(type=type, flow=flow)
         await self.callee.accept_call(call.session_id)
         await self.caller.answered(call.session_id)
         joining = [self._join(client, call.session_id, {"type": type, **more}) for client in (self.caller, self.callee)]

@@ -9,8 +9,8 @@ import pytest
 from contact_centre import FLOW, FLOWS_HERE, SETTINGS, scene
 from hypothesis import HealthCheck, given, settings
 
-from statecore import CallClient, CallService, Session
-from statecore.testing import MemoryMedia, World, assert_always, assert_over, run_virtual
+from statecore import Session
+from statecore.testing import CallPair, MemoryMedia, World, assert_always, assert_over, run_virtual
 from statecore.testing.strategies import histories
 
 GIVEN = ("accept", "join", "reject", "hold", "resume", "transfer", "hang_up", "done", "end")
@@ -74,17 +74,8 @@ def test_who_is_held_is_not_heard() -> None:
 
     async def main() -> list[int]:
         told: asyncio.Queue[bool] = asyncio.Queue()
-        async with (
-            CallService(flows=FLOWS_HERE, settings=SETTINGS) as service,
-            CallClient(service.signaling("support"), MemoryMedia(), flows=FLOWS_HERE) as agent,
-            CallClient(service.signaling("carol"), MemoryMedia(), flows=FLOWS_HERE) as carol,
-        ):
-            call = await carol.initiate_call("support", type="audio", flow=FLOW.name)
-            await agent.accept_call(call.session_id)
-            tokens = [await client.generate_token(call.session_id) for client in (carol, agent)]
-            hers, his = await asyncio.gather(
-                carol.start_session(tokens[0], type="audio"), agent.start_session(tokens[1], type="audio")
-            )
+        async with CallPair(flows=FLOWS_HERE, service={"settings": SETTINGS}) as pair:
+            hers, his = await pair.talk(flow=FLOW.name)
             hers.on("flag_changed", lambda _, flag, on: told.put_nowait(on) if flag == "held" else None)
             counts = [await sent(hers), await sent(his)]
             for trigger in ("hold", "resume"):
