@@ -91,7 +91,9 @@ class Step:
     def settle(self, ticket: int, leg: LocalLeg | None, error: StatecoreError | None = None) -> None:
         """Settle a wait."""
         if ticket:
-            self.effects.append(Settle(ticket, leg, error))
+            # A Settle is none of the garbage collector's business. With its frames the error would hold this step, the
+            # step its effects, and none of them would ever go.
+            self.effects.append(Settle(ticket, leg, error.with_traceback(None) if error is not None else None))
 
     # --- what the user wants
 

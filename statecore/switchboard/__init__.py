@@ -258,7 +258,9 @@ class Switchboard:
                 return done
             work.apply(draft, place, act.command.trigger, act)
         except StatecoreError as error:
-            return [self._refuse(work, draft, place, act, error)]
+            # It may be the token's, which the act carries, and an Act is none of the garbage collector's business: with
+            # its frames, that one would hold the act for ever.
+            return [self._refuse(work, draft, place, act, error.with_traceback(None))]
         work.heard(draft, place, act.command.n)
         merged = work.drafts.get(draft.get("merged_into"))
         there = self._addressed(merged.machine, merged.legs, act) if merged else None
