@@ -40,6 +40,8 @@ from statecore.testing import MemoryMedia
 OVER = (Release(), Tell("call_ended_message_received"), Tell("session_left"), Tell("call_ended"))
 CALLED_OFF: tuple[Effect, ...] = (Withdraw(), Fire("cancelled", "others"))
 DONE: tuple[Effect, ...] = (Answer("left"), CloseMedia(), Mark("holding", False), Mark("transferring", False))
+NO = {"reject", "reject_busy", "end", "leave"}
+UNUSED = {"rejected", "rejected_busy"}
 CUSTOMER_LEFT = {"hangup", "peer_lost", "peer_failed"}
 
 
@@ -51,18 +53,20 @@ def _fires(row: Row, *instead: Effect) -> tuple[Effect, ...]:
 def of_ringing() -> Iterator[Row]:
     """The ringing flow's rows, where a third may be rung, and an agent's no is not the queue's."""
     for row in RINGING.rows:
-        ends = row.reason is not None
-        if ends and row.state == "ringing" and row.trigger in ("reject", "reject_busy", "end", "leave") and row.unless:
+        fires = any(isinstance(effect, Fire) for effect in row.effects)
+        if row.trigger in UNUSED:
+            continue
+        if row.state == "ringing" and row.trigger in NO and row.unless:
             passes = [effect for effect in row.effects if not isinstance(effect, Answer | Fire)]
             yield attrs.evolve(row, effects=passes, unless=("caller", "other_transferring"))
             refused = _fires(row, Fire("rejected_elsewhere", "siblings"), Fire("declined", "peers"))
             yield attrs.evolve(row, effects=refused, when="other_transferring")
-        elif ends and row.state == "active" and row.trigger in CUSTOMER_LEFT:
+        elif row.state == "active" and row.trigger in CUSTOMER_LEFT:
             yield attrs.evolve(row, when="caller")
-        elif ends and row.state == "accepted":
+        elif row.state == "accepted" and row.reason is not None and fires:
             yield attrs.evolve(row, effects=(*row.effects, *CALLED_OFF), unless="other_transferring")
             yield attrs.evolve(row, effects=_fires(row, Fire("declined", "peers")), when="other_transferring")
-        elif ends and row.state == "active":
+        elif row.state == "active" and row.reason is not None:
             yield attrs.evolve(row, effects=(*row.effects, *CALLED_OFF))
         else:
             yield row
@@ -131,7 +135,7 @@ FLOW = attrs.evolve(
     name="contact_centre",
     rows=[*of_ringing(), *holding(), *transferring(), *wrapping_up()],
     triggers=[
-        *RINGING.triggers,
+        *(trigger for trigger in RINGING.triggers if trigger.name not in UNUSED),
         Trigger("hold", "user", "let the customer wait"),
         Trigger("resume", "user", "go on with the customer"),
         Trigger("put_on_hold", "leg", "the agent lets this one wait"),

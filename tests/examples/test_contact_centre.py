@@ -25,7 +25,7 @@ def begun(steps: int) -> Callable[[], World]:
 
     def begin() -> World:
         who = {"phone": "carol", "anna": "support", "ben": "support", "dora": "dora"}
-        world = World(who, flows=FLOWS_HERE, settings=SETTINGS, ticks=3, cuts=1, failures=1).settle()
+        world = World(who, flows=FLOWS_HERE, settings=SETTINGS, ticks=3, cuts=1, failures=1, crashes=1).settle()
         for device, trigger in FAR[:steps]:
             world.say(device, trigger, flow=FLOW.name, receiver="support", token="fresh", data={"user": "dora"})
             world.settle(media=True)
