@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import runpy
 import sys
 import types
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import attrs
 from msgspec import Struct
@@ -25,6 +26,7 @@ from statecore.flow import CONDITIONS, FLOWS, Flow, Row, Timers
 from statecore.listeners import CallListener, OngoingCallListener
 from statecore.model import CallType, Reason, Role
 from statecore.settings import CallSettings, IceServer, ServiceSettings, reference
+from statecore.testing.races import ELSEWHERE, RACES, WAITING
 
 ROOT = Path(__file__).resolve().parent.parent
 _BLOCK = re.compile(r"(<!-- flow:(\w+) -->\n).*?(<!-- /flow -->)", re.DOTALL)
@@ -39,6 +41,7 @@ def made() -> dict[str, str]:
         "docs/reference/flows.md": flows_page(),
         "docs/reference/timers.md": timers_page(),
         "docs/reference/messages.md": messages_page(),
+        "docs/reference/races.md": races_page(),
     }
     for name, flow in FLOWS.items():
         files[f"docs/explanation/drawings/{name}.svg"] = svg(flow, guards=False)
@@ -380,6 +383,38 @@ def _cells(row: Row) -> list[str]:
         f"`{row.reason}`" if row.reason else "",
         "" if row.refuse else row.decider,
     ]
+
+
+_RACES = """Each of these is a family that the tests walk through: every order of the messages involved, with links that
+break, messages that come twice, timers that fire early or late, devices and services that die, in every gap. After
+every step the oracle of `statecore.testing.oracle` looks on; what is promised beside it stands in the second column.
+The figures are of one run of `python -m statecore.testing.races --out docs/races.json`: *all* means that nothing was
+left out, *sampled* that in one part or more there were too many, and so many different orders were drawn by a seed.
+With a part of a name it runs those. [](../howto/simulate.md) tells of everything going wrong at once."""
+
+
+def races_page() -> str:
+    """The catalogue of races: what is generated, what is held elsewhere, what waits for what."""
+    counts = json.loads((ROOT / "docs" / "races.json").read_text(encoding="utf-8"))
+    parts = [_MADE, "# Races", "", _RACES, ""]
+    for heading, races in RACES.items():
+        parts += [f"## {heading}", ""]
+        parts += _table(
+            ["race", "what holds", "interleavings", "worlds", ""],
+            ([race.name, race.promise, *_counted(counts.get(race.name))] for race in races),
+        )
+    parts += ["## Held by other tests", ""]
+    parts += _table(["race", "where"], ([name, f"`{path}`"] for name, path in ELSEWHERE.items()))
+    parts += ["## Not checked yet", ""]
+    parts += _table(["race", "waits for"], ([name, text] for name, text in WAITING.items()))
+    return "\n".join(parts)
+
+
+def _counted(count: dict[str, Any] | None) -> list[str]:
+    if count is None:
+        return ["", "", "not counted"]
+    how = "all" if count["exhaustive"] else "sampled"
+    return [f"{count['interleavings']:,}", f"{count['states']:,}", how]
 
 
 def main() -> int:

@@ -109,7 +109,7 @@ def make_view(machine: FlowMachine, now: int, record: Record, leg: Leg) -> View:
         control.role,
         record.type,
         record.receiver,
-        leg.heard,
+        leg.heard - 1 if leg.refused else leg.heard,  # the refusal tells of itself, should it have been lost
         _REASONS[control.reason] if control.reason else None,
         leg.by,
         leg.via,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from statecore.endpoint import Do
+from statecore.testing.oracle import assert_over
+from statecore.testing.races import Race, named
 from statecore.testing.world import World
 
 
@@ -39,3 +41,18 @@ def test_the_end_of_an_earlier_leg_does_not_settle_a_later_one() -> None:
     world.settle()
     assert world.state("a1", "S") == ""
     assert all(leg.ended_at for leg in world.record("S").legs)
+
+
+def test_a_refusal_that_was_lost_is_not_taken_for_the_end_of_what_went_before() -> None:
+    """Who comes back to a session that was ended for all, and loses the refusal with his link, is told of one end."""
+    race = named("somebody ends the session for all")
+    assert isinstance(race, Race)
+    world = race.build(cuts=1)
+    plans = [("plan", 2), ("plan", 3), ("plan", 4)]
+    way = [("up", "a1"), ("up", "b1"), ("up", "a1"), ("cut", "a1"), ("notice", 0), ("mend", "a1"), ("up", "a1")]
+    for action in [*plans, *way]:
+        world.act(action)
+    world.settle()
+    assert world.watch.told["a1", "call_ended_message_received"] == 1
+    assert world.watch.outcomes[5] == "call_gone"
+    assert_over(world.end_all().pass_time(100))

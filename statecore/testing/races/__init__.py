@@ -1,0 +1,57 @@
+"""The catalogue of races: each a family whose interleavings are generated and walked through under the oracle.
+
+`RACES` holds them by heading; `ELSEWHERE` says which tests hold what concerns the shells, and `WAITING` what cannot be
+checked yet, and what it waits for: whoever builds that adds the race and removes the line.
+"""
+
+from __future__ import annotations
+
+from . import _connections, _each_other, _middle, _old, _setting_up
+from ._parts import Budget, Race, Sweep
+
+RACES: dict[str, list[Race | Sweep]] = {
+    "Setting up, cancelling, accepting": _setting_up.RACES,
+    "Both call each other; busy; again": _each_other.RACES,
+    "Old, repeated, foreign, out of order": _old.RACES,
+    "Connections and tokens": _connections.RACES,
+    "In the middle of a call": _middle.RACES,
+}
+"""Every race that is generated, by heading."""
+
+ELSEWHERE: dict[str, str] = {
+    "`end()` inside a handler; one that raises, hangs or is cancelled": "tests/aio/test_client_listener_faults.py",
+    "several reasons to reconnect at once": "tests/aio/test_aio_connection.py",
+    "two decisions at once about one call, a store that refuses": "tests/aio/test_service_stores.py",
+    "the service is killed at any message or commit": "tests/aio/test_service_stores.py",
+    "closing media hangs or raises": "tests/testing/test_media_suite.py",
+    "a malformed, oversized or unknown message": "tests/aio/test_aio_bad_input.py",
+    "a flood of messages for unknown sessions": "tests/sim/test_found_by_simulation.py",
+    "a token that is forged, without a signature, or revoked": "tests/test_tokens.py",
+    "many calls among many people, with everything going wrong at once": "tests/sim/test_simulator.py",
+    "the same through the asyncio shells": "tests/sim/test_shell_simulator.py",
+}
+"""What is not generated here, and the tests that hold it."""
+
+WAITING: dict[str, str] = {
+    "push and socket both deliver the ring, in any order": "a push port",
+    "both initiates at two nodes of the service": "a store that nodes share",
+    "restart with calls kept in a database": "the SQLite store",
+    "a user's own token expires during a reconnect": "links that authenticate: the web adapter",
+    "the network changes in the middle of a call": "ICE restart",
+    "both hold, one resumes": "hold in the flows that ship",
+    "one member of a group accepts; the caller leaves first; an empty group": "ringing groups",
+    "the log tells missed calls from answered elsewhere": "queries of the call log",
+    "webhooks arrive twice and out of order": "webhooks",
+    "a request body that is malformed": "the REST interface",
+    "any of these with a browser on one side": "the browser's table",
+}
+"""What cannot be checked yet, and what it waits for."""
+
+
+def named(name: str) -> Race | Sweep:
+    """A race by its name. Raises KeyError."""
+    found = {race.name: race for races in RACES.values() for race in races}
+    return found[name]
+
+
+__all__ = ["ELSEWHERE", "RACES", "WAITING", "Budget", "Race", "Sweep", "named"]

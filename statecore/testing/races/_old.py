@@ -1,0 +1,142 @@
+"""What is old, repeated, foreign, or out of order."""
+
+from __future__ import annotations
+
+from statecore.endpoint import Do
+from statecore.testing.world import Plan, World
+
+from ._parts import (
+    LIVE,
+    ROUGH,
+    RUNG,
+    TWO,
+    Race,
+    Sweep,
+    active,
+    all_of,
+    calls,
+    connected,
+    does,
+    enters,
+    only,
+    races,
+    reason,
+    told,
+    world,
+)
+
+
+def _flags(made: World) -> None:
+    leg = made.its_leg("a1", "S")
+    assert leg is not None
+    assert {"hand_raised"} == leg.control.flags & {"hand_raised", "audio_muted"}
+
+
+def _in_again(made: World) -> None:
+    assert reason(made) == ""
+    assert made.state("b1", "S") == "active"
+    assert made.watch.outcomes[4] == "ok"
+    assert made.state("a1", "S") == "active"
+
+
+def _long_offline(**budget: int) -> World:
+    made = world(TWO, calls())
+    made.cut("b1")
+    made.act(("notice", 0))
+    made.act(("plan", 0))
+    made.act(("up", "a1"))
+    made.fire(("due", "call", "S"))
+    made.budget.update(budget)
+    made.trail = ()
+    return made
+
+
+def _wrong_clock(**budget: int) -> World:
+    made = World(TWO, plans=[calls()])
+    born = made.places["b1"]
+    made.places["b1"] = type(born)(born.endpoint, born.born - 86_400_000)
+    made.settle()
+    made.budget.update(budget)
+    made.trail = ()
+    return made
+
+
+def _batch(**budget: int) -> World:
+    made = world(TWO, calls(), does("a1", "cancel"))
+    made.cut("b1")
+    for action in (("plan", 0), ("up", "a1"), ("plan", 1), ("up", "a1")):
+        made.act(action)
+    made.budget.update(budget)
+    made.trail = ()
+    return made
+
+
+def _for_all(**budget: int) -> World:
+    made = world(TWO, enters("a1"), start=1)
+    token = made.token("bob", "S", grants=frozenset({"audio", "end_for_all"}))
+    made.plans = (*made.plans, Plan("b1", Do("S", "join", flow="session", token=token)))
+    made.act(("plan", 1))
+    made.settle(media=True)
+    more = (does("b1", "end_for_all", "active"), does("a1", "leave", *LIVE), enters("a1", after=(2, 3)))
+    made.plans = (*made.plans, *more)
+    made.budget.update(budget)
+    made.trail = ()
+    return made
+
+
+RACES: list[Race | Sweep] = [*races({
+    "an offer older than its lifetime": (
+        "no ring, a missed call", _long_offline, [{}, {"duplicates": 1}],
+        all_of(only("unanswered"), told("b1", "incoming_call_received", 0)),
+    ),
+    "the device's clock is wrong by a day": (
+        "it rings all the same", _wrong_clock, [{}, {"cuts": 1}],
+        connected(told("b1", "incoming_call_received", 1)),
+    ),
+    "offer and end in one catch-up batch": (
+        "never rings", _batch, [{}, {"duplicates": 1}],
+        all_of(only("cancelled"), told("b1", "incoming_call_received", 0)),
+    ),
+    "many sequenced facts": (
+        "in order, each once, a gap heals",
+        lambda **b: active(
+            does("a1", "mute_audio", "active"), does("a1", "unmute_audio", "active", after=(4,)),
+            does("a1", "raise_hand", "active", after=(5,)), **b),
+        [{}, {"duplicates": 2}, {"cuts": 1}], _flags,
+    ),
+    "an end without a call, or for an old one": (
+        "ends nothing else",
+        lambda **b: active(does("b1", "end", session="X"), does("a1", "end", session="OLD"), **b), ROUGH, only(""),
+    ),
+    "a decline after the time-out, by a stranger, for another call": (
+        "ignored",
+        lambda **b: world(
+            {**TWO, "c1": "carol"}, calls(), does("c1", "reject"), does("b1", "reject", *RUNG),
+            does("b1", "reject", session="T"), start=1, **b),
+        [{}, {"ticks": 1}, {"cuts": 1}], only("rejected", "unanswered"),
+    ),
+    "a restart with persisted calls, ringing": (
+        "live ones resume, dead ones are lost, old timers do not fire",
+        lambda **b: world(TWO, calls(), does("b1", "accept", *RUNG), start=1, **b),
+        [{"restarts": 1}, {"restarts": 1, "ticks": 1}, {"restarts": 1, "crashes": 1}], None,
+    ),
+    "a restart with persisted calls, active": (
+        "they resume", lambda **b: active(does("a1", "end", "active"), **b), [{"restarts": 1}], only("hangup"),
+    ),
+    "a session without ringing: join, leave, join again": (
+        "views of the old leg are ignored",
+        lambda **b: world(
+            {"a1": "alice", "b1": "bob"}, enters("b1"), enters("a1"), does("a1", "leave", *LIVE, after=(1,)),
+            enters("a1", after=(2,)), start=1, **b),
+        [{}, {"cuts": 1}, {"duplicates": 1}], connected(_in_again),
+    ),
+    "two devices of one user in a session": (
+        "two legs", lambda **b: world(
+            {"a1": "alice", "a2": "alice"}, enters("a1"), enters("a2"), does("a1", "leave", "active"), **b),
+        [{}, {"crashes": 1}], None,
+    ),
+    "somebody ends the session for all": (
+        "everybody is out, nobody comes back",
+        _for_all, [{}, {"cuts": 1}, {"duplicates": 1}], only("kicked", "hangup"),
+    ),
+})]  # fmt: skip
