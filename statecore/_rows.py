@@ -165,10 +165,12 @@ class Row:
 
     def __attrs_post_init__(self) -> None:
         marks = [effect for effect in self.effects if isinstance(effect, Mark)]
-        opens = {"joined"} if OpenMedia() in self.effects else set()
-        object.__setattr__(self, "sets", frozenset({mark.flag for mark in marks if mark.on} | opens))
-        object.__setattr__(self, "clears", frozenset(mark.flag for mark in marks if not mark.on))
-        object.__setattr__(self, "closes", CloseMedia() in self.effects)
+        opens, closes = OpenMedia() in self.effects, CloseMedia() in self.effects
+        sets = [mark.flag for mark in marks if mark.on] + ["joined"] * opens
+        parts = ["joined", "connected"] * (closes and self.reason is None)  # it lives on without media
+        object.__setattr__(self, "sets", frozenset(sets))
+        object.__setattr__(self, "clears", frozenset([*parts, *(mark.flag for mark in marks if not mark.on)]))
+        object.__setattr__(self, "closes", closes)
         object.__setattr__(self, "tells", tuple(e.event for e in self.effects if isinstance(e, Tell)))
         object.__setattr__(self, "customs", tuple(e for e in self.effects if isinstance(e, Custom)))
 
@@ -227,10 +229,8 @@ class Capture:
 
 @attrs.frozen(kw_only=True)
 class Roles:
-    """What the states mean to those who interpret a flow without knowing its names.
-
-    A state that rings and is also joinable, or has media, is *early media*: nobody has answered, and the call is not
-    accepted, but who has joined may be seen and heard already."""
+    """What the states mean to those who interpret a flow without knowing its names. A state that rings and is joinable
+    or has media, too, is *early media*: nobody has answered, but who has joined may be seen and heard already."""
 
     ringing: frozenset[str] = attrs.field(default=frozenset(), converter=_set)
     """It rings: the caller waits, the receiver has not decided."""
@@ -244,7 +244,7 @@ CONDITIONS: dict[str, str] = {
     "caller": "this leg placed the call",
     "joined": "this leg has joined: its media may be open",
     "connected": "this leg has reported that its media works",
-    "ready": "every other live leg has joined and reported that its media works, and there is one",
+    "ready": "every other participant has joined and reported that the media works, and there is one",
     "authorized": "the command carries a token that is good for this session, user and device",
     "granted": "the leg's token grants what the trigger asks for",
     "engaged": "the caller's own line is full, not counting calls that this one replaces",
@@ -358,8 +358,7 @@ def _digest(flow: Flow) -> str:
     import hashlib  # noqa: PLC0415 - brings OpenSSL along, and only who connects needs it
     import json  # noqa: PLC0415 - likewise
 
-    text = json.dumps(flow.export(), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(flow.export(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
 def _plain(_: Any, __: Any, value: Any) -> Any:
@@ -371,8 +370,7 @@ def _plain(_: Any, __: Any, value: Any) -> Any:
 
 def _check(flow: Flow) -> None:
     for rule in (_names_apart, _names_known, _rows_whole, _no_overlap, _ends, _media, _deadlines):
-        why = rule(flow)
-        if why:
+        if why := rule(flow):
             raise InvalidFlow(flow=flow.name, why=why)
 
 
@@ -411,8 +409,8 @@ def _names_known(flow: Flow) -> str:
         for effect in row.effects:
             if isinstance(effect, Mark) and effect.flag not in (*flow.flags, "connected"):
                 return f"flag {effect.flag!r} of {_name(row)} is not declared"
-            if isinstance(effect, Invite) and flow.ring is None:
-                return f"{_name(row)} invites, but nothing in the flow rings"
+        if Invite() in row.effects and flow.ring is None:
+            return f"{_name(row)} invites, but nothing in the flow rings"
     return ""
 
 
@@ -432,8 +430,7 @@ def _no_overlap(flow: Flow) -> str:
     cells: dict[tuple[str, str], list[Row]] = {}
     for row in flow.rows:
         for other in cells.setdefault((row.state, row.trigger), []):
-            apart = set(row.when) & set(other.unless) | set(other.when) & set(row.unless)
-            if not apart:
+            if not (set(row.when) & set(other.unless) | set(other.when) & set(row.unless)):
                 return f"two rows for one cell: {_name(row)} and {_name(other)}"
         cells[row.state, row.trigger].append(row)
     return ""
@@ -485,8 +482,7 @@ def _deadlines(flow: Flow) -> str:
     timers = [field.name for field in attrs.fields(Timers)]
     seen: set[tuple[str, str | None]] = set()
     for deadline in flow.deadlines:
-        key = (deadline.state, deadline.flag)
-        if key in seen or (deadline.state, None) in seen:
+        if {(deadline.state, deadline.flag), (deadline.state, None)} & seen:
             return f"state {deadline.state!r} has two deadlines"
         if deadline.state not in flow.states:
             return f"deadline {deadline.timer!r} stands in {deadline.state!r}, which is no state"
@@ -494,7 +490,7 @@ def _deadlines(flow: Flow) -> str:
             return f"there is no timer {deadline.timer!r}, but {', '.join(timers)}"
         if not isinstance(deadline.timer, str) and not 0.001 <= deadline.timer <= 86_400:
             return f"the deadline of {deadline.state!r} must be from 0.001 to 86400 seconds"
-        seen.add(key)
+        seen.add((deadline.state, deadline.flag))
     return ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 
-from ..flow import OpenMedia, Row
+from ..flow import Row
 from ..machine import FlowMachine
 from ..model import Reason
 
@@ -26,7 +26,7 @@ def walk(
             return paths[here]
         for row in machine.flow.rows:
             if row.state == here[0] and _may(row, here[1], caller) and (row.to != final or row.reason == reason):
-                there = (row.to, here[1] or OpenMedia() in row.effects)
+                there = (row.to, ("joined" in row.sets or here[1]) and "joined" not in row.clears)
                 if there not in paths:
                     paths[there] = (*paths[here], row)
                     todo.append(there)

@@ -33,7 +33,8 @@ def _caller(_work: Work, _draft: Draft, leg: Leg, _act: Act | None) -> bool:
 
 
 def _ready(_work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
-    others = [other for other in draft.live() if other is not leg]
+    participating = draft.machine.participating
+    others = [other for other in draft.legs if other is not leg and other.control.state in participating]
     return bool(others) and all("connected" in other.control.flags for other in others)
 
 

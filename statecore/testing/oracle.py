@@ -306,7 +306,8 @@ def _check_two(machine: FlowMachine, record: Record, live: list[Leg]) -> None:
     assert bool(live) != bool(record.ended_at), "a call without legs, or legs without a call"
     rung = {invitation.user for invitation in record.invitations if invitation.state == "ringing"}
     assert not (users and rung), "somebody is rung though it was accepted"
-    for user in (record.initiator, record.receiver) if live else ():
+    here = machine.answered | machine.flow.roles.ringing  # a leg that lives on aside needs nobody
+    for user in (record.initiator, record.receiver) if any(leg.control.state in here for leg in live) else ():
         assert user in rung or any(leg.user == user for leg in live), f"{user} has no part in a live call"
 
 

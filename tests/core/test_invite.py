@@ -12,17 +12,21 @@ from statecore.errors import InvalidFlow
 from statecore.flow import (
     FLOWS,
     SESSION,
+    CloseMedia,
     Deadline,
     Fire,
     Flow,
     Invite,
     Mark,
+    Release,
     Row,
+    Tell,
     Trigger,
     Withdraw,
 )
-from statecore.model import Line
+from statecore.model import Line, Reason
 from statecore.settings import ServiceSettings
+from statecore.testing.oracle import assert_over, assert_settled
 from statecore.testing.world import World
 
 WHO = {"a1": "alice", "b1": "bob", "c1": "carol", "c2": "carol"}
@@ -181,3 +185,44 @@ def test_a_flow_that_does_not_ring_cannot_invite() -> None:
     """There is nothing that could ring whom it invites."""
     with pytest.raises(InvalidFlow, match="nothing in the flow rings"):
         SESSION.extend("adds", triggers=[Trigger("add", "user")], rows=[Row("active", "add", "active", [Invite()])])
+
+
+REST = RINGING.extend(
+    "rest",
+    triggers=[Trigger("rest", "user", "stay without media"), Trigger("rested", "timer", "long enough")],
+    deadlines=[Deadline("resting", 5.0, "rested")],
+    rows=[
+        Row("active", "rest", "resting", [CloseMedia(), Fire("hangup", "others")]),
+        *(
+            Row("resting", trigger, "ended", [Release(), Tell("call_ended_message_received")], reason=Reason.HANGUP)
+            for trigger in ("rested", "end", "lost")
+        ),
+    ],
+)
+
+
+def test_a_leg_may_live_on_without_media() -> None:
+    """Who leaves media behind has parted: devices and service agree on it, and the leg ends by its own deadline."""
+    world = active(REST)
+    assert world.say("a1", "rest") == "ok"
+    assert (world.state("a1", "S"), world.state("b1", "S")) == ("resting", "")
+    leg = world.leg("a1", "S")
+    assert leg is not None
+    assert (leg.media, leg.flags) == ("closed", frozenset())
+    assert_settled(world)
+    assert_over(world.pass_time(6))
+
+
+def test_who_still_rings_keeps_nobody_waiting() -> None:
+    """One who was rung and accepts is connected once the media works, though another rings on."""
+    world = World({**WHO, "d1": "dave"}, flows={**FLOWS, "add": ADD}).settle()
+    world.say("a1", "initiate", flow="add", receiver="bob")
+    world.say("b1", "accept")
+    for device in ("a1", "b1"):
+        world.say(device, "join", token="given")
+    world.settle(media=True)
+    assert (add(world, "carol"), add(world, "dave")) == ("ok", "ok")
+    world.say("d1", "accept")
+    world.say("d1", "join", token="given")
+    world.settle(media=True)
+    assert (world.state("d1", "S"), world.state("c1", "S")) == ("active", "ringing")
