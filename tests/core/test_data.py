@@ -134,3 +134,12 @@ def test_what_is_malformed_foreign_or_repeated_is_ignored() -> None:
     chat.world.give("b", Received(Relayed("S", "1", "data", json.dumps({"n": 7, "text": json.dumps("gap")}))))
     chat.world.settle()
     assert chat.heard == []
+
+
+def test_a_message_that_is_no_json_is_taken_and_not_told() -> None:
+    """What a participant of another making sends under a good number holds up nothing of what comes after it."""
+    chat = Chat("a", "b")
+    for n, text in enumerate(("no JSON", '"good"'), 1):
+        body = json.dumps({"n": n, "text": text})
+        chat.world.give("b", Received(Relayed("S", "1", "data", body)))
+    assert chat.heard == [("b", "a", "good")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from statecore import CallService, MemoryLink
+from statecore.errors import SignalingLost
 from statecore.testing import SignalingConformance
 from statecore.testing.signaling import Reach
 
@@ -101,3 +103,48 @@ def test_the_suite_finds_a_link_that_is_wrong(fault: str, test: str, monkeypatch
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever the fault leads to
         getattr(suite, test)()
     assert not isinstance(caught.value, AttributeError)
+
+
+class _Lagging:
+    """A link whose way notices late: a channel made while it is cut is lost at once, and the first after it fails."""
+
+    def __init__(self, inner: MemoryLink) -> None:
+        self._inner = inner
+        self._cut = self._late = False
+        self.user, self.device = inner.user, inner.device
+
+    async def connect(self) -> Any:
+        if self._cut:
+            nowhere = MemoryLink(self.user, self.device, lambda *_: None)
+            channel = await nowhere.connect()
+            nowhere.cut()
+            return channel
+        if self._late:
+            self._late = False
+            raise SignalingLost
+        return await self._inner.connect()
+
+    def cut(self) -> None:
+        self._cut = True
+        self._inner.cut()
+
+    def mend(self) -> None:
+        self._cut, self._late = False, True
+        self._inner.mend()
+
+
+def test_the_suite_is_patient_with_a_network_that_lags() -> None:
+    """A cut that is noticed only by the channel, and a mended way that needs a moment, are not faults."""
+    suite = TestMemoryLink()
+    suite.link = _Lagging
+    suite.test_a_cut_is_seen()
+
+
+def test_an_adapter_has_to_say_how_it_is_reached() -> None:
+    """Of the suite's parts that only an adapter can know, none has a default."""
+    suite: Any = SignalingConformance()
+    with pytest.raises(NotImplementedError):
+        suite.opened()
+    for part in (suite.cut, suite.mend):
+        with pytest.raises(NotImplementedError):
+            asyncio.run(part(None))
