@@ -17,6 +17,10 @@ export DEBIAN_FRONTEND := noninteractive
 SYSTEM := espeak-ng:espeak-ng
 # The branch coverage of statecore/ below which `make test` fails, in per cent.
 COV_FAIL ?= 94
+# How many processes test, each a file at a time. 0 is none beside the first: for a debugger.
+WORKERS ?= 2
+# What sampled tests are drawn by. It is printed; to draw the same again: make test SEED=...
+SEED := $(or $(SEED),$(shell date +%s))
 # Passed on: make demo ARGS="--play tune.mp3", make test ARGS="tests/flow -x", make bench ARGS=...
 ARGS ?=
 
@@ -56,7 +60,9 @@ fuzz: venv-dev ## fuzz every decoder, guided by coverage, one target a core (ARG
 	@$(VENV)/bin/python $(PIP) -e '.[dev,fuzz]' | $(NAMES)
 	@$(VENV)/bin/python -P tests/fuzz/fuzz.py $(ARGS)
 
-soak: venv-dev ## simulate a million calls under faults, on every core; writes out/soak.json (SEEDS=1:50, ARGS="--part shells")
+soak: venv-dev ## draw many more examples than `make test`; simulate a million calls under faults; writes out/soak.json (SEEDS=1:50, ARGS="--part shells")
+	@$(if $(SEEDS)$(ARGS),,$(VENV)/bin/python -P -m pytest -n $(WORKERS) --timeout=0 -m hypothesis \
+		--hypothesis-profile=soak --hypothesis-seed=$(SEED))
 	@$(VENV)/bin/python -P -m statecore.testing.sim $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
 mutants: venv-dev ## change the core one small thing at a time; some test must notice (ARGS="--tool --sample 300"); out/mutants.json
@@ -69,7 +75,8 @@ docs: venv-dev ## build the documentation into out/docs; warnings are errors, no
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
-PYTEST := -P -m pytest --import-mode=importlib --cov --cov-branch --cov-fail-under=$(COV_FAIL) $(ARGS)
+PYTEST := -P -m pytest -n $(WORKERS) --dist loadfile --hypothesis-seed=$(SEED) \
+	--cov --cov-branch --cov-fail-under=$(COV_FAIL) $(ARGS)
 
 ifeq ($(CI),true)
 TESTED := $(WHEEL_VENV)
@@ -80,7 +87,7 @@ test: system venv-dev
 endif
 test: ## all tests, with branch coverage; CI=true tests the built wheel and insists on the system packages
 	@mkdir -p out/coverage
-	@$(TESTED)/bin/python -P -c 'import statecore; print("Testing", statecore.__file__)'
+	@$(TESTED)/bin/python -P -c 'import statecore; print("Testing", statecore.__file__, "by seed $(SEED)")'
 	@status=0; $(TESTED)/bin/python $(PYTEST) || status=$$?; \
 	for pair in $(SYSTEM); do command -v "$${pair%%:*}" >/dev/null || echo "Left out: what needs $${pair%%:*}"; done; \
 	exit $$status

@@ -9,8 +9,13 @@ from asyncio import runners
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from statecore.testing.leaks import timers
+
+# `make test` draws a sample, and prints the seed that it draws by; `make soak` goes on for longer. Tests that need many
+# examples, or can afford few, take a multiple or a part of what the profile says.
+settings.register_profile("soak", max_examples=2_000, deadline=None)
 
 
 @pytest.fixture

@@ -567,5 +567,7 @@ class Model(RuleBasedStateMachine):
         assert all(handle.active == (self.plain.get(key, (0,))[0] == v) for key, v, handle in self.handles)
 
 
-Model.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=25, deadline=None)
+Model.TestCase.settings = hypothesis_settings(
+    max_examples=hypothesis_settings().max_examples // 2, stateful_step_count=25, deadline=None
+)
 TestModel = Model.TestCase

@@ -271,5 +271,8 @@ class Telephone(RuleBasedStateMachine):
 
 TestTelephone = Telephone.TestCase
 TestTelephone.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=settings().max_examples // 4,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )

@@ -121,7 +121,7 @@ def _bent(draw: st.DrawFn) -> bytes:
     return json.dumps(message).encode()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=settings().max_examples * 4, deadline=None)
 @given(st.binary(max_size=80) | _bent() | _json.map(lambda value: json.dumps(value).encode()))
 def test_anything_at_all_is_accepted_or_refused(data: bytes) -> None:
     """Whatever comes: a message of ours, MalformedMessage or UnsupportedVersion. What is accepted can be said again."""
@@ -133,7 +133,7 @@ def test_anything_at_all_is_accepted_or_refused(data: bytes) -> None:
         assert decode(encode(message)) == message
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 3 // 2, deadline=None)
 @given(_bent())
 def test_whatever_is_accepted_harms_neither_side(data: bytes) -> None:
     """A message that decodes is taken by both cores without any error of Python's own, and calls of others go on."""

@@ -108,7 +108,7 @@ def test_file_skips_what_was_missed(mp4: Path, at: float) -> None:
         (Picture(), "audio", "no audio"),
         (Track(AudioStreamTrack()), "video", "no video"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_unfit_sources_are_refused(source: Source, kind: Kind, why: str) -> None:
     """A source that is missing, unreadable or of another kind raises SourceError when it is opened."""

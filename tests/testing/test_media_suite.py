@@ -160,11 +160,12 @@ end_thread = threading.Event()
 
 @pytest.fixture(autouse=True)
 def _tidy() -> Iterator[None]:
+    before = set(threading.enumerate())  # whatever runs the tests may have threads of its own
     yield
     end_thread.set()
     while kept:
         os.close(kept.pop())
-    for thread in set(threading.enumerate()) - {threading.main_thread()}:
+    for thread in set(threading.enumerate()) - before:
         thread.join(5)
     end_thread.clear()
 

@@ -38,12 +38,12 @@ def _fresh(modules: str, cache: str) -> tuple[float, float]:
         return process.number() * 1e3, process.number()
 
 
-def imports(_: Effort) -> list[Figure]:
+def imports(effort: Effort) -> list[Figure]:
     """How long the import takes, how long that of the core behind it, and how much comes with it that should not."""
     with TemporaryDirectory() as cache:
         for modules in _SIDES:  # writes the byte code
             _fresh(modules, cache)
-        turns = [[_fresh(modules, cache) for modules in _SIDES] for _ in range(PROCESSES)]
+        turns = [[_fresh(modules, cache) for modules in _SIDES] for _ in range(1 if effort.quick else PROCESSES)]
     value, core, peer = (median(taken for taken, _ in side) for side in zip(*turns, strict=True))
     unwanted = max(count for turn in turns for _, count in turn[:2])
     return [
