@@ -377,6 +377,7 @@ async def _survive(town: Town, scenario: Any, die_at: int | None) -> tuple[Any, 
         return (rows, seen, plain), spots
 
 
+@pytest.mark.timeout(600)  # hundreds of whole calls: half a minute, but minutes on a machine that others use, too
 @pytest.mark.parametrize("scenario", [_ringing, _meeting])
 def test_the_service_dies_at_any_message_and_commit(town: Town, run: Run, scenario: Any, caplog: Any) -> None:
     """Killed before or after any commit or with any message, and started again on the same store: every device sees the
