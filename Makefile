@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench fuzz mutants soak docs clean venv-demo venv-dev wheel system
+.PHONY: help demo test lint bench fuzz check check-deep mutants soak docs clean venv-demo venv-dev wheel system
 
 # What is tested is what is installed, never something that happens to lie on a path.
 unexport PYTHONPATH
@@ -38,7 +38,7 @@ endif
 APT := $(shell command -v apt-get >/dev/null && test "$$(id -u)" = 0 && echo yes)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: venv-demo ## two people call each other, in both flows; results in out/demo (ARGS="--play FILE", ARGS=--json)
 	@$(VENV)/bin/statecore demo $(ARGS)
@@ -64,6 +64,12 @@ soak: venv-dev ## draw many more examples than `make test`; simulate a million c
 	@$(if $(SEEDS)$(ARGS),,$(VENV)/bin/python -P -m pytest -n $(WORKERS) --timeout=0 -m hypothesis \
 		--hypothesis-profile=soak --hypothesis-seed=$(SEED))
 	@$(VENV)/bin/python -P -m statecore.testing.sim $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+check: venv-dev ## explore every interleaving of calls by the code that ships, within bounds; out/check.json
+	@$(VENV)/bin/statecore check --out out/check.json $(ARGS)
+
+check-deep: venv-dev ## the same within larger bounds; hours and gigabytes
+	@$(VENV)/bin/statecore check --deep --out out/check-deep.json $(ARGS)
 
 mutants: venv-dev ## change the core one small thing at a time; some test must notice (ARGS="--tool --sample 300"); out/mutants.json
 	@$(VENV)/bin/python $(PIP) -e '.[dev,mutants]' | $(NAMES)

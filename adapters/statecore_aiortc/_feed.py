@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -253,7 +254,8 @@ def _stereo(frame: av.AudioFrame) -> av.AudioFrame:
     """Sound on two channels, whatever the source has: an encoder ends for good when their number changes."""
     if len(frame.layout.channels) == 2:
         return frame
-    made = av.AudioFrame.from_ndarray(np.repeat(frame.to_ndarray(), 2, axis=1), format="s16", layout="stereo")
+    samples: Any = np.repeat(frame.to_ndarray(), 2, axis=1)
+    made = av.AudioFrame.from_ndarray(samples, format="s16", layout="stereo")
     made.sample_rate = frame.sample_rate
     return made
 

@@ -19,6 +19,7 @@ _COMMANDS = {
     "token": ("network.token", "have a token issued"),
     "diagram": ("_diagram", "draw a flow"),
     "trace": ("trace", "show and replay what devices recorded"),
+    "check": ("check", "explore every interleaving of a call"),
     "bench": ("bench", "measure, each figure beside its peer"),
 }
 

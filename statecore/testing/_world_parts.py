@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from statecore.endpoint import Do, Endpoint, EndpointMachine
+from statecore.errors import TokenError, TokenMalformed
 from statecore.flow import Flow, Timers
+from statecore.model import NO_FLAGS, Record
 from statecore.ports import Key
 from statecore.settings import ServiceSettings
-from statecore.switchboard import Switchboard
+from statecore.switchboard import Act, Confirm, Connect, Goodbye, Input, Negotiate, Route, Switchboard
+from statecore.tokens import ROLE_GRANTS, Claims, Role
+from statecore.wire import Ask, Beat, Bye, Command, Free, Hello, Relay, Up
 
 NOON = 1_700_000_000_000
 """When a world begins, in Unix milliseconds."""
@@ -30,6 +35,8 @@ class Plan(Struct, frozen=True):
     """Only while the leg is in one of these states; "" for no leg. Empty: at any time."""
     after: tuple[int, ...] = ()
     """Only after these other plans, by their places."""
+    again: bool = False
+    """Whether as often as it is possible."""
 
 
 class Place(Struct, frozen=True):
@@ -61,3 +68,57 @@ class Records(dict[Key, Any]):
 
     def __missing__(self, key: Key) -> None:
         return None
+
+
+class Service(Protocol):
+    """The service's side of a world."""
+
+    @property
+    def store(self) -> Mapping[Key, Any]:
+        """Its records; None for what is absent."""
+
+    @property
+    def board(self) -> Switchboard:
+        """What decides over them."""
+
+    @property
+    def now(self) -> int:
+        """Its time, in Unix milliseconds."""
+
+    def records(self) -> list[Record]:
+        """Every call."""
+
+
+def call_token(user: str, session: str, second: int, **more: Any) -> str:
+    """A call token as text, not signed: its claims as JSON."""
+    claims: dict[str, Any] = {
+        "issuer": "statecore", "user": user, "session": session, "token_id": "1", "issued_at": second,
+        "not_before": second, "expires": second + 36_000, "grants": ROLE_GRANTS[Role.PARTICIPANT], **more,
+    }  # fmt: skip
+    return msgspec.json.encode(Claims(**claims), order="deterministic").decode()
+
+
+def verify(token: str) -> tuple[Claims | None, TokenError | None]:
+    """The claims of such a token, or what is wrong with it."""
+    if not token:
+        return None, None
+    try:
+        return msgspec.json.decode(token, type=Claims), None
+    except msgspec.MsgspecError:
+        return None, TokenMalformed(why="it is not one")
+
+
+def as_input(endpoint: Endpoint, message: Up, given: frozenset[str] = NO_FLAGS) -> Input | None:
+    """What a device's message is for the switchboard; None for a request for a token, which is the shell's."""
+    who = (endpoint.user, endpoint.device, endpoint.epoch)
+    if isinstance(message, Hello):
+        return Connect(endpoint.user, message)
+    if isinstance(message, Command):
+        return Act(*who, message, *verify(message.token), given)
+    if isinstance(message, Relay):
+        return Route(*who, message)
+    if isinstance(message, Ask | Free):
+        return Negotiate(*who, message)
+    if isinstance(message, Beat):
+        return Confirm(*who)
+    return Goodbye(*who) if isinstance(message, Bye) else None

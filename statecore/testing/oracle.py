@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -31,12 +31,16 @@ from statecore.flow import OpenMedia as Opening
 from statecore.machine import FlowMachine
 from statecore.model import COMPATIBLE, NO_FLAGS, Leg, Line, Reason, Record
 from statecore.ports import Key
-from statecore.switchboard import Act, Disconnect, Done, Due, Switchboard, next_due
-from statecore.wire import Command, Refused, View
+from statecore.switchboard import Done, Switchboard, next_due
+from statecore.testing._probes import assert_deaf
+from statecore.testing._world_parts import Service
+from statecore.wire import View
 
 if TYPE_CHECKING:
     from statecore.testing.world import World
 
+Ends: TypeAlias = tuple[tuple[str, str, str], ...]
+"""Ends that were told: the pid, role and reason of each."""
 _OVER = frozenset({"outgoing_call_rejected", "incoming_call_cancelled", "call_ended_message_received"})
 
 
@@ -81,7 +85,7 @@ class Watch:
         self.outcomes: dict[int, str] = {}
         """What became of each ticket: "ok", a code, "gone" with its process, or "" for not settled."""
         self.owners: dict[int, str] = {}
-        self.ends: dict[tuple[str, str, str], tuple[tuple[str, str, str], ...]] = {}
+        self.ends: dict[tuple[str, str, str], Ends] = {}
         """By device, epoch and session: the pid, role and reason of every end that was told."""
         self.told: dict[tuple[str, str], int] = {}
         """How often each event was told on each device."""
@@ -314,55 +318,76 @@ def _check_two(machine: FlowMachine, record: Record, live: list[Leg]) -> None:
 # --- a world as it stands ---------------------------------------------------------------------------------------------
 
 
-def assert_always(world: World) -> None:
-    """What holds in every state: the lines agree with the calls, and a live call of the service has a way to end."""
-    for value in world.store.values():
+def assert_always(service: Service) -> None:
+    """What holds in every state: the lines agree with the calls."""
+    for value in service.store.values():
         if isinstance(value, Line):
-            _check_line(world, value)
+            _check_line(service, value)
 
 
-def _check_line(world: World, line: Line) -> None:
+def _check_line(service: Service, line: Line) -> None:
     concerned = {
-        record.session_id: world.board.machine(record.flow).flow.ring is not None
-        for record in world.records()
+        record.session_id: service.board.machine(record.flow).flow.ring is not None
+        for record in service.records()
         if any(leg.user == line.user and not leg.ended_at for leg in record.legs)
         or any(invitation.user == line.user and invitation.state == "ringing" for invitation in record.invitations)
     }
     assert set(line.holds) == {s for s, holds in concerned.items() if holds}, f"{line} against {concerned}"
     assert set(line.sessions) == {s for s, holds in concerned.items() if not holds}, f"{line} against {concerned}"
-    assert len(line.holds) <= world.board.settings.line_capacity
+    assert len(line.holds) <= service.board.settings.line_capacity
 
 
 def assert_settled(world: World) -> None:
     """If links are up and nothing is on its way: every endpoint's legs are the switchboard's, and nothing is owed."""
     if not world.quiet:
         return
-    for device, place in world.places.items():
-        for session, leg in place.endpoint.legs.items():
-            there = world.its_leg(device, session)
-            assert there is not None, f"{device} has a leg the switchboard does not know"
-            mine = (leg.pid, leg.state, leg.flags, leg.seq, leg.joined, leg.owed)
-            control = there.control
-            assert mine == (there.pid, control.state, control.flags, there.seq, there.joined, ()), f"{device}: {leg}"
-            assert (leg.media == "open") == ("joined" in leg.flags)
-            assert not leg.reason, f"{device} remembers an ended leg"
+    for place in world.places.values():
+        assert_agrees(world, place.endpoint)
     for record in world.records():
+        assert all(leg.device in world.places for leg in record.legs if not leg.ended_at)
+
+
+def assert_agrees(service: Service, endpoint: Endpoint) -> None:
+    """The legs of a device to which nothing is on its way, nor from it, are the switchboard's; nothing is owed."""
+    who = (endpoint.user, endpoint.device, endpoint.epoch)
+    for session, leg in endpoint.legs.items():
+        record = service.store["call", session]
+        mine = [g for g in record.legs if (g.user, g.device, g.epoch) == who] if record is not None else []
+        assert mine, f"{endpoint.device} has a leg the switchboard does not know"
+        there = mine[-1]
+        here = (leg.pid, leg.state, leg.flags, leg.seq, leg.joined, leg.owed)
+        control = there.control
+        assert here == (there.pid, control.state, control.flags, there.seq, there.joined, ()), f"{leg} is {there}"
+        assert (leg.media == "open") == ("joined" in leg.flags)
+        assert not leg.reason, f"{endpoint.device} remembers an ended leg"
+    for record in service.records():
         for there in record.legs:
-            if not there.ended_at:
-                assert there.device in world.places, there
-                assert world.places[there.device].endpoint.epoch == there.epoch, "an old incarnation lives on"
-                assert world.state(there.device, record.session_id), f"{there.device} does not know of its leg"
+            if not there.ended_at and (there.user, there.device) == who[:2]:
+                assert there.epoch == endpoint.epoch, "an old incarnation lives on"
+                assert record.session_id in endpoint.legs, f"{there.device} does not know of its leg"
 
 
 def assert_over(world: World) -> None:
     """When all has ended: nothing live is left anywhere, and the log agrees with what the legs saw."""
     assert world.quiet
-    for device, place in world.places.items():
-        assert not place.endpoint.legs, f"{device} still has {list(place.endpoint.legs)}"
-        assert not place.endpoint.names
+    for place in world.places.values():
+        assert_left(place.endpoint)
     for ticket, outcome in world.watch.outcomes.items():
         assert outcome, f"ticket {ticket} was never settled"
-    for key, value in world.store.items():
+    assert_closed(world)
+    for (device, epoch, session), ends in world.watch.ends.items():
+        assert_told(world, device, epoch, session, ends)
+
+
+def assert_left(endpoint: Endpoint) -> None:
+    """Nothing of any call is left on a device."""
+    assert not endpoint.legs, f"{endpoint.device} still has {list(endpoint.legs)}"
+    assert not endpoint.names
+
+
+def assert_closed(service: Service) -> None:
+    """Every call of the service is a row of the log, and no line is busy."""
+    for key, value in service.store.items():
         if isinstance(value, Line):
             assert not value.holds, f"{value.user} is busy for ever"
             assert not value.sessions
@@ -372,82 +397,41 @@ def assert_over(world: World) -> None:
             assert next_due(value) == 0
             assert not value.offers
             assert all(invitation.state != "ringing" for invitation in value.invitations)
-    for (device, epoch, session), ends in world.watch.ends.items():
-        pids = [pid for pid, _, _ in ends if pid]
-        assert len(set(pids)) == len(pids), f"{device} saw one leg end twice"
-        for pid, role, reason in ends:
-            _check_end(world, device, epoch, session, (pid, role, reason))
 
 
-def _check_end(world: World, device: str, epoch: str, session: str, end: tuple[str, str, str]) -> None:
+def assert_told(
+    service: Service, device: str, epoch: str, session: str, ends: tuple[tuple[str, str, str], ...]
+) -> None:
+    """The ends (pid, role, reason) that a device told of one session: each leg's once, and fitting the record's."""
+    pids = [pid for pid, _, _ in ends if pid]
+    assert len(set(pids)) == len(pids), f"{device} saw one leg end twice"
+    for pid, role, reason in ends:
+        _check_end(service, device, epoch, session, (pid, role, reason))
+
+
+def _check_end(service: Service, device: str, epoch: str, session: str, end: tuple[str, str, str]) -> None:
     pid, role, reason = end
-    record = world.store["call", session]
+    record = service.store["call", session]
     if record is not None and record.merged_into:
-        record = world.store["call", record.merged_into]
+        record = service.store["call", record.merged_into]
     mine = [leg for leg in record.legs if (leg.device, leg.epoch) == (device, epoch)] if record is not None else []
-    leg = next((leg for leg in mine if leg.pid == pid), mine[-1] if mine else None)
-    if leg is not None:
-        pair = (role, Reason(reason), Reason(leg.control.reason))
-        assert pair in COMPATIBLE, f"{device} was told {pair[1]}, the record says {pair[2]}"
+    # One that ended before it was told its pid is any of those that have ended.
+    fitting = [leg for leg in mine if (leg.pid == pid if pid else leg.ended_at)]
+    said = [leg.control.reason for leg in fitting]
+    if fitting:
+        pairs = [(role, Reason(reason), Reason(each)) for each in said if each]
+        assert any(pair in COMPATIBLE for pair in pairs), f"{device} was told {reason}, the record says {said}"
 
 
-# --- what must change nothing -----------------------------------------------------------------------------------------
-
-
-def assert_deaf(world: World) -> int:
-    """Foreign, stale, illegal and premature inputs change nothing but the number of the last command; answers with how
-    many were tried."""
-    tried = 0
-    for record in world.records():
-        machine = world.board.machine(record.flow)
-        for trigger in sorted(machine.triggers):
-            tried += _probe(world, record, trigger, ("mallory", "m", "m-1"))
-            for leg in record.legs:
-                tried += _probe(world, record, trigger, (leg.user, leg.device, "stale"))
-                tried += _probe_own(world, machine, record, leg, trigger)
-        if not 0 < next_due(record) <= world.now:
-            assert not _writes(world, Due(("call", record.session_id)))
-    for value in world.store.values():
-        for device in value.devices if isinstance(value, Line) else ():
-            assert not _writes(world, Disconnect(value.user, device.device, device.epoch, device.conn - 1))
-    return tried
-
-
-def _writes(world: World, given: Any) -> dict[Key, Any]:
-    decision = world.board.step(world.store, given, world.now)
-    assert isinstance(decision, Done)
-    return decision.writes
-
-
-def _probe(world: World, record: Record, trigger: str, who: tuple[str, str, str]) -> int:
-    command = Command(record.session_id, 2**40, trigger, flow=record.flow, receiver="bob")
-    assert not _writes(world, Act(*who, command)), f"{trigger} of {who} was taken"
-    return 1
-
-
-def _probe_own(world: World, machine: FlowMachine, record: Record, leg: Leg, trigger: str) -> int:
-    """A number that was taken before changes nothing; a trigger without a row only counts."""
-    newest = [g for g in record.legs if (g.user, g.device, g.epoch) == (leg.user, leg.device, leg.epoch)][-1]
-    if newest is not leg or record.merged_into:
-        return 0
-    old = Act(leg.user, leg.device, leg.epoch, Command(record.session_id, leg.heard, trigger))
-    assert not _writes(world, old), f"{trigger} was taken twice"
-    if trigger in machine.cells[leg.control.state]:
-        return 1
-    act = Act(leg.user, leg.device, leg.epoch, Command(record.session_id, leg.heard + 1, trigger))
-    decision = world.board.step(world.store, act, world.now)
-    assert isinstance(decision, Done)
-    counted = tuple(replace(g, heard=g.heard + 1, refused=g.refused) if g is leg else g for g in record.legs)
-    for key, value in decision.writes.items():
-        assert key == ("call", record.session_id)
-        legs = tuple(replace(g, refused="") for g in value.legs)
-        assert replace(value, legs=legs) == replace(record, legs=tuple(replace(g, refused="") for g in counted))
-    (effect,) = decision.effects
-    assert isinstance(effect.message, Refused), f"{trigger} is legal in {leg.control.state}"
-    if effect.message.code == "illegal_transition":
-        assert effect.message.data["state"] == leg.control.state
-        assert effect.message.data["legal"] == machine.legal(leg.control.state)
-    return 2
-
-
-__all__ = ["Watch", "assert_always", "assert_deaf", "assert_over", "assert_settled"]
+__all__ = [
+    "Service",
+    "Watch",
+    "assert_agrees",
+    "assert_always",
+    "assert_closed",
+    "assert_deaf",
+    "assert_left",
+    "assert_over",
+    "assert_settled",
+    "assert_told",
+]

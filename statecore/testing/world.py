@@ -28,39 +28,26 @@ from statecore.endpoint import (
     Signal,
     Tick,
 )
-from statecore.errors import TokenError, TokenMalformed
 from statecore.flow import FLOWS, Flow, Timers
 from statecore.model import NO_FLAGS, Leg, Record
 from statecore.ports import Key
 from statecore.settings import ServiceSettings
 from statecore.switchboard import (
-    Act,
-    Confirm,
-    Connect,
     Deliver,
     Disconnect,
     Done,
     Due,
-    Goodbye,
     Input,
-    Negotiate,
     Register,
     Restart,
-    Route,
     Switchboard,
     next_due,
 )
-from statecore.testing._world_parts import CALM, NOON, Place, Plan, Records, Setup
+from statecore.testing._world_parts import CALM, NOON, Place, Plan, Records, Setup, as_input, call_token
 from statecore.testing.oracle import Watch
-from statecore.tokens import ROLE_GRANTS, Claims, Role
 from statecore.wire import (
-    Ask,
     Beat,
-    Bye,
-    Command,
-    Free,
     Hello,
-    Relay,
     Token,
     TokenRequest,
     View,
@@ -201,7 +188,7 @@ class World:
 
     def _is_ready(self, place: int) -> bool:
         plan = self.plans[place]
-        if place in self.done or not self.done.issuperset(plan.after):
+        if (place in self.done and not plan.again) or not self.done.issuperset(plan.after):
             return False
         return not plan.when or self.state(plan.device, plan.given.session) in plan.when
 
@@ -272,12 +259,7 @@ class World:
 
     def token(self, user: str, session: str, **more: Any) -> str:
         """A call token as text, not signed."""
-        second = self.now // 1000
-        claims: dict[str, Any] = {
-            "issuer": "statecore", "user": user, "session": session, "token_id": "1", "issued_at": second,
-            "not_before": second, "expires": second + 36_000, "grants": ROLE_GRANTS[Role.PARTICIPANT], **more,
-        }  # fmt: skip
-        return msgspec.json.encode(Claims(**claims), order="deterministic").decode()
+        return call_token(user, session, self.now // 1000, **more)
 
     def _on_up(self, device: str, *, keep: bool = False) -> None:
         place = self.places[device]
@@ -400,30 +382,14 @@ class World:
         who = (endpoint.user, device, endpoint.epoch)
         if isinstance(message, Hello):
             self.places[device] = replace(place, greeted=True)
-            self.decide(Connect(endpoint.user, message))
-        elif isinstance(message, Command):
-            claims, error = self._verify(message.token)
-            self.decide(Act(*who, message, claims, error, self.given))
-        elif isinstance(message, Relay):
-            self.decide(Route(*who, message))
-        elif isinstance(message, Ask | Free):
-            self.decide(Negotiate(*who, message))
         elif isinstance(message, TokenRequest):
             token = Token(message.session, message.n, self.token(endpoint.user, message.session))
             self._post(Deliver(*who, token))
         elif isinstance(message, Beat):
             self._post(Deliver(*who, Beat()))
-            self.decide(Confirm(*who))
-        elif isinstance(message, Bye):
-            self.decide(Goodbye(*who))
-
-    def _verify(self, token: str) -> tuple[Claims | None, TokenError | None]:
-        if not token:
-            return None, None
-        try:
-            return msgspec.json.decode(token, type=Claims), None
-        except msgspec.MsgspecError:
-            return None, TokenMalformed(why="it is not one")
+        given = as_input(endpoint, message, self.given)
+        if given is not None:
+            self.decide(given)
 
     def decide(self, given: Input) -> Done:
         """Let the switchboard decide, commit, and send what it says; the oracle looks on."""

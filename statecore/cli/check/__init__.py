@@ -1,0 +1,188 @@
+"""`statecore check`: every interleaving of what may happen to a call, by the code that ships."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import AdapterMissing, InvalidArgument
+from .._diagram import find
+
+if TYPE_CHECKING:
+    from ...testing.check import Result, Scenario
+
+_told: Any = None
+"""In a worker: where it says how far it is."""
+
+
+def register(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser("check", help="explore every interleaving of a call", description=__doc__)
+    parser.add_argument("what", nargs="*", metavar="SCENARIO", help="a scenario, or FILE.py:FLOW for one's own flow")
+    parser.add_argument("--list", action="store_true", help="name the scenarios")
+    parser.add_argument("--deep", action="store_true", help="those that are too large for every day")
+    parser.add_argument("--limit", type=int, metavar="N", help="fail above so many states")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="at once (default: one a core)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check; 1 if something is wrong, or a row of a flow's table was never taken."""
+    try:
+        from ...testing import check
+    except ImportError as error:
+        raise AdapterMissing(what="numpy", extra="'statecore[testing]'") from error
+    if args.list:
+        for scenario in check.SCENARIOS.values():
+            print(f"{scenario.name:12} {scenario.help}{' (deep)' if scenario.deep else ''}")
+        return 0
+    names = args.what or [s.name for s in check.SCENARIOS.values() if s.deep == args.deep]
+    chosen = {name: _scenarios(name) for name in names}
+    results = _explore(chosen, args)
+    missing = _never_taken(results) if not args.what and not args.deep else {}
+    reports = [result.report() for result, *_ in results]
+    if args.out is not None:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(reports, indent=2) + "\n")
+    if args.json:
+        print(json.dumps(reports))
+    else:
+        _tell(results, missing)
+    return 1 if missing or any(result.violation for result, *_ in results) else 0
+
+
+def _scenarios(name: str) -> list[tuple[str, int]]:
+    """The scenarios that a word stands for: where each comes from, and which one it is there."""
+    from ...testing import check
+
+    if ":" in name:
+        return [(name, number) for number in range(len(check.of_flow(find(name))))]
+    if name not in check.SCENARIOS:
+        raise InvalidArgument(f"no scenario {name!r}; there are {', '.join(check.SCENARIOS)}", name="scenario")
+    return [(name, 0)]
+
+
+def _scenario(name: str, number: int) -> tuple[Scenario, str]:
+    """A scenario, and the expression that gives it."""
+    from ...testing import check
+
+    if ":" in name:
+        return check.of_flow(find(name))[number], f"check.of_flow({name.rpartition(':')[2]})[{number}]"
+    return check.SCENARIOS[name], f"check.SCENARIOS[{name!r}]"
+
+
+Told = tuple["Result", str, str, str]
+"""A result, and its violation as text, as a diagram and as a test."""
+
+
+def _work(name: str, number: int, limit: int | None) -> Told:
+    """In a worker: explore one."""
+    from ...testing import check
+
+    scenario, where = _scenario(name, number)
+
+    def progress(states: int, depth: int) -> None:
+        if _told is not None:
+            _told[scenario.name] = states, depth
+
+    result = check.check(scenario, limit=limit or check.LIMIT, progress=progress)
+    found = result.violation
+    if found is None:
+        return result, "", "", ""
+    return (
+        result,
+        check.as_text(scenario, found),
+        check.as_mermaid(scenario, found),
+        check.as_test(found, where),
+    )
+
+
+def _listen(told: Any) -> None:
+    global _told  # noqa: PLW0603 - the worker's one way to the one who waits
+    _told = told
+
+
+def _explore(chosen: dict[str, list[tuple[str, int]]], args: argparse.Namespace) -> list[Told]:
+    todo = [each for every in chosen.values() for each in every]
+    context = get_context("spawn")
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(
+            max(1, min(args.jobs, len(todo))), context, _listen, (told := manager.dict(),), max_tasks_per_child=1
+        ) as pool,
+    ):
+        futures: list[Future[Told]] = [pool.submit(_work, name, number, args.limit) for name, number in todo]
+        try:
+            _show(futures, told, quiet=args.json)
+        except BaseException:
+            for process in list((pool._processes or {}).values()):  # noqa: SLF001 - nothing else ends them at once
+                process.terminate()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
+
+
+def _show(futures: Iterable[Future[Told]], told: Any, *, quiet: bool) -> None:
+    waiting, began = set(futures), time.monotonic()
+    bar = sys.stderr.isatty() and not quiet
+    while waiting:
+        done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+        for future in done:
+            result = future.result()[0]
+            told.pop(result.scenario, None)
+            if not quiet:
+                print(("\r\x1b[K" if bar else "") + _line(result), flush=True)
+        if bar:
+            now = ", ".join(f"{name} {states:,}" for name, (states, _) in dict(told).items())
+            print(f"\r\x1b[K{time.monotonic() - began:6.0f} s  {now}"[:120], end="", file=sys.stderr, flush=True)
+    if bar:
+        print("\r\x1b[K", end="", file=sys.stderr)
+
+
+def _line(result: Result) -> str:
+    verdict = "WRONG" if result.violation else "holds"
+    rows = ", ".join(f"{len(rows)}/{result.rows_total[flow]} rows of {flow}" for flow, rows in result.rows.items())
+    return (
+        f"{verdict}  {result.scenario:12} {result.states:>12,} states  {result.transitions:>13,} steps  "
+        f"depth {result.depth:>3}  {result.seconds:6.1f} s  {rows}"
+    )
+
+
+def _never_taken(results: list[Told]) -> dict[str, list[int]]:
+    """The rows of each flow that no scenario took."""
+    taken: dict[str, set[int]] = {}
+    total: dict[str, int] = {}
+    for result, *_ in results:
+        for flow, rows in result.rows.items():
+            taken.setdefault(flow, set()).update(rows)
+            total[flow] = result.rows_total[flow]
+    missing = {flow: [n for n in range(count) if n not in taken[flow]] for flow, count in total.items()}
+    return {flow: rows for flow, rows in missing.items() if rows}
+
+
+def _tell(results: list[Told], missing: dict[str, list[int]]) -> None:
+    from ...flow import FLOWS
+
+    for result, text, diagram, test in results:
+        if result.violation is not None:
+            print(f"\n{text}\n\n{diagram}\n\n{test}")
+    for flow, rows in missing.items():
+        for place in rows:
+            row = FLOWS[flow].rows[place]
+            guard = "".join([*(f" {name}" for name in row.when), *(f" !{name}" for name in row.unless)])
+            print(f"never taken: {flow}: {row.state} {row.trigger}{guard} -> {row.refuse or row.to}")
+    states = sum(result.states for result, *_ in results)
+    odds = max((result.collision for result, *_ in results), default=0.0)
+    print(f"{states:,} states in all; odds that one was missed by a collision of hashes: at most {odds:.1e} a scenario")
