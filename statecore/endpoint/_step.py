@@ -272,7 +272,8 @@ class Step:
         to_joined = "joined" in view.flags
         rows = walk(machine, leg.state, "joined" in leg.flags, leg.role == "caller", view.state, to_joined, view.reason)
         if rows is None:
-            return  # not a fact of this flow: what cannot be is not believed
+            self._disbelieve(leg)
+            return
         old, opens = leg, to_joined and leg.media == "wanted" and view.state != machine.final
         owed, waits = _hear(leg, view.heard)
         # In two halves, since a call with more than 15 keywords goes a way that is four times as slow.
@@ -297,6 +298,11 @@ class Step:
             self._resolve(machine, self.legs[leg.session])
         if view.state == machine.final:
             self._settle_end(view)
+
+    def _disbelieve(self, leg: LocalLeg) -> None:
+        """Not a fact of this flow: what cannot be is not believed, and makes no leg."""
+        if leg.session not in self.endpoint.legs and not leg.first:
+            del self.legs[leg.session]
 
     def _leg_of(self, view: View) -> LocalLeg | None:
         """The leg a view is about: made if it is news."""

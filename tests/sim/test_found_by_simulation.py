@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from statecore.endpoint import Do
+from statecore.endpoint import Do, Endpoint, EndpointMachine, Received
+from statecore.model import Reason
 from statecore.testing.oracle import assert_over
 from statecore.testing.races import Race, named
 from statecore.testing.world import World
+from statecore.wire import View
 
 
 def test_a_ring_that_its_end_has_overtaken_does_not_ring() -> None:
@@ -56,3 +58,15 @@ def test_a_refusal_that_was_lost_is_not_taken_for_the_end_of_what_went_before() 
     assert world.watch.told["a1", "call_ended_message_received"] == 1
     assert world.watch.outcomes[5] == "call_gone"
     assert_over(world.end_all().pass_time(100))
+
+
+def test_a_flood_of_messages_for_unknown_sessions_takes_bounded_memory() -> None:
+    """Ends and views of thousands of calls that a device knows nothing of leave a bounded number of tombstones."""
+    machine, endpoint = EndpointMachine(), Endpoint("bob", "b1", "1", online=True)
+    for number in range(3000):
+        for state, reason in (("nonsense", None), ("ended", Reason.CANCELLED), ("nonsense", None)):
+            view = View(f"S{number}", 1, "2", state, "alice", receiver="bob", reason=reason)
+            endpoint, effects = machine.step(endpoint, Received(view), number)
+            assert effects == []
+    assert endpoint.legs == {}
+    assert len(endpoint.tombs) <= 256

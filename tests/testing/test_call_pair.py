@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import attrs
 import pytest
 
-from statecore.errors import CallRejected
+from statecore.errors import CallEnded, CallGone, CallRejected
 from statecore.testing import CallPair, FaultyNetwork, VirtualClock, assert_fully_reaped, assert_invariants, run_virtual
 from statecore.trace import Entry, Outcome, Trace
 
@@ -159,3 +160,42 @@ def test_two_stories_of_one_call_do_not_go_together() -> None:
     mine, _ = _talked()
     with pytest.raises(AssertionError, match="is bob"):
         assert_invariants(mine, attrs.evolve(mine, user="bob"))
+
+
+@pytest.mark.parametrize(
+    ("who", "event"),
+    [("callee", "incoming_call_received"), ("caller", "outgoing_call_accepted"), ("callee", "user_muted")],
+)
+def test_ending_a_call_inside_a_handler(who: str, event: str) -> None:
+    """A handler may end the call that it is told of, twice even: no deadlock, no recursion, one end on each side."""
+
+    async def main() -> None:
+        async with CallPair(clock=VirtualClock()) as pair:
+            client = getattr(pair, who)
+            over = asyncio.Event()
+
+            async def end(*_: object) -> None:
+                if client.active_call or client.calls:
+                    session_id = client.calls[0].session_id
+                    await client.end_call(session_id)
+                    await client.end_call(session_id)
+                over.set()
+
+            if event != "user_muted":
+                client.on(event, end)
+                call = await pair.ring()
+                if event == "outgoing_call_accepted":
+                    with suppress(CallGone):
+                        await pair.callee.accept_call(call.session_id)
+            else:
+                mine, theirs = await pair.talk()
+                theirs.on("user_muted", end)
+                with suppress(CallEnded):
+                    await mine.mute_audio()
+            async with asyncio.timeout(30):
+                await over.wait()
+            await asyncio.sleep(1)
+            assert pair.caller.calls == pair.callee.calls == []
+
+    with assert_fully_reaped():
+        run_virtual(main())

@@ -10,7 +10,7 @@ import pytest
 
 from statecore import CallClient, CallService
 from statecore.errors import SignalingLost
-from statecore.ports import Signaling
+from statecore.ports import Channel, Signaling
 from statecore.testing import (
     FaultyLink,
     FaultyNetwork,
@@ -137,3 +137,39 @@ def test_what_is_lost_breaks_the_link_and_is_made_good_the_same_each_time() -> N
     runs = [_broken(seed) for seed in (1, 1, 2)]
     assert runs[0] == runs[1] != runs[2]
     assert runs[0][0] > 1
+
+
+class _Counting:
+    """A way to the service that counts how often it was gone."""
+
+    def __init__(self, inner: Signaling) -> None:
+        self.user, self.device, self.inner = inner.user, inner.device, inner
+        self.made = 0
+
+    async def connect(self) -> Channel:
+        """A new connection."""
+        self.made += 1
+        return await self.inner.connect()
+
+
+def test_several_reasons_to_reconnect_at_once_are_one_reconnect() -> None:
+    """A drop, a cut and a half-open link in one moment cost one new connection, and the call goes on."""
+
+    async def main() -> None:
+        async with FaultyNetwork() as network, CallService(clock=VirtualClock()) as service:
+            way = _Counting(service.signaling("a", "d"))
+            link = network.link(way)
+            async with CallClient(link, clock=VirtualClock()) as client:
+                link.drop()
+                link.half_open()
+                link.cut()
+                link.drop()
+                link.mend()
+                await asyncio.sleep(0.001)
+                await _until(True, client)
+                await asyncio.sleep(100)
+                assert way.made == 2
+                assert client.connected
+
+    with assert_fully_reaped():
+        run_virtual(main())

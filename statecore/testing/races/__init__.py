@@ -19,11 +19,12 @@ RACES: dict[str, list[Race | Sweep]] = {
 """Every race that is generated, by heading."""
 
 ELSEWHERE: dict[str, str] = {
-    "`end()` inside a handler; one that raises, hangs or is cancelled": "tests/aio/test_client_listener_faults.py",
-    "several reasons to reconnect at once": "tests/aio/test_aio_connection.py",
+    "`end()` inside a handler": "tests/testing/test_call_pair.py",
+    "a handler raises, hangs or is cancelled": "tests/aio/test_client_listener_faults.py",
+    "several reasons to reconnect at once": "tests/testing/test_faulty_network.py",
     "two decisions at once about one call, a store that refuses": "tests/aio/test_service_stores.py",
     "the service is killed at any message or commit": "tests/aio/test_service_stores.py",
-    "closing media hangs or raises": "tests/testing/test_media_suite.py",
+    "closing media hangs or raises": "tests/aio/test_aio_media.py",
     "a malformed, oversized or unknown message": "tests/aio/test_aio_bad_input.py",
     "a flood of messages for unknown sessions": "tests/sim/test_found_by_simulation.py",
     "a token that is forged, without a signature, or revoked": "tests/test_tokens.py",
