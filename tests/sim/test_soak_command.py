@@ -1,0 +1,75 @@
+"""The commands: `python -m statecore.testing.sim` and `python -m statecore.testing.races`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from statecore.flow import FLOWS, Flow
+from statecore.testing import races
+from statecore.testing.races.__main__ import main as walk
+from statecore.testing.sim import Core, simulate
+from statecore.testing.sim.__main__ import main
+from statecore.testing.sim.shrinking import load
+from statecore.testing.sim.soaking import run_core, soak
+
+
+def _without_effort(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in result.items() if "cpu" not in name}
+
+
+def test_a_soak_writes_what_it_met(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both parts are run, printed and written alike, with the shares that say whether it was hard enough."""
+    out = tmp_path / "out" / "soak.json"
+    assert main(["--seeds", "3", "--jobs", "1", "--out", str(out), "--keep", str(tmp_path), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads(out.read_text(encoding="utf-8"))
+    assert [part["kind"] for part in printed] == ["core", "shells"]
+    assert all(part["faults_per_call"] >= 1 and part["share_met"] >= 0.1 and not part["violations"] for part in printed)
+
+
+def test_a_soak_ends_when_there_are_enough_calls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without seeds it goes on from the first until it has as many calls as were asked for."""
+    arguments = ["--part", "core", "--first", "9", "--core-calls", "200", "--jobs", "1"]
+    assert main([*arguments, "--out", str(tmp_path / "soak.json"), "--keep", str(tmp_path)]) == 0
+    (part,) = json.loads((tmp_path / "soak.json").read_text(encoding="utf-8"))
+    assert (part["first_seed"], part["last_seed"]) == (9, 10)
+    assert part["calls"] >= 200
+    assert "core: seed 10" in capsys.readouterr().out
+
+
+def test_it_makes_no_difference_how_many_processes_there_are() -> None:
+    """Two processes come to the very same counts as one."""
+    run = partial(run_core, calls=20)
+    one, two = (soak("core", range(4), run, jobs=jobs) for jobs in (1, 2))
+    assert _without_effort(one) == _without_effort(two)
+
+
+def test_what_a_soak_finds_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], broken: Callable[..., Flow]
+) -> None:
+    """A violation makes the soak fail, and its script stands in the folder, made smaller."""
+    core = Core.of({**FLOWS, "ringing": broken("cancel", "ringing")})
+    monkeypatch.setattr("statecore.testing.sim.soaking.simulate", partial(simulate, core=core))
+    arguments = ["--part", "core", "--seeds", "1:2", "--jobs", "1", "--out", str(tmp_path / "soak.json")]
+    assert main([*arguments, "--keep", str(tmp_path)]) == 1
+    script = load(tmp_path / "seed-1.json")
+    assert script.found
+    assert len(script.items) < 20
+    assert "1 violations" in capsys.readouterr().out
+
+
+def test_the_races_can_be_walked_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A part of a name chooses; the counts are printed and written."""
+    assert walk(["both end at once", "--limit", "300", "--out", str(tmp_path / "counts.json")]) == 0
+    counts = json.loads((tmp_path / "counts.json").read_text(encoding="utf-8"))
+    assert list(counts) == ["both end at once"]
+    assert counts["both end at once"]["interleavings"] > 50
+    assert "both end at once: " in capsys.readouterr().out
+    with pytest.raises(KeyError):
+        races.named("nothing of the kind")
