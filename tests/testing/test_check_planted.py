@@ -1,0 +1,61 @@
+"""The model checker finds what goes wrong only late, in each of its scenarios."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from statecore.model import Record
+from statecore.switchboard import Done, Switchboard
+from statecore.testing.check import SCENARIOS, Core, check, shipped
+from statecore.wire import View
+
+LATE = {
+    "ringing": 9, "cuts": 9, "overtaking": 9, "crash": 9, "death": 16, "media": 9, "session": 9, "host": 9, "glare": 9,
+    "devices": 11, "video": 20, "reconnect": 9, "recall": 11,
+}  # fmt: skip
+"""How many changes of its legs a call must have seen before the service forgets to tell of the next."""
+DEEP = 12
+"""How many steps away a planted mistake must be."""
+LIMIT = 600_000
+
+
+class Forgetful:
+    """A switchboard that keeps what it decides on calls, but once their legs have changed often tells no device."""
+
+    def __init__(self, board: Switchboard, changes: int) -> None:
+        self._board, self._changes = board, changes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._board, name)
+
+    def step(self, store: Any, given: Any, now: int) -> Any:
+        """Decide."""
+        decision = self._board.step(store, given, now)
+        if not isinstance(decision, Done):
+            return decision
+        told = tuple(e for e in decision.effects if not self._is_late(store, decision, e.message))
+        return replace(decision, effects=told)
+
+    def _is_late(self, store: Any, decision: Done, message: Any) -> bool:
+        if not isinstance(message, View):
+            return False
+        key = ("call", message.session)
+        record = decision.writes.get(key, store[key])
+        return isinstance(record, Record) and sum(leg.seq for leg in record.legs) >= self._changes
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_mistake_that_shows_late_is_found(name: str) -> None:
+    """The service forgets to tell of a call that has changed often: found, a dozen steps and more away."""
+    scenario = SCENARIOS[name]
+    if name == "reconnect":  # it begins in a call, which can only end: nothing in it changes often
+        scenario = replace(scenario, begun=0)
+    core = shipped(scenario)
+    board: Any = Forgetful(core.board, LATE[name])
+    found = check(scenario, core=Core(board, core.machine), limit=LIMIT).violation
+    assert found is not None
+    assert "not exhausted" not in found.why
+    assert len(found.trace) >= DEEP, f"{len(found.trace)} steps: {found.why}"
