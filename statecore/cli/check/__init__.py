@@ -168,8 +168,19 @@ def _never_taken(results: list[Told]) -> dict[str, list[int]]:
         for flow, rows in result.rows.items():
             taken.setdefault(flow, set()).update(rows)
             total[flow] = result.rows_total[flow]
-    missing = {flow: [n for n in range(count) if n not in taken[flow]] for flow, count in total.items()}
+    missing = {
+        flow: [n for n in range(count) if n not in taken[flow] and not _is_known(flow, n)]
+        for flow, count in total.items()
+    }
     return {flow: rows for flow, rows in missing.items() if rows}
+
+
+def _is_known(flow: str, place: int) -> bool:
+    from ...flow import FLOWS
+    from ...testing.check import UNREACHED
+
+    row = FLOWS[flow].rows[place]
+    return (flow, row.state, row.trigger, row.refuse or row.to) in UNREACHED
 
 
 def _tell(results: list[Told], missing: dict[str, list[int]]) -> None:

@@ -36,7 +36,7 @@ from collections.abc import Callable
 from statecore.testing.check._model import Label, Model
 from statecore.testing.check._result import Result, as_mermaid, as_test, as_text, replay
 from statecore.testing.check._scenario import FAULTS, Core, Scenario, shipped
-from statecore.testing.check._scenarios import DEEP, STANDARD, of_flow
+from statecore.testing.check._scenarios import DEEP, STANDARD, UNREACHED, of_flow
 from statecore.testing.check._search import Search, Violation
 
 SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (*STANDARD, *DEEP)}
@@ -82,6 +82,7 @@ __all__ = [
     "FAULTS",
     "SCENARIOS",
     "STANDARD",
+    "UNREACHED",
     "Core",
     "Label",
     "Result",

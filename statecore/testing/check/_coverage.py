@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from statecore.endpoint import Do, Effect, Endpoint, Received, Settle
+from statecore.endpoint import Do, Effect, Endpoint, Received, Send, Settle
 from statecore.flow import Row
 from statecore.machine import Cell
 from statecore.testing.check._scenario import Core
@@ -32,8 +32,8 @@ class _Rows(dict[int, Row]):
 
 
 class Coverage:
-    """Looks on at which rows are taken: by the service, as it looks them up, and by devices, as they end by themselves
-    and refuse."""
+    """Looks on at which rows are taken: by the service, as it looks them up, and by devices, as they end by themselves,
+    refuse, and need do nothing."""
 
     def __init__(self, core: Core, flows: Iterable[str]) -> None:
         self._machines = {name: core.board.machine(name) for name in flows}
@@ -60,6 +60,8 @@ class Coverage:
             codes = {effect.error.code for effect in effects if isinstance(effect, Settle) and effect.error}
             if leg is not None and codes:
                 self._note(leg.flow, leg.state, given.trigger, refuse=codes)
+            elif leg is not None and not any(isinstance(effect, Send) for effect in effects):
+                self._note(leg.flow, leg.state, given.trigger, refuse={None}, idle=True)
         if not isinstance(given, Received):
             for session, leg in after.legs.items():
                 was = before.legs.get(session)
@@ -67,10 +69,12 @@ class Coverage:
                     state = was.state if was is not None else self._machines[leg.flow].initial
                     self._note(leg.flow, state, leg.owed[-1].trigger, refuse={None})
 
-    def _note(self, flow: str, state: str, trigger: str, refuse: set[Any]) -> None:
+    def _note(self, flow: str, state: str, trigger: str, refuse: set[Any], *, idle: bool = False) -> None:
         machine = self._machines.get(flow)
         for row in machine.flow.rows if machine is not None else ():
             own = row.decider == "endpoint" or row.refuse is not None
+            if idle:
+                own = row.to == row.state and not row.effects
             if (row.state, row.trigger) == (state, trigger) and row.refuse in refuse and own:
                 self._seen.add(id(row))
 

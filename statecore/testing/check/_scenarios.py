@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from statecore.endpoint import Do
 from statecore.flow import FLOWS, Flow, OpenMedia
+from statecore.settings import ServiceSettings
 from statecore.testing._world_parts import Plan
 from statecore.testing.check._scenario import Scenario
 
@@ -28,12 +29,12 @@ def does(device: str, trigger: str, *when: str, session: str = "S", again: bool 
     return Plan(device, Do(session, trigger, **more), when=when, again=again)
 
 
-def joins(device: str, session: str = "S", token: str = "given") -> Plan:  # noqa: S107 - the name of one
+def joins(device: str, session: str = "S", token: str = "given") -> Plan:
     """Somebody joins the session of a call that was accepted."""
     return Plan(device, Do(session, "join", token=token), when=("accepted",))
 
 
-def enters(device: str, token: str = "fresh", *when: str) -> Plan:  # noqa: S107 - the name of one
+def enters(device: str, token: str = "fresh", *when: str) -> Plan:
     """Somebody joins a session by a token alone."""
     return Plan(device, Do("S", "join", flow="session", token=token), when=when or ("", "ended"))
 
@@ -47,6 +48,19 @@ _BASIC = (calls(), does("b1", "accept", "ringing"), joins("a1"), joins("b1"))
 _BOTH_END = (ends("a1"), ends("b1"))
 _WAYS_OUT = (does("a1", "cancel", "idle", "ringing"), does("b1", "reject", "ringing"))
 _UP = (*_BASIC, *_BOTH_END)
+_ACTIONS = (
+    "mute_audio", "unmute_audio", "pause_video", "resume_video", "start_screen_share", "stop_screen_share",
+    "raise_hand", "lower_hand",
+)  # fmt: skip
+_SHORT: dict[str, Any] = {"idle": (1000, 1000), "longest": 9000}
+_GRANTED = ("unmute_audio", "resume_video", "start_screen_share", "switch_to_video", "accept_video", "end_for_all")
+
+
+def _one_by_one(place: int, device: str, triggers: tuple[str, ...]) -> list[Plan]:
+    """Actions of a device, in this order, without waiting for what comes of one. `place` is that of the first."""
+    plans = [does(device, trigger, "active") for trigger in triggers]
+    return [replace(plan, after=(place + n - 1,) if n else ()) for n, plan in enumerate(plans)]
+
 
 STANDARD: tuple[Scenario, ...] = (
     Scenario(
@@ -124,7 +138,148 @@ STANDARD: tuple[Scenario, ...] = (
         ),
         faults={"crashes": 1},
     ),
+    Scenario(
+        name="actions", help="what one does in a call, with grants and without", devices=TWO, begun=4,
+        plans=(
+            *_BASIC[:3], joins("b1", token="viewer"), *_one_by_one(4, "a1", _ACTIONS),
+            *_one_by_one(4 + len(_ACTIONS), "b1", ("raise_hand", *_GRANTED)), *_BOTH_END,
+        ),
+        timers=False,
+    ),
+    Scenario(
+        name="session-actions", help="the same in a session", devices=TWO, begun=2,
+        plans=(
+            enters("a1"), enters("b1", "viewer"), *_one_by_one(2, "a1", _ACTIONS),
+            *_one_by_one(2 + len(_ACTIONS), "b1", ("raise_hand", *_GRANTED)), *_BOTH_END,
+        ),
+        timers=False,
+    ),
+    Scenario(
+        name="session-video", help="a session becomes one with video", devices=TWO, begun=2,
+        plans=(
+            *(Plan(d, Do("S", "join", flow="session", token="fresh", type="audio")) for d in TWO),
+            *(does(d, "switch_to_video", "active") for d in TWO),
+            does("b1", "accept_video", "active"), does("b1", "decline_video", "active"),
+            does("a1", "withdraw_video", "active"), *_BOTH_END,
+        ),
+    ),
+    Scenario(
+        name="for-all", help="a call that one of its people may end for all", devices=TWO,
+        plans=(
+            calls(), does("b1", "accept", "ringing"), joins("a1", token="host"), joins("b1"),
+            does("a1", "end_for_all", "active"), *_BOTH_END,
+        ),
+    ),
+    Scenario(
+        name="alone", help="calls and sessions that last too long, or have one person in them", devices=TWO,
+        plans=(
+            calls(), does("b1", "accept", "ringing"),
+            *(Plan(d, Do("S", "join", token="given", **_SHORT), when=("accepted",)) for d in TWO),
+            *_BOTH_END,
+        ),
+        faults={"cuts": 1},
+    ),
+    Scenario(
+        name="session-alone", help="sessions that last too long, or have one person in them", devices=TWO,
+        plans=(
+            *(Plan(d, Do("S", "join", flow="session", token="fresh", **_SHORT)) for d in TWO),
+            *_BOTH_END,
+        ),
+        faults={"drops": 1, "failures": 1},
+    ),
+    Scenario(
+        name="session-crash", help="a session whose people's processes die", devices=TWO,
+        plans=(
+            *(enters(d) for d in TWO), *(does(d, "leave", *LIVE, again=True) for d in TWO),
+        ),
+        faults={"crashes": 1},
+    ),
+    Scenario(
+        name="busy", help="a third person calls", devices=THREE,
+        plans=(
+            calls(), calls("c1", session="T"), does("b1", "accept", "ringing"), does("b1", "reject_busy", "ringing"),
+            does("b1", "accept", "ringing", session="T"), ends("a1"), ends("b1"), ends("c1", "T"), ends("b1", "T"),
+        ),
+    ),
+    Scenario(
+        name="refused", help="what is wrong, too early, or not allowed", devices=TWO,
+        plans=(
+            calls(), calls(receiver="alice", session="T"), calls(receiver="zed", session="U"), calls(session="V"),
+            does("b1", "accept", "ringing"), Plan("a1", Do("S", "join", token="foreign"), when=("ringing", "accepted")),
+            *_BOTH_END, ends("a1", "V"),
+        ),
+        timers=False,
+    ),
+    Scenario(
+        name="late", help="words that come a second time, or too late", devices=TWO,
+        plans=(
+            *_BASIC, does("b1", "accept", "accepted"), does("b1", "accept", "active"),
+            does("b1", "accept", "ended"), does("b1", "reject", "ended"),
+            Plan("a1", Do("S", "join", token="given"), when=("active", "ended")), *_BOTH_END,
+        ),
+        timers=False,
+    ),
+    Scenario(
+        name="words", help="every word that ends a call, whenever", devices=TWO,
+        plans=(
+            *_BASIC, does("a1", "leave", *LIVE), does("b1", "leave", *LIVE), does("a1", "cancel", *LIVE),
+            does("b1", "reject", *LIVE), does("b1", "reject_busy", *LIVE), *_BOTH_END,
+        ),
+        timers=False,
+    ),
+    Scenario(
+        name="session-words", help="the same in a session", devices=TWO,
+        plans=(
+            enters("a1", "host"), enters("b1"), does("a1", "leave", *LIVE), does("b1", "leave", *LIVE),
+            enters("b1", "fresh", "accepted"), enters("b1", "fresh", "active"), enters("b1", "foreign", "", "ended"),
+            does("a1", "end_for_all", "active"), *_BOTH_END,
+        ),
+        timers=False,
+    ),
+    Scenario(
+        name="full", help="a session that takes one person", devices=TWO,
+        plans=(*(enters(d) for d in TWO), *_BOTH_END), settings=ServiceSettings(session_capacity=1),
+    ),
+    Scenario(
+        name="full-call", help="a call whose session takes one person", devices=TWO,
+        plans=(*_BASIC, *_BOTH_END), settings=ServiceSettings(session_capacity=1),
+    ),
+    Scenario(
+        name="recall-elsewhere", help="a caller's device is gone, and another of his calls again",
+        devices={"a1": "alice", "a2": "alice", "b1": "bob"}, begun=1,
+        plans=(
+            calls(), calls("a2", session="T"), does("b1", "accept", "ringing"),
+            does("b1", "accept", "ringing", session="T"), ends("a1"), ends("a2", "T"), ends("b1"), ends("b1", "T"),
+        ),
+        faults={"cuts": 1},
+    ),
 )  # fmt: skip
+
+UNREACHED: dict[tuple[str, str, str, str], str] = {
+    ("ringing", "active", "peer_failed", "ended"): "both become active together; of three, one may fail before",
+    ("ringing", "accepted", "dismissed", "ended"): "both become active together; of three, one may still be accepted",
+    ("ringing", "active", "idle_timeout", "ended"): "nobody is alone in a call of two; of three, two may leave",
+    (
+        "ringing",
+        "active",
+        "up",
+        "active",
+    ): "a device reports once; the row keeps a report that crosses harmless in flows of more",
+    (
+        "session",
+        "idle",
+        "join",
+        "already_joined",
+    ): "who is idle has not joined; the rows of joining are shared by both flows",
+    (
+        "session",
+        "active",
+        "up",
+        "active",
+    ): "a device reports once; the row keeps a report that crosses harmless in flows of more",
+}
+"""Rows, by flow, state, trigger, and state or refusal, that no call of that flow takes, and what they stand there for:
+flows are extended."""
 
 DEEP: tuple[Scenario, ...] = (
     Scenario(
