@@ -134,7 +134,7 @@ STANDARD: tuple[Scenario, ...] = (
         name="recall", help="a caller's process dies, and calls again", devices=TWO, begun=1,
         plans=(
             calls(), calls(session="T"), does("b1", "accept", "ringing"), does("b1", "accept", "ringing", session="T"),
-            joins("a1"), joins("b1"), joins("a1", "T"), joins("b1", "T"), does("b1", "end", *LIVE, session="T"),
+            joins("a1", "T"), joins("b1", "T"), ends("a1"), ends("b1", "T"),
         ),
         faults={"crashes": 1},
     ),
