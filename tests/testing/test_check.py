@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from msgspec.structs import replace
 
+from statecore.cli._diagram import find
 from statecore.flow import FLOWS, RINGING, Answer, Fire, Flow, Row
-from statecore.testing.check import SCENARIOS, Scenario, as_mermaid, as_test, as_text, check, replay
+from statecore.testing.check import SCENARIOS, Scenario, as_mermaid, as_test, as_text, check, of_flow, replay
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def _without(trigger: str, state: str, effect: type, **only: Any) -> Flow:
@@ -81,3 +86,19 @@ def test_a_limit_that_is_reached_is_a_failure() -> None:
     found = check(_small(), limit=100).violation
     assert found is not None
     assert "not exhausted" in found.why
+
+
+@pytest.mark.parametrize("name", ["own_flow.py:HOLD", "contact_centre.py:FLOW"])
+def test_a_flow_of_ones_own_is_checked(name: str) -> None:
+    """The examples' flows hold, by what can be explored of any flow; a mistake in one is found."""
+    flow = find(str(EXAMPLES / name))
+    whole, cut = of_flow(flow)
+    result = check(whole)
+    assert result.violation is None, as_text(whole, result.violation)
+    assert len(result.rows[flow.name]) > 30
+    assert cut.faults == {"cuts": 1}
+    old = [row for row in flow.rows if (row.state, row.trigger) == ("active", "end")]
+    effects = [tuple(e for e in row.effects if not isinstance(e, Fire)) for row in old]
+    bad = [attrs.evolve(row, effects=kept) for row, kept in zip(old, effects, strict=True)]
+    broken = flow.extend(flow.name, rows=bad, without=old)
+    assert check(of_flow(broken)[0]).violation is not None

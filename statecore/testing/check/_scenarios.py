@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from statecore.endpoint import Do
-from statecore.flow import FLOWS, Flow, OpenMedia
+from statecore.flow import FLOWS, Flow, OpenMedia, Row
 from statecore.settings import ServiceSettings
 from statecore.testing._world_parts import Plan
 from statecore.testing.check._scenario import Scenario
@@ -301,22 +301,37 @@ DEEP: tuple[Scenario, ...] = (
 
 
 def of_flow(flow: Flow) -> list[Scenario]:
-    """What is explored of any flow: its start, then every trigger that users have, by each of two devices, once, in
-    any order; then again with a broken link, and with the application's own conditions turned round."""
+    """What is explored of any flow: its start, every trigger by which its users move a leg, by each of two devices,
+    once, whenever; and one after the other the actions that move none, but for those that our flows have too. Then the
+    same with a broken link, and no timers."""
     rings = flow.ring is not None
     start = Do("S", flow.start, flow=flow.name, receiver="bob" if rings else "", token="" if rings else "fresh")
-    plans = [Plan("a1", start)]
-    if not rings:
-        plans.append(Plan("b1", start))
+    plans = [Plan(device, start) for device in ("a1", *(() if rings else ("b1",)))]
+    stay = []
     for trigger in flow.triggers:
         rows = [row for row in flow.rows if row.trigger == trigger.name and row.refuse is None]
-        if trigger.by == "user" and trigger.name != flow.start and rows:
-            token = "given" if any(OpenMedia() in row.effects for row in rows) else ""
-            states = tuple(dict.fromkeys(row.state for row in rows))
-            given = Do("S", trigger.name, token=token)
-            plans += [Plan(device, given, when=states) for device in TWO]
+        if trigger.by != "user" or trigger.name == flow.start or not rows:
+            continue
+        if all(row.to == row.state and OpenMedia() not in row.effects for row in rows):
+            stay += [(trigger.name, rows)] if trigger.name not in _OURS else []
+        elif trigger.name not in ("leave", "end"):
+            plans += [_of_row(device, trigger.name, rows) for device in TWO]
+    for name, rows in stay:
+        plans.append(replace(_of_row("a1", name, rows), after=(len(plans) - 1,) if name != stay[0][0] else ()))
+    plans += [
+        does(device, "end", *(state for state in flow.states if state != flow.final), again=True) for device in TWO
+    ]
     whole = Scenario(
         name=flow.name, help="everything that its users may do", devices=TWO, plans=tuple(plans),
         flows={**FLOWS, flow.name: flow},
     )  # fmt: skip
-    return [whole, replace(whole, name=f"{flow.name}, cut", help="and a broken link", faults={"cuts": 1})]
+    cut = replace(whole, name=f"{flow.name}, cut", help="and a broken link", faults={"cuts": 1}, timers=False)
+    return [whole, cut]
+
+
+_OURS = {trigger.name for flow in FLOWS.values() for trigger in flow.triggers}
+
+
+def _of_row(device: str, trigger: str, rows: list[Row]) -> Plan:
+    token = "given" if any(OpenMedia() in row.effects for row in rows) else ""
+    return does(device, trigger, *dict.fromkeys(row.state for row in rows), token=token)
