@@ -29,6 +29,9 @@ from statecore.settings import CallSettings, IceServer, ServiceSettings, referen
 from statecore.testing.races import ELSEWHERE, RACES, WAITING
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
+from _proof import keep, proof_page  # noqa: E402 - it stands beside this file, which is run by its path
+
 _BLOCK = re.compile(r"(<!-- flow:(\w+) -->\n).*?(<!-- /flow -->)", re.DOTALL)
 
 
@@ -42,6 +45,7 @@ def made() -> dict[str, str]:
         "docs/reference/timers.md": timers_page(),
         "docs/reference/messages.md": messages_page(),
         "docs/reference/races.md": races_page(),
+        "docs/explanation/proof.md": proof_page(_MADE, _table),
     }
     for name, flow in FLOWS.items():
         files[f"docs/explanation/drawings/{name}.svg"] = svg(flow, guards=False)
@@ -395,7 +399,7 @@ With a part of a name it runs those. [](../howto/simulate.md) tells of everythin
 
 def races_page() -> str:
     """The catalogue of races: what is generated, what is held elsewhere, what waits for what."""
-    counts = json.loads((ROOT / "docs" / "races.json").read_text(encoding="utf-8"))
+    counts = json.loads((Path(__file__).parent / "races.json").read_text(encoding="utf-8"))
     parts = [_MADE, "# Races", "", _RACES, ""]
     for heading, races in RACES.items():
         parts += [f"## {heading}", ""]
@@ -418,7 +422,10 @@ def _counted(count: dict[str, Any] | None) -> list[str]:
 
 
 def main() -> int:
-    """Writes the files, or with `--check` says which would change and fails if there are any."""
+    """Writes the files, or with `--check` says which would change and fails if there are any. `--figures` first takes
+    the figures of the last runs of the model check, the simulator and the mutants from `out`."""
+    if "--figures" in sys.argv[1:]:
+        keep(ROOT / "out")
     found = stale()
     if "--check" not in sys.argv[1:]:
         for path, text in made().items():

@@ -20,7 +20,7 @@ BUTTONS = [event for event in events(OngoingCallListener) if event.endswith("_bu
 NOT_TOLD = {  # by nothing in this version; the registry tells them like any other
     "connection_closed", "connection_failed", "dominant_speaker_changed", "recording_started", "recording_stopped",
     "recording_failed", "media_device_list_updated", "audio_modes_updated", "camera_facing_changed",
-    "network_quality_changed", "error",
+    "network_quality_changed", "error", "flag_changed", "custom",  # the last two are for flows of one's own
 }  # fmt: skip
 
 # --- what brings every event about ------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,13 +22,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.split() == ["statecore", statecore.__version__]
 
 
-def test_as_a_module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_a_module() -> None:
     """`python -m statecore.cli` is the same command, and its exit code is the process's."""
-    monkeypatch.setattr(sys, "argv", ["statecore", "diagram", "nothing"])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_module("statecore.cli", run_name="__main__")
-    assert stopped.value.code == 2
-    assert "nothing" in capsys.readouterr().err
+    command = [sys.executable, "-P", "-m", "statecore.cli", "diagram", "nothing"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "nothing" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["diagram", "--format", "png"]])

@@ -80,6 +80,7 @@ def test_entry_points_are_the_promised_ones() -> None:
         ("pytest11", "statecore"),
         ("statecore.media", "aiortc"),
         ("statecore.media", "memory"),
+        ("statecore.signaling", "websocket"),
         ("statecore.store", "memory"),
     }
 

@@ -1,0 +1,134 @@
+"""The page about what is proved and what is not, from the figures of the runs that `docs/proof.json` keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from statecore.testing.check import SCENARIOS, UNREACHED
+
+ROOT = Path(__file__).resolve().parents[1]
+FIGURES = ROOT / "docs" / "proof.json"
+
+Table = Callable[[Iterable[str], Iterable[Iterable[str]]], Iterator[str]]
+
+_BEGIN = """Three kinds of statements are made about calls here. What is *proved* was tried in every order there is, within
+stated bounds, on the code that ships. What is *tested* was tried in very many orders, drawn by a seed that can be had
+again. Everything else is neither, and is named at the end. The figures are of the runs named beside them."""
+
+_ORACLE = """In every state, and at every step:
+
+- every leg ends once, with a reason that fits the record's, and what listeners see is a way that the table allows;
+- wherever nothing is on its way to or from a device, it stands as the service says, owes nothing and waits for nothing
+  that has no bound, before any timer fires; of two people nobody is active alone;
+- a microphone or camera opens only under a yes of its own user that stands, and what was opened is closed once;
+- every live state carries exactly the deadline of the table, and every line is held by just the calls that say so;
+- foreign, stale, illegal and repeated inputs change nothing: they are tried in every state that differs;
+- when all is over nothing is left: no leg, no busy line, no open invitation, and one row in the log for each call;
+- from every state, without a fault and before any timer, everything can end."""
+
+_CHECKED = """`make check` explores these scenarios breadth first, each to its end, and finds nothing wrong: {states:,} states
+and {steps:,} steps in all, in {minutes:.1f} minutes of two processes. What is reduced, and why that is sound, stands in
+`statecore.testing.check`. States are told apart by 64 bits; the odds that one was taken for another are below {odds:.0e}
+for the largest scenario. [How to check a flow of your own](../howto/check.md)."""
+
+_ROWS = (
+    """Every row of both tables is taken in one of them, but for these, which are there for flows that extend ours:"""
+)
+
+_NOT = """- Larger bounds: more faults, more people or more calls at once than the table says. `make check-deep` goes further
+  where a machine has the memory, and not to an end everywhere.
+- The lengths of timers: the check lets each fire at any moment, which is more than can happen, and holds each to its
+  length where it is armed; that a shell fires it then is tested.
+- The asyncio shells are simulated and tested, not checked: their steps are not a pure function.
+- Media is real in the tests of the WebRTC adapter, and a stand-in in the simulator.
+- Several nodes of a service at once are tested through a store that refuses commits, not checked.
+- The service over real sockets has tests of its own; the simulator's faults do not reach it yet.
+- What no test can reach yet, and what each waits for, stands at the end of [the races](../reference/races.md)."""
+
+
+def proof_page(head: str, table: Table) -> str:
+    """The whole page."""
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    parts = [head, "# What is proved, what is tested, and what is not", "", _BEGIN, ""]
+    parts += ["## Proved, within bounds", "", *_checked(figures["check"], table), "", _ORACLE, "", _ROWS, ""]
+    unreached = ([f"{flow}: {state}, {trigger}", why] for (flow, state, trigger, _), why in UNREACHED.items())
+    parts += [*table(["row", "why"], unreached), "## Tested", "", *_tested(figures), ""]
+    parts += ["## Neither", "", _NOT, ""]
+    return "\n".join(parts)
+
+
+def _checked(reports: list[dict[str, Any]], table: Table) -> list[str]:
+    wrong = [report["scenario"] for report in reports if report["violations"]]
+    if wrong:
+        raise SystemExit(f"these figures are of a check that found something in {wrong}: mend it, and run it again")
+    text = _CHECKED.format(
+        states=sum(report["states"] for report in reports),
+        steps=sum(report["transitions"] for report in reports),
+        minutes=sum(report["seconds"] for report in reports) / 120,
+        odds=10 * max(report["collision_odds"] for report in reports),
+    )
+    rows = (
+        [
+            f"`{report['scenario']}`",
+            SCENARIOS[report["scenario"]].help,
+            f"{report['states']:,}",
+            str(report["depth"]),
+            ", ".join(
+                _bound(name, bound) for name, bound in report["bounds"].items() if (name, bound) != ("timers", True)
+            ),
+        ]
+        for report in reports
+    )
+    return [text, "", *table(["scenario", "what it is about", "states", "depth", "within"], rows)]
+
+
+def _bound(name: str, bound: int) -> str:
+    return "no timers" if name == "timers" else f"{name} {bound}"
+
+
+def _tested(figures: dict[str, Any]) -> Iterator[str]:
+    for run in figures["soak"]:
+        what = "the pure core" if run["kind"] == "core" else "real clients and a real service, in virtual time"
+        yield (
+            f"- *Simulated*: {run['calls']:,} calls among tens of users through {what}, with\n"
+            f"  {run['faults_per_call']:.2f} faults a call; {run['share_met']:.0%} of the calls met both calling each other, "
+            f"a crash or a resume. {len(run['violations'])} violations.\n"
+            f"  Seeds {run['first_seed']} to {run['last_seed']}; `make soak` runs it."
+        )
+    mutants = figures["mutants"]
+    yield (
+        f"- *Mistakes on purpose*: of {mutants['total']} changes to the table, the switchboard and the endpoint, written by "
+        f"hand, the tests notice {mutants['killed']}; the others behave no differently, and each says why. `make mutants`."
+    )
+    yield (
+        "- *Races*: [the catalogue](../reference/races.md) generates the interleavings of each, and says of which it drew "
+        "only a part."
+    )
+    yield "- *Every decoder* is fuzzed, by chance and guided by coverage: `make fuzz`; what was found is kept and tried again."
+    yield (
+        "- *The whole system* is held to a plain model of a telephone, the table to `transitions` in every cell, and what "
+        "is remembered of decisions to decisions made anew, by property tests."
+    )
+
+
+def keep(out: Path) -> None:
+    """Take the figures of the last runs, where there are any."""
+    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    for name in ("check", "soak", "mutants"):
+        if (out / f"{name}.json").exists():
+            figures[name] = _short(name, json.loads((out / f"{name}.json").read_text(encoding="utf-8")))
+    FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def _short(name: str, told: Any) -> Any:
+    """What the page shows of them."""
+    wanted = {
+        "check": ("scenario", "states", "transitions", "depth", "seconds", "violations", "bounds", "collision_odds"),
+        "soak": ("kind", "calls", "faults_per_call", "share_met", "violations", "first_seed", "last_seed"),
+    }
+    if name == "mutants":
+        return {"total": told["total"], "killed": told["killed"]}
+    return [{key: each[key] for key in wanted[name]} for each in told]
