@@ -339,6 +339,10 @@ class Flow:
         kept = tuple(row for row in self.rows if row not in without)
         return attrs.evolve(self, name=name, rows=(*kept, *rows), **changes)
 
+    def reach(self, state: str) -> frozenset[str]:
+        """The states that a leg can be in after this one, itself included."""
+        return frozenset(_reach(state, {(row.state, row.to) for row in self.rows if row.refuse is None}))
+
     def export(self) -> dict[str, Any]:
         """The whole flow as JSON-ready data, for clients in other languages."""
         data: dict[str, Any] = attrs.asdict(self, filter=lambda field, _: field.init, value_serializer=_plain)

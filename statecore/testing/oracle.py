@@ -46,14 +46,7 @@ _OVER = frozenset({"outgoing_call_rejected", "incoming_call_cancelled", "call_en
 
 @functools.cache
 def _reach(flow: Flow, state: str) -> frozenset[str]:
-    """The states a leg can be in after this one, itself included."""
-    seen, todo = {state}, [state]
-    while todo:
-        here = todo.pop()
-        fresh = {row.to for row in flow.rows if row.state == here and row.refuse is None} - seen
-        seen |= fresh
-        todo += fresh
-    return frozenset(seen)
+    return flow.reach(state)  # asked at every step, and always the same
 
 
 @functools.cache
