@@ -142,9 +142,10 @@ class CallApp:
 
 
 def _path(scope: Scope) -> str:
-    """The path below where the application is mounted."""
+    """The path below where the application is mounted. Frameworks differ in whether they leave the path whole, and in
+    how it ends."""
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
-    return path[len(root) :] if root and path.startswith(root) else path
+    return (path[len(root) :] if root and path.startswith(root) else path).rstrip("/")
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from litestar import Litestar, asgi
 
 from statecore import CallClient, CallService
 from statecore.errors import InvalidArgument, SignalingLost, SignalingRefused, TokenExpired
@@ -281,6 +282,40 @@ def test_an_application_may_know_its_users_itself(served: Any) -> None:
             for token, error in (("old", SignalingRefused), ("odd", SignalingLost)):
                 with pytest.raises(error):
                     await WebSocketSignaling(url, token, user="alice").connect()
+
+    asyncio.run(main())
+
+
+def _under_litestar(app: CallApp) -> Any:
+    return Litestar([asgi("/calls", is_mount=True, copy_scope=True)(app)], logging_config=None)
+
+
+def _under_a_root_path(app: CallApp) -> Any:
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":  # as Starlette and FastAPI do: the path stays whole, and the life is their own
+            await app({**scope, "root_path": "/calls"}, receive, send)
+            return
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+
+    return mounted
+
+
+@pytest.mark.parametrize("mount", [_under_litestar, _under_a_root_path], ids=lambda mount: mount.__name__)
+def test_it_stands_under_a_path_of_another_application(served: Any, ask: Any, mount: Any) -> None:
+    """Devices and back ends reach it there, and what else that application has is not touched."""
+
+    async def main() -> None:
+        app = CallApp(CallService(), api_key="key")
+        async with served(mount(app)) as url:
+            app.service.add_user("alice")
+            token, _ = await app.tokens.issue("alice")
+            async with CallClient(WebSocketSignaling(f"{url}/calls", token)) as client:
+                assert client.connected
+                assert (await ask(f"{url}/calls", "GET", "/v1/users/alice"))[1]["online"]
+            assert (await ask(f"{url}/calls", "GET", "/healthz", None, None))[0] == 200
+        await app.service.close()
 
     asyncio.run(main())
 
