@@ -30,7 +30,7 @@ _ORACLE = """In every state, and at every step:
 - from every state, without a fault and before any timer, everything can end."""
 
 _CHECKED = """`make check` explores these scenarios breadth first, each to its end, and finds nothing wrong: {states:,} states
-and {steps:,} steps in all, in {minutes:.1f} minutes of two processes. What is reduced, and why that is sound, stands in
+and {steps:,} steps in all, in {minutes:.1f} minutes of work for each of two processes. What is reduced, and why that is sound, stands in
 `statecore.testing.check`. States are told apart by 64 bits; the odds that one was taken for another are below {odds:.0e}
 for the largest scenario. [How to check a flow of your own](../howto/check.md)."""
 
