@@ -162,7 +162,7 @@ class Driver:
 
     def was(self, session: str) -> bool:
         """Whether this device had a part in a session that has ended, as far as it remembers."""
-        return self.named(session) in self._endpoint.tombs
+        return self._endpoint.tomb(self.named(session)) is not None
 
     # --- life
 

@@ -18,6 +18,7 @@ from ..flow import FLOWS, Flow, Timers
 from ..machine import compiled
 from ..wire import Beat, Hello, Peer, Refused, Relayed, Token, Unknown, View, Welcome
 from ._data import late, resume, say, take
+from ._facts import refused, unknown, view
 from ._outcome import refusal
 from ._step import Step
 from ._types import (
@@ -54,7 +55,7 @@ class EndpointMachine:
         self.timers = {name: round(value * 1000) for name, value in attrs.asdict(timers or Timers()).items()}
         self._inputs: dict[type, Any] = {
             Await: self._await,
-            Do: self._do,
+            Do: Step.do,
             LinkDown: self._link_down,
             LinkUp: self._link_up,
             Media: self._media,
@@ -68,8 +69,8 @@ class EndpointMachine:
             Refused: self._refused,
             Relayed: self._relayed,
             Token: self._token,
-            Unknown: lambda step, message: step.unknown(message.session, message.seq),
-            View: Step.view,
+            Unknown: unknown,
+            View: view,
             Welcome: self._welcome,
         }
 
@@ -80,9 +81,6 @@ class EndpointMachine:
         return step.done()
 
     # --- the user
-
-    def _do(self, step: Step, given: Do) -> None:
-        step.do(given)
 
     def _await(self, step: Step, given: Await) -> None:
         """Wait for the acceptance: bounded by the ring timer and by the device's patience."""
@@ -107,15 +105,16 @@ class EndpointMachine:
         step.effects.append(Send(hello))
 
     def _link_down(self, step: Step, _: LinkDown | None) -> None:
-        if step.get("online"):
-            step.changes["online"] = False
+        if step.online:
+            step.online = False
             step.emit("connection_lost")
 
     def _welcome(self, step: Step, message: Welcome) -> None:
         """The link stands: say again what is owed, and let media make good what was lost meanwhile."""
         again = step.endpoint.beat_due > 0
         beat = step.now + message.heartbeat
-        step.changes.update(online=True, heartbeat=message.heartbeat, lease=message.lease, beat_due=beat)
+        step.online = True
+        step.changes.update(heartbeat=message.heartbeat, lease=message.lease, beat_due=beat)
         owed = [command for leg in step.legs.values() for command in leg.owed]
         step.effects += [Send(command) for command in sorted(owed, key=lambda command: command.n)]
         for leg in step.legs.values():
@@ -126,7 +125,7 @@ class EndpointMachine:
             step.emit("connection_restored")
 
     def _received(self, step: Step, given: Received) -> None:
-        step.changes["confirmed"] = step.now
+        step.confirmed = step.now
         self._messages[type(given.message)](step, given.message)
 
     def _refused(self, step: Step, message: Refused) -> None:
@@ -134,7 +133,7 @@ class EndpointMachine:
         if message.request:
             step.effects.append(Reply(message.n, error=error))
         else:
-            step.refused(message.session, message.n, error)
+            refused(step, message.session, message.n, error)
 
     def _relayed(self, step: Step, message: Relayed) -> None:
         leg = step.legs.get(step.session(message.session))
@@ -170,22 +169,22 @@ class EndpointMachine:
 
     def _signal(self, step: Step, given: Signal) -> None:
         leg = step.legs.get(step.session(given.session))
-        if leg is not None and leg.media == "open" and step.get("online"):
+        if leg is not None and leg.media == "open" and step.online:
             step.effects.append(Send(given.message))
 
     # --- time
 
     def _tick(self, step: Step, _: Tick) -> None:
         now = step.now
-        if step.get("online") and now - step.get("confirmed") >= step.get("lease"):
+        if step.online and now - step.confirmed >= step.get("lease"):
             self._link_down(step, LinkDown())  # it only seems to stand: nothing was heard for a whole lease
-        if step.get("online") and step.get("beat_due") <= now:
+        if step.online and step.get("beat_due") <= now:
             step.changes["beat_due"] = now + step.get("heartbeat")
             step.effects.append(Send(Beat()))
         for leg in list(step.legs.values()):
             if step.is_over(leg):
                 continue
-            if now - step.get("confirmed") >= step.get("lease"):
+            if now - step.confirmed >= step.get("lease"):
                 step.end_by(leg, step.machine(leg).flow.lost)
                 continue
             step.timeouts(leg)

@@ -162,7 +162,7 @@ def _post(step: Step, leg: LocalLeg, mail: Mail) -> None:
 
 
 def _relay(step: Step, leg: LocalLeg, pid: str, parcel: _Parcel) -> None:
-    if step.get("online"):
+    if step.online:
         step.effects.append(Send(Relay(leg.session, pid, "data", msgspec.json.encode(parcel).decode())))
 
 

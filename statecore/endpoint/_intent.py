@@ -36,7 +36,9 @@ class Intent(Struct, frozen=True):
 
 def intent(machine: FlowMachine, leg: LocalLeg, trigger: str) -> Intent:
     """What a command may come to for this leg."""
-    others = NO_FLAGS.union(*[peer.flags for peer in leg.peers]) if leg.peers else NO_FLAGS
+    others = NO_FLAGS
+    for peer in leg.peers:
+        others |= peer.flags
     return _intent(machine, trigger, leg.state, leg.role, leg.type, leg.flags, leg.grants, others)
 
 

@@ -13,7 +13,6 @@ from ..errors import (
     CallNotFound,
     CommandTimeout,
     IllegalTransition,
-    NotAParty,
     NotConnected,
     SessionInactive,
     StatecoreError,
@@ -23,46 +22,49 @@ from ..errors import (
 from ..flow import Row
 from ..machine import FlowMachine
 from ..model import NO_FLAGS, Role
-from ..wire import Command, Peer, View
-from ._intent import Intent, intent, reached
+from ..wire import Command, Peer
+from ._intent import Intent, intent
+from ._moves import Stage, stages_of
 from ._outcome import refusal
-from ._tell import capturing, differences, drive_peers
-from ._types import (
-    CloseMedia,
-    Do,
-    Effect,
-    Emit,
-    Endpoint,
-    LocalLeg,
-    OpenMedia,
-    Send,
-    Settle,
-    Wait,
-)
-from ._walk import walk
+from ._types import CloseMedia, Do, Effect, Emit, Endpoint, LocalLeg, Send, Settle, Wait
 
-TOMBS = 256
-"""How many ended sessions a device remembers."""
+TOMBS = 128
+"""How many ended sessions a device remembers at least; at most twice as many."""
 
 
 class Step:
     """A draft of the endpoint, and the effects so far."""
+
+    __slots__ = (
+        "changes", "confirmed", "effects", "endpoint", "legs", "machines", "n", "names", "now", "online", "timers",
+        "tombs",
+    )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint, machines: dict[str, FlowMachine], timers: dict[str, int], now: int) -> None:
         self.endpoint = endpoint
         self.machines = machines
         self.timers = timers
         self.now = now
-        self.legs = dict(endpoint.legs)
-        self.changes: dict[str, Any] = {}
         self.effects: list[Effect] = []
+        self.legs = endpoint.legs.copy()
+        self.names = endpoint.names
+        self.tombs = endpoint.tombs
+        self.n = endpoint.n
+        self.online = endpoint.online
+        self.confirmed = endpoint.confirmed
+        self.changes: dict[str, Any] = {}
+        """Fields that change seldom."""
 
     def done(self) -> tuple[Endpoint, list[Effect]]:
         """The endpoint after the step."""
-        return replace(self.endpoint, legs=self.legs, **self.changes), self.effects
+        endpoint = replace(
+            self.endpoint, legs=self.legs, names=self.names, tombs=self.tombs, n=self.n, online=self.online,
+            confirmed=self.confirmed,
+        )  # fmt: skip
+        return replace(endpoint, **self.changes) if self.changes else endpoint, self.effects
 
     def get(self, name: str) -> Any:
-        """A field of the endpoint as it stands now."""
+        """A field that changes seldom, as it stands now."""
         changes = self.changes
         return changes[name] if name in changes else getattr(self.endpoint, name)
 
@@ -76,8 +78,7 @@ class Step:
 
     def session(self, name: str) -> str:
         """A session by its id or by a second name."""
-        names: dict[str, str] = self.changes.get("names", self.endpoint.names)
-        return names.get(name, name) if names else name
+        return self.names.get(name, name) if self.names else name
 
     def put(self, leg: LocalLeg, **changes: Any) -> LocalLeg:
         """Change a leg."""
@@ -94,6 +95,27 @@ class Step:
             # A Settle is none of the garbage collector's business. With its frames the error would hold this step, the
             # step its effects, and none of them would ever go.
             self.effects.append(Settle(ticket, leg, error.with_traceback(None) if error is not None else None))
+
+    def tomb(self, session: str) -> int | None:
+        """The number of the last view of a session that has ended, if it is remembered."""
+        seq = self.tombs.get(session)
+        return self.endpoint.tomb(session) if seq is None else seq
+
+    def bury(self, session: str, seq: int) -> None:
+        """Forget an ended leg, but for its id and the names it had. `seq` is the number of the last view."""
+        del self.legs[session]
+        old: list[str] = []
+        if self.names:
+            old = [name for name, into in self.names.items() if into == session]
+            self.names = {name: into for name, into in self.names.items() if into != session}
+        before = self.tomb(session)
+        self.entomb((*old, session), seq if before is None or before < seq else before)
+
+    def entomb(self, sessions: tuple[str, ...], seq: int) -> None:
+        """Remember that sessions have ended, and the number of the last view."""
+        if len(self.tombs) >= TOMBS:
+            self.changes["older"], self.tombs = self.tombs, {}
+        self.tombs = {**self.tombs, **dict.fromkeys(sessions, seq)}
 
     # --- what the user wants
 
@@ -134,16 +156,16 @@ class Step:
         machine = self.machines.get(want.flow)
         session = self.session(want.session)
         if machine is None or machine.flow.start != want.trigger:
-            if session in self.get("tombs") or session in self.legs:
+            if self.tomb(session) is not None or session in self.legs:
                 raise CallGone(session_id=want.session, reason="ended")
             raise CallNotFound(session_id=want.session)
-        if not self.get("online"):
+        if not self.online:
             raise NotConnected
         role: Role = "caller" if machine.ring else "member"
         before = self.legs.get(session)
         leg = LocalLeg(
             session, want.flow, machine.initial, role, "", want.type, self.endpoint.user, want.receiver,
-            metadata=want.metadata, owed=before.owed if before else (), first=self.get("n") + 1,
+            metadata=want.metadata, owed=before.owed if before else (), first=self.n + 1,
         )  # fmt: skip
         return self.put(leg)
 
@@ -170,39 +192,39 @@ class Step:
 
     def _owe(self, leg: LocalLeg, want: Do, may: Intent) -> None:
         """Tell the switchboard, and wait for a fact. A command that is owed already is not said twice."""
-        changes: dict[str, Any] = {}
         last = leg.owed[-1] if leg.owed else None
         if last is not None and last.trigger == want.trigger and last.data == want.data:
             if may.goal == "media":
                 self.settle(want.ticket, leg, AlreadyJoined(session_id=leg.session))
-                return
-        else:
-            last = self._command(want, leg)
-            changes = self._agree(leg, want, may)
-            changes["owed"] = (*leg.owed, last)
-            self._send(last)
-        if want.ticket:
-            due = self.now + self.timers["command"]
-            changes["waits"] = (*leg.waits, Wait(want.ticket, may.goal, last.n, want.trigger, due))
-        self.put(leg, **changes)
-
-    def _agree(self, leg: LocalLeg, want: Do, may: Intent) -> dict[str, Any]:
-        """What the user says yes to by this command."""
-        changes: dict[str, Any] = {}
+            else:
+                self.put(leg, waits=self._waits(leg, want, may, last.n))
+            return
+        command = self._command(want, leg)
+        consent = leg.consent
         if may.agreed or may.revoked:
             agreed = may.agreed if want.consent is None else want.consent & may.agreed
-            changes["consent"] = (leg.consent | agreed) - may.revoked
+            consent = (consent | agreed) - may.revoked
+        owed, waits = (*leg.owed, command), self._waits(leg, want, may, command.n)
         if may.goal == "media":
-            changes.update(idle=want.idle, longest=want.longest, media="wanted")
-        return changes
+            leg = replace(
+                leg, owed=owed, waits=waits, consent=consent, idle=want.idle, longest=want.longest, media="wanted"
+            )
+        else:
+            leg = replace(leg, owed=owed, waits=waits, consent=consent)
+        self.legs[leg.session] = leg
+        self._send(command)
+
+    def _waits(self, leg: LocalLeg, want: Do, may: Intent, n: int) -> tuple[Wait, ...]:
+        if not want.ticket:
+            return leg.waits
+        return (*leg.waits, Wait(want.ticket, may.goal, n, want.trigger, self.now + self.timers["command"]))
 
     def _command(self, want: Do, leg: LocalLeg) -> Command:
-        n = self.changes["n"] = self.get("n") + 1
-        makes = bool(want.flow) and leg.seq == 0
+        self.n += 1
+        makes = want.flow != "" and leg.seq == 0
         return Command(
-            want.session, n, want.trigger, leg.pid,
-            flow=want.flow if makes else "", receiver=want.receiver, type=want.type if makes else "video",
-            timeout=want.timeout, metadata=want.metadata, token=want.token, flags=want.flags, data=want.data,
+            want.session, self.n, want.trigger, leg.pid, want.flow if makes else "", want.receiver,
+            want.type if makes else "video", want.timeout, want.metadata, want.token, want.flags, want.data,
         )  # fmt: skip
 
     # --- the safe local end
@@ -216,251 +238,53 @@ class Step:
     def _end_here(self, leg: LocalLeg, row: Row) -> None:
         """Media is released at once; the end is owed. What was owed before no longer matters, unless the switchboard
         has yet to hear of the call at all: then the end alone is enough, too."""
-        leg = self._owe_end(leg, row.trigger)
-        by = self.endpoint.user if self.machine(leg).triggers[row.trigger].by == "user" else ""
-        self._apply(self.put(leg, consent=NO_FLAGS, by=by), (row,))
+        machine, command = self.machines[leg.flow], self.owed_end(leg, row.trigger)
+        way = stages_of(machine, row, leg.state, leg.media)
+        last = way[-1]
+        by = self.endpoint.user if machine.triggers[row.trigger].by == "user" else ""
+        leg = replace(
+            leg, state=last.state, reason=last.reason, media=last.media, owed=(command,), consent=NO_FLAGS, by=by
+        )
+        self.walk(leg, way)
+        self.legs[leg.session] = leg
+        if self.is_over(leg):
+            self.over(leg)
 
-    def _owe_end(self, leg: LocalLeg, trigger: str) -> LocalLeg:
+    def owed_end(self, leg: LocalLeg, trigger: str) -> Command:
+        """Say that a leg has ended."""
         command = self._command(Do(leg.session, trigger), leg)
         self._send(command)
-        return self.put(leg, owed=(command,))
+        return command
 
     def _send(self, command: Command) -> None:
         """Say it now, unless the link is still to be welcomed: what is owed goes first then, in its order."""
-        if self.get("online"):
+        if self.online:
             self.effects.append(Send(command))
 
-    def _apply(self, leg: LocalLeg, rows: tuple[Row, ...], *, own: bool = False) -> LocalLeg:
-        """Walk rows: states change one by one, listeners are told, media closes. What the user called for himself
-        (`own`) does not ring on its way."""
-        for row in rows:
-            if row.to != leg.state:
-                leg = self.put(leg, state=row.to, reason=row.reason)
-            if row.closes:
-                leg = self._close(leg)
-            for event in row.tells if not (own and row.to in self.machine(leg).flow.roles.ringing) else ():
-                self.emit(event, leg)
-            for custom in row.customs:
-                self.emit("custom", leg, value=(custom.name, custom.data))
-        if self.is_over(leg):
-            leg = self._close(leg)
-            self._finish_waits(leg)
-        return self.legs[leg.session]
+    # --- on the way
 
-    def _close(self, leg: LocalLeg) -> LocalLeg:
-        if leg.media != "open":
+    def walk(self, leg: LocalLeg, way: tuple[Stage, ...]) -> None:
+        """Tell of every stage of a way that has led to this leg; media closes where it says so."""
+        last = way[-1]
+        for stage in way:
+            here = leg
+            if stage is not last and stage.events:
+                here = replace(leg, state=stage.state, reason=stage.reason, media=stage.media)
+            if stage.closes:
+                self.effects.append(CloseMedia(leg.session))
+            for event, value in stage.events:
+                self.effects.append(Emit(event, here, None, value))
+
+    def over(self, leg: LocalLeg) -> LocalLeg:
+        """A leg has ended: nobody waits for anything else of it."""
+        if not leg.waits and not leg.outbox and not leg.lost:
             return leg
-        self.effects.append(CloseMedia(leg.session))
-        return self.put(leg, media="closed", lost=())
-
-    # --- facts
-
-    def view(self, view: View) -> None:
-        """The whole view of a leg, from the switchboard."""
-        taken_back = self._meet(view) if view.via else ""
-        leg = self.legs.get(view.session)
-        if leg is None or leg.reason is not None:
-            leg = self._leg_of(view)
-            if leg is None:
-                return
-        machine = self.machines[leg.flow]
-        if leg.state == machine.final or view.heard < leg.first or view.seq < leg.seq:
-            owed, waits = _hear(leg, view.heard)
-            self._settle_heard(self.put(leg, owed=owed, waits=waits), leg.waits, view.heard)
-            self._settle_end(view)
-            return
-        to_joined = "joined" in view.flags
-        rows = walk(machine, leg.state, "joined" in leg.flags, leg.role == "caller", view.state, to_joined, view.reason)
-        if rows is None:
-            self._disbelieve(leg)
-            return
-        old, opens = leg, to_joined and leg.media == "wanted" and view.state != machine.final
-        owed, waits = _hear(leg, view.heard)
-        # In two halves, since a call with more than 15 keywords goes a way that is four times as slow.
-        leg = replace(
-            leg, pid=view.pid, type=view.type, by=view.by, at=view.at, age=view.age, token=view.token or leg.token,
-            receiver=view.receiver, initiator=view.initiator, metadata=view.metadata,
-        )  # fmt: skip
-        leg = self.legs[leg.session] = replace(
-            leg, seq=view.seq, flags=view.flags, grants=view.grants, joined=view.joined, peers=view.peers,
-            offers=view.offers, media="open" if opens else leg.media, owed=owed, waits=waits,
-        )  # fmt: skip
-        self._settle_heard(leg, old.waits, view.heard)
-        if opens:  # the switchboard has verified the token, and this user has asked for media
-            self.effects.append(OpenMedia(leg.session, capturing(machine, leg) - {"screen"}))
-            drive_peers(self, leg)
-        if rows:
-            leg = self._apply(leg, rows, own=bool(view.via))
-        if taken_back:
-            self.end_by(leg, taken_back)
-        elif leg.state != machine.final:
-            differences(self, machine, old, leg)
-            self._resolve(machine, self.legs[leg.session])
-        if view.state == machine.final:
-            self._settle_end(view)
-
-    def _disbelieve(self, leg: LocalLeg) -> None:
-        """Not a fact of this flow: what cannot be is not believed, and makes no leg."""
-        if leg.session not in self.endpoint.legs and not leg.first:
-            del self.legs[leg.session]
-
-    def _leg_of(self, view: View) -> LocalLeg | None:
-        """The leg a view is about: made if it is news."""
-        leg = self.legs.get(view.session)
-        if leg is not None and self._rings_anew(leg, view):
-            self.bury(leg.session)
-            leg = None
-        if leg is None:
-            machine = self.machines.get(view.flow)
-            old = view.seq <= self.get("tombs").get(view.session, -1)
-            if machine is None or old:
-                return None
-            if view.state == machine.flow.final:  # its ring may still be on the way, and is not to ring then
-                self._entomb((view.session,), view.seq)
-                return None
-            leg = LocalLeg(
-                view.session, view.flow, machine.flow.initial, view.role, view.pid, view.type, view.initiator,
-                view.receiver, metadata=view.metadata,
-            )  # fmt: skip
-            self.put(leg)
-        return leg
-
-    def _rings_anew(self, leg: LocalLeg, view: View) -> bool:
-        """Whether a leg that ended here without the user's doing has a successor."""
-        if not self.is_over(leg) or view.seq <= leg.seq or view.pid == leg.pid or not leg.pid:
-            return False
-        return all(self.machine(leg).triggers[command.trigger].by != "user" for command in leg.owed)
-
-    def _meet(self, view: View) -> str:
-        """Both called each other: my own call is a second name of the other's. My waits, my yes, or my no, go over.
-
-        Answers with what I ended my own call by, if the other's lives here: it is to end that way, too."""
-        own, there = self.legs.get(view.via), self.legs.get(view.session)
-        if own is None or view.via == view.session:
-            return ""
-        del self.legs[own.session]
-        self.changes["names"] = {**self.get("names"), own.session: view.session}
-        if there is None:
-            self.put(replace(own, session=view.session, role=own.role if self.is_over(own) else view.role))
-        elif self.is_over(there):
-            for wait in own.waits:
-                self.settle(wait.ticket, there, refusal(there, wait.goal))
-        elif self.is_over(own):
-            return own.owed[-1].trigger
-        else:
-            waits, owed = (*there.waits, *own.waits), (*there.owed, *own.owed)
-            self.put(there, waits=waits, owed=owed, consent=there.consent | own.consent)
-        return ""
-
-    def _settle_heard(self, leg: LocalLeg, waits: tuple[Wait, ...], heard: int) -> None:
-        """Settle those who waited only for their command to be taken."""
-        for wait in waits:
-            if wait.goal == "heard" and wait.n <= heard:
-                self.settle(wait.ticket, leg)
-
-    def _settle_end(self, view: View) -> None:
-        """If the switchboard knows of the end too, nothing is owed any more, and the leg may be forgotten."""
-        leg = self.legs[view.session]
-        if view.heard < leg.first:
-            return  # the end of a leg before this one
-        if self.is_over(leg) and view.state == self.machine(leg).flow.final and view.seq > leg.seq - 1:
-            self.bury(self.put(leg, seq=view.seq, at=view.at).session)
-
-    def bury(self, session: str) -> None:
-        """Forget an ended leg, but for its id and the names it had."""
-        leg = self.legs.pop(session)
-        names: dict[str, str] = self.get("names")
-        old = [name for name, into in names.items() if into == session]
-        self.changes["names"] = {name: into for name, into in names.items() if into != session}
-        self._entomb((*old, session), max(leg.seq, self.get("tombs").get(session, 0)))
-
-    def _entomb(self, sessions: tuple[str, ...], seq: int) -> None:
-        tombs = {session: n for session, n in self.get("tombs").items() if session not in sessions}
-        tombs.update(dict.fromkeys(sessions, seq))
-        while len(tombs) > TOMBS:
-            del tombs[next(iter(tombs))]
-        self.changes["tombs"] = tombs
-
-    # --- waits
-
-    def _resolve(self, machine: FlowMachine, leg: LocalLeg) -> None:
-        """Settle what has been reached."""
-        if leg.waits:
-            goals = reached(machine, leg.state)
-            done = [wait for wait in leg.waits if wait.goal in goals]
-            if done:
-                leg = self.put(leg, waits=tuple([wait for wait in leg.waits if wait not in done]))
-            for wait in done:
-                self.settle(wait.ticket, leg)
-        if leg.media == "open" and leg.state in machine.media:
-            self.put(leg, **self._clocks(leg))
-
-    def _clocks(self, leg: LocalLeg) -> dict[str, int]:
-        """The session's own clocks: alone for too long, and as long as it may last."""
-        clocks = {}
-        if any(peer.joined for peer in leg.peers):
-            if leg.alone_since:
-                clocks["alone_since"] = 0
-        elif leg.idle[0] and not leg.alone_since:
-            clocks["alone_since"] = max(1, self.now)
-        if leg.longest and not leg.until:
-            clocks["until"] = self.now + leg.longest
-        return clocks
-
-    def _finish_waits(self, leg: LocalLeg) -> None:
+        ended = self.put(leg, waits=(), outbox=(), lost=())
         for wait in leg.waits:
-            self.settle(wait.ticket, leg, refusal(leg, wait.goal))
+            self.settle(wait.ticket, ended, refusal(leg, wait.goal))
         for ticket in sorted({mail.ticket for mail in leg.outbox}):
-            self.settle(ticket, leg, refusal(leg, "heard"))
-        if leg.waits or leg.outbox:
-            self.put(leg, waits=(), outbox=())
-
-    def refused(self, session: str, n: int, error: StatecoreError) -> None:
-        """The switchboard refused a command."""
-        leg = self.legs.get(self.session(session))
-        if leg is None or not any(command.n == n for command in leg.owed):
-            return
-        waits = [wait for wait in leg.waits if wait.n == n]
-        trigger = next(command.trigger for command in leg.owed if command.n == n)
-        leg = self.put(
-            leg,
-            owed=tuple(command for command in leg.owed if command.n > n),
-            waits=tuple(wait for wait in leg.waits if wait.n != n),
-        )
-        for wait in waits:
-            self.settle(wait.ticket, leg, error)
-        if not waits and not self.is_over(leg) and n >= leg.first:
-            self.emit("error", leg, value=error)
-        if self.is_over(leg):
-            self._insist(leg, trigger, error)
-        elif n == leg.first:
-            self._never_was(leg)
-
-    def _insist(self, leg: LocalLeg, trigger: str, error: StatecoreError) -> None:
-        """An end was refused: either the switchboard has no such leg, or its table knows a surer word."""
-        lost = self.machine(leg).flow.lost
-        if trigger == lost or isinstance(error, CallGone | CallNotFound | NotAParty):
-            self._never_was(leg)
-        else:
-            self._owe_end(leg, lost)
-
-    def _never_was(self, leg: LocalLeg) -> None:
-        """The switchboard made no call of it, or knows it no more: no trace but the id."""
-        for wait in leg.waits:
-            self.settle(wait.ticket, leg, CallNotFound(session_id=leg.session))
-        self.bury(leg.session)
-
-    def unknown(self, session: str, seq: int) -> None:
-        """The switchboard knows no part of this device in a session that it named."""
-        leg = self.legs.get(self.session(session))
-        if leg is None or leg.seq > seq:
-            return
-        if self.is_over(leg):
-            self.bury(leg.session)
-        elif leg.seq:
-            self.end_by(leg, self.machine(leg).flow.lost)
-            self.bury(leg.session)
-        # A leg it was never told of is told now: what is owed is said again.
+            self.settle(ticket, ended, refusal(leg, "heard"))
+        return ended
 
     # --- time
 
@@ -480,16 +304,3 @@ class Step:
             self.settle(wait.ticket, leg, CommandTimeout(trigger=wait.trigger))
         if any(wait.goal != "heard" for wait in late) and not self.is_over(leg):
             self.end_by(leg, self.machine(leg).flow.lost)
-
-
-def _hear(leg: LocalLeg, heard: int) -> tuple[tuple[Command, ...], tuple[Wait, ...]]:
-    """What is owed and awaited once the switchboard has taken the commands up to this number."""
-    if not leg.owed and not leg.waits:
-        return (), ()
-    waits = []
-    for wait in leg.waits:
-        if wait.n > heard:
-            waits.append(wait)
-        elif wait.goal != "heard":
-            waits.append(replace(wait, due=0))
-    return tuple([command for command in leg.owed if command.n > heard]), tuple(waits)

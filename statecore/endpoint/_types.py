@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
 from ..errors import StatecoreError
 from ..model import NO_FLAGS, CallType, Reason, Role
 from ..wire import Command, Down, Peer, Up, without_token
+
+MediaState: TypeAlias = Literal["none", "wanted", "open", "closed"]
 
 # --- state ------------------------------------------------------------------------------------------------------------
 
@@ -67,12 +69,12 @@ class LocalLeg(Struct, frozen=True, gc=False):
     metadata: str = ""
     token: str = ""
     owed: tuple[Command, ...] = ()
-    """What was told the switchboard and is not known to have been heard: said again after every resume."""
+    """What was told the switchboard and may not have been heard, in its order: said again after every resume."""
     waits: tuple[Wait, ...] = ()
     """Who awaits what."""
     consent: frozenset[str] = NO_FLAGS
     """What this user agreed, in this call, that his device captures."""
-    media: Literal["none", "wanted", "open", "closed"] = "none"
+    media: MediaState = "none"
     """Whether the user has asked for media, it was opened, and closed again."""
     reported: bool = False
     """Whether media was reported up."""
@@ -112,6 +114,8 @@ class Endpoint(Struct, frozen=True, gc=False):
     """Second names: the id of an own initiate that was merged, and the session it became."""
     tombs: dict[str, int] = {}
     """The last sessions that ended, and the number of the last view: bounded, so that a late ring does not ring."""
+    older: dict[str, int] = {}
+    """Those before them: as `tombs` was when it was full, so that a burial copies little."""
     conn: int = 0
     """The number of the newest connection."""
     online: bool = False
@@ -126,6 +130,11 @@ class Endpoint(Struct, frozen=True, gc=False):
     """How often to beat, as the service says."""
     lease: int = 45_000
     """How long to believe in calls without word from the service, as the service says."""
+
+    def tomb(self, session: str) -> int | None:
+        """The number of the last view of a session that has ended, if this device remembers it."""
+        seq = self.tombs.get(session)
+        return self.older.get(session) if seq is None else seq
 
 
 # --- in ---------------------------------------------------------------------------------------------------------------

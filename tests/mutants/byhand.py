@@ -8,7 +8,8 @@ from run import Mutant
 
 FLOW, WORK, CONDITIONS = "flow.py", "switchboard/_work.py", "switchboard/_conditions.py"
 BOARD, VIEWS = "switchboard/__init__.py", "switchboard/_views.py"
-STEP, ENDPOINT, TELL, DATA = "endpoint/_step.py", "endpoint/__init__.py", "endpoint/_tell.py", "endpoint/_data.py"
+STEP, FACTS, MOVES = "endpoint/_step.py", "endpoint/_facts.py", "endpoint/_moves.py"
+ENDPOINT, TELL, DATA = "endpoint/__init__.py", "endpoint/_tell.py", "endpoint/_data.py"
 
 CHANGES: tuple[tuple[str, str, str, str], ...] = (
     # --- the table
@@ -356,32 +357,32 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "an end is not owed",
         STEP,
-        "        self._send(command)\n        return self.put(leg, owed=(command,))",
-        "        self._send(command)\n        return leg",
+        "media=last.media, owed=(command,), consent=NO_FLAGS",
+        "media=last.media, owed=leg.owed, consent=NO_FLAGS",
     ),
     (
         "an end waits for the switchboard",
         STEP,
-        "self._apply(self.put(leg, consent=NO_FLAGS, by=by), (row,))",
-        "self.put(leg, consent=NO_FLAGS, by=by)",
+        "leg, state=last.state, reason=last.reason, media=last.media, owed=(command,)",
+        "leg, owed=(command,)",
     ),
     (
         "media opens without the user's asking",
-        STEP,
-        'to_joined and leg.media == "wanted" and view.state != machine.final',
-        'to_joined and leg.media != "open" and view.state != machine.final',
+        MOVES,
+        'opens = joined and media == "wanted" and to != final',
+        'opens = joined and media != "open" and to != final',
     ),
     (
         "an older fact counts",
-        STEP,
-        "if leg.state == machine.final or view.heard < leg.first or view.seq < leg.seq:",
-        "if leg.state == machine.final or view.heard < leg.first:",
+        FACTS,
+        "if view.seq < leg.seq or view.heard < leg.first or leg.state == machine.final:",
+        "if view.heard < leg.first or leg.state == machine.final:",
     ),
     (
         "a ring after the end rings",
-        STEP,
-        'old = view.seq <= self.get("tombs").get(view.session, -1)',
-        "old = False",
+        FACTS,
+        "if machine is None or (last is not None and view.seq <= last):",
+        "if machine is None:",
     ),
     (
         "what has failed comes true later",
@@ -398,20 +399,20 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "a yes that was taken back counts",
         STEP,
-        'changes["consent"] = (leg.consent | agreed) - may.revoked',
-        'changes["consent"] = leg.consent | agreed',
+        "consent = (consent | agreed) - may.revoked",
+        "consent = consent | agreed",
     ),
     (
         "the tombstones grow without bound",
         STEP,
-        "while len(tombs) > TOMBS:",
-        "while len(tombs) > 2**60:",
+        "if len(self.tombs) >= TOMBS:",
+        "if len(self.tombs) >= 2**60:",
     ),
     (
         "waiting for the answer does not settle at the end",
-        STEP,
-        "            self._finish_waits(leg)\n        return self.legs[leg.session]",
-        "        return self.legs[leg.session]",
+        FACTS,
+        "        step.over(leg)\n        step.bury(session, view.seq)",
+        "        step.bury(session, view.seq)",
     ),
     (
         "what is owed is not said again",
@@ -422,13 +423,13 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "a silent link is believed in",
         ENDPOINT,
-        'if step.get("online") and now - step.get("confirmed") >= step.get("lease"):',
+        'if step.online and now - step.confirmed >= step.get("lease"):',
         "if False:",
     ),
     (
         "patience never ends",
         ENDPOINT,
-        '            if now - step.get("confirmed") >= step.get("lease"):\n                step.end_by',
+        '            if now - step.confirmed >= step.get("lease"):\n                step.end_by',
         "            if False:\n                step.end_by",
     ),
     (
