@@ -209,7 +209,7 @@ class Call:
 NO_FLAGS: frozenset[str] = frozenset()
 
 
-class Control(msgspec.Struct, frozen=True, gc=False):
+class Control(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """The part of a leg that the flow's table sees and changes."""
 
     state: str

@@ -50,7 +50,7 @@ from ._commands import (
     Restart,
     Route,
 )
-from ._plans import Plans, carry_out
+from ._plans import Plans
 from ._views import close_empty, deliver, finish, pair_of, set_offer
 from ._work import Draft, Missing, Work, find_leg
 
@@ -243,8 +243,8 @@ class Switchboard:
         place = self._addressed(self._machines[record.flow], record.legs, act)
         if place is None or act.command.n <= record.legs[place].heard:
             return None
-        plan = self._plans.of(work, record, place, act)
-        return carry_out(plan, work, record, act) if plan is not None else None
+        fill = self._plans.of(work, record, place, act)
+        return fill(work, record, act, ()) if fill is not None else None
 
     def _act(self, work: Work, act: Act) -> list[Deliver] | Done:
         draft = self._named(work, act.command.session)
@@ -274,8 +274,8 @@ class Switchboard:
         lines = [(i.user, work.line(i.user)) for i in record.invitations]
         devices = [(user, device) for user, line in lines if line for device in line.devices if device.online]
         counts = tuple([(n + 1, sum(d.online for d in line.devices)) for n, (_, line) in enumerate(lines) if line])
-        plan = self._plans.of(work, record, place, act, counts)
-        return carry_out(plan, work, record, act, devices) if plan is not None else None
+        fill = self._plans.of(work, record, place, act, counts)
+        return fill(work, record, act, devices) if fill is not None else None
 
     def _addressed(self, machine: FlowMachine, legs: Sequence[Leg], act: Act) -> int | None:
         """The leg that a command is for. A person means the call, so the newest leg; a machine means the leg it names,
@@ -469,7 +469,7 @@ def _done(work: Work, effects: list[Deliver] | Done) -> Done:
         if line is not work.old_lines[user]:
             writes["line", user] = line
     reads = (
-        *(("call", session) for session in (*work.drafts, *work.absent)),
+        *(("call", session) for session in dict.fromkeys((*work.drafts, *work.absent))),
         *(("line", user) for user in work.old_lines),
     )
     # A welcome comes before the views; refusals and relays come with nothing else.

@@ -12,8 +12,8 @@ trial: such shapes have no plan, and the interpreter decides about every call of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,12 +21,12 @@ from msgspec.structs import replace
 from ..errors import StatecoreError
 from ..machine import Cell, FlowMachine
 from ..model import Control, Device, Invitation, Leg, Line, Record
-from ..ports import Key
 from ..tokens import Claims
 from ..wire import Command
-from ._commands import Act, Deliver, Done
+from ._commands import Act, Deliver
 from ._conditions import SHOWN
-from ._views import finish, make_view
+from ._filling import Fill, fill
+from ._views import finish
 from ._work import Draft, LineChange, Work
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _SESSION = "session"
 _STRIDE = 10**15
+_MOST_LEGS = 8
+"""Calls with more legs come in too many shapes to remember."""
 _SOURCES = ("now", "joins", "n", "ring_until", "seq", "user")
 _NOW, _JOINS, _N, _RING, _SEQ, _LATEST = range(_STRIDE, 7 * _STRIDE, _STRIDE)
 """The placeholders: multiples of a number so large that what was added to one is the remainder."""
@@ -45,13 +47,6 @@ class Change(Struct, frozen=True):
 
     fixed: dict[str, Any]
     moving: tuple[tuple[str, int, int], ...]
-
-    def fields(self, sources: Sequence[Any]) -> dict[str, Any]:
-        """The fields for one call."""
-        fields = self.fixed.copy()
-        for name, source, more in self.moving:
-            fields[name] = sources[source] + more if more else sources[source]
-        return fields
 
 
 class Plan(Struct, frozen=True):
@@ -101,15 +96,16 @@ class Plans:
         self.board = board
         self.limit = limit
         """How many are remembered; then all are forgotten."""
-        self.known: dict[Any, Plan | None] = {}
+        self.known: dict[Any, Fill | Literal[False] | None] = {}
+        """What carries out the plan of a shape; None if it was met only once, False if it has none."""
         self.hidden: dict[Cell, tuple[str, ...]] = {}
 
-    def of(self, work: Work, record: Record, place: int, act: Act, devices: Any = None) -> Plan | None:
-        """The plan for this command, if there is one."""
-        machine, command, claims = self.board.machine(record.flow), act.command, act.claims
-        leg = record.legs[place]
+    def of(self, work: Work, record: Record, place: int, act: Act, devices: Any = None) -> Fill | None:
+        """What carries out the plan for this command, if there is one. The first decision of a shape has none yet."""
+        legs, command, claims = record.legs, act.command, act.claims
+        machine, leg = self.board.machine(record.flow), legs[place]
         cell = machine.cells[leg.control.state].get(command.trigger)
-        if cell is None or not self.limit:
+        if cell is None or not self.limit or len(legs) > _MOST_LEGS:
             return None
         hidden = self.hidden.get(cell)
         if hidden is None:
@@ -120,7 +116,8 @@ class Plans:
             for name in hidden:
                 if work.holds(name, draft, leg, act):
                     bits |= machine.bits[name]
-        number = {user: place for place, user in enumerate(_users(record))}
+        numbers: dict[str, int] = {}
+        number = numbers.setdefault
         shape = (
             record.flow,
             record.type,
@@ -132,72 +129,29 @@ class Plans:
             act.given,
             record.answered_at > 0,
             record.active_at > 0,
-            tuple([(number[one.user], one.control) for one in record.legs]),
-            tuple([(number[one.user], one.state) for one in record.invitations]),
+            tuple([(number(one.user, len(numbers)), one.control) for one in legs]),
+            tuple([(number(one.user, len(numbers)), one.state) for one in record.invitations]),
             devices,
         )
-        try:
-            return self.known[shape]
-        except KeyError:
+        return self.known.get(shape) or self._meet(machine, shape)
+
+    def _meet(self, machine: FlowMachine, shape: Any) -> Fill | None:
+        """A shape without a function: seen for the first time, for the second time, or known to have no plan."""
+        if shape not in self.known:
             if len(self.known) >= self.limit:
                 self.known.clear()
-            plan = self.known[shape] = make(self.board, Shape(*shape))
-            return plan
-
-
-def _users(record: Record) -> dict[str, None]:
-    """Everyone in a call, in the order in which it names them."""
-    return dict.fromkeys([leg.user for leg in record.legs] + [invitation.user for invitation in record.invitations])
+            self.known[shape] = None
+            return None
+        if self.known[shape] is None:
+            described = Shape(*shape)
+            plan = make(self.board, described)
+            self.known[shape] = fill(plan, described, machine) if plan is not None else False
+        return self.known[shape] or None
 
 
 def is_shown(machine: FlowMachine, name: str) -> bool:
     """Whether a shape shows if this condition holds."""
     return name in SHOWN or name.removeprefix("other_") in machine.flags
-
-
-def carry_out(plan: Plan, work: Work, record: Record, act: Act, devices: Sequence[tuple[str, Device]] = ()) -> Done:
-    """A plan, filled in for one call."""
-    now, session, legs = work.now, record.session_id, list(record.legs)
-    machine = work.board.machine(record.flow)
-    if plan.lines or plan.made:
-        _begin(plan, work, record, legs, devices)
-    sources: list[Any] = [now, record.joins, act.command.n, record.ring_until, 0, act.user]
-    for place, change in plan.legs:
-        leg = legs[place]
-        sources[4] = leg.seq
-        legs[place] = replace(leg, **change.fields(sources))
-    fields = plan.record.fields(sources)
-    if plan.answers:
-        invitations = list(record.invitations)
-        for place, state in plan.answers:
-            invitations[place] = Invitation(invitations[place].user, state)  # type: ignore[arg-type]
-        fields["invitations"] = tuple(invitations)
-    record = replace(record, legs=tuple(legs), **fields)
-    effects = []
-    for place, wants in plan.told:
-        leg = legs[place]
-        effects.append(Deliver(leg.user, leg.device, leg.epoch, make_view(machine, now, record, leg), wants))
-    key = ("call", session)
-    if not work.lines:
-        return Done({key: record}, (key,), tuple(effects))
-    writes: dict[Key, Any] = {key: record}
-    for user, line in work.lines.items():
-        if line is not work.old_lines[user]:
-            writes["line", user] = line
-    calls = dict.fromkeys((session, *work.drafts, *work.absent))
-    reads = (*[("call", call) for call in calls], *[("line", user) for user in work.lines])
-    return Done(writes, reads, tuple(effects))
-
-
-def _begin(plan: Plan, work: Work, record: Record, legs: list[Leg], devices: Sequence[tuple[str, Device]]) -> None:
-    """Make the legs that are new, and do to the lines what is to be done."""
-    users = list(_users(record))
-    control = Control(work.board.machine(record.flow).initial, "callee")
-    for user, device in devices[: plan.made]:
-        name = getattr(work.line(user), "name", "")
-        legs.append(Leg(str(len(legs) + 1), user, device.device, device.epoch, control, name=name))
-    for change, place in plan.lines:
-        work.on_line(change, record.session_id, users[place])
 
 
 # --- how a plan is made -----------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def make_view(machine: FlowMachine, now: int, record: Record, leg: Leg) -> View:
         record.type,
         record.receiver,
         leg.heard - 1 if leg.refused else leg.heard,  # the refusal tells of itself, should it have been lost
-        _REASONS[control.reason] if control.reason else None,
+        REASONS[control.reason] if control.reason else None,
         leg.by,
         leg.via,
         leg.joined,
@@ -125,7 +125,8 @@ def make_view(machine: FlowMachine, now: int, record: Record, leg: Leg) -> View:
     )
 
 
-_REASONS = {str(reason): reason for reason in Reason}
+REASONS = {str(reason): reason for reason in Reason}
+"""Reasons by name."""
 
 
 def _other(offer: Offer, pid: str) -> str:

@@ -26,6 +26,8 @@ class Twice(World):
         """Decide, and hold what was decided against the decision of a switchboard that remembers nothing."""
         anew = Switchboard(flows=FLOWS, timers=self.board.timers, settings=self.board.settings, remember=0)
         plain = anew.step(self.store, given, self.now)
+        for _ in range(2):  # a shape is learned when it comes again
+            self.board.step(self.store, given, self.now)
         remembered = self.board.step(self.store, given, self.now)
         assert isinstance(plain, Done)
         assert isinstance(remembered, Done)
