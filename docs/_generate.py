@@ -30,7 +30,8 @@ from statecore.testing.races import ELSEWHERE, RACES, WAITING
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
-from _proof import keep, proof_page  # noqa: E402 - it stands beside this file, which is run by its path
+from _browser import modules  # noqa: E402 - it stands beside this file, which is run by its path
+from _proof import keep, proof_page  # noqa: E402 - likewise
 
 _BLOCK = re.compile(r"(<!-- flow:(\w+) -->\n).*?(<!-- /flow -->)", re.DOTALL)
 
@@ -53,6 +54,7 @@ def made() -> dict[str, str]:
     for name, flow in example_flows().items():
         files[f"docs/howto/drawings/{name}.svg"] = svg(flow, guards=False)
         files[f"docs/howto/drawings/{name}.mmd"] = mermaid(flow)
+    files |= {f"adapters/statecore_web/page/{name}": text for name, text in modules().items()}
     readme = ROOT / "README.md"
     if readme.exists():
         files["README.md"] = with_drawings(readme.read_text(encoding="utf-8"))

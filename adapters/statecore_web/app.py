@@ -11,6 +11,7 @@ import msgspec
 from statecore import CallService, StatecoreError
 from statecore.errors import SignalingRefused, TokenError, TokenMissing, UnsupportedVersion
 
+from ._page import Page
 from ._socket import Receive, Scope, Send, Socket, deny
 from .auth import Authenticate, AuthTokens
 from .client import SUBPROTOCOL
@@ -51,6 +52,7 @@ class CallApp:
         self._origins = frozenset(origins)
         self._api_key = api_key
         self._dev = dev
+        self._page = Page(self, self._authenticate, dev=dev)
         self._rest: Litestar | None = None
         self._sockets: set[Socket] = set()
         self._draining = False
@@ -134,6 +136,8 @@ class CallApp:
         return not self._draining
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if await self._page.serve(scope, send, _path(scope), _headers(scope)):
+            return
         if self._rest is None:
             from ._rest import rest  # noqa: PLC0415 - heavy, and not needed where only devices connect
 

@@ -1,0 +1,139 @@
+"""The web page: its files, and the little it asks of the service in a user's name."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any, Protocol
+
+import msgspec
+
+from statecore import CallQuery, CallService, StatecoreError
+from statecore.errors import TokenError
+
+from ._socket import Scope, Send
+
+_TYPES = {
+    ".html": b"text/html; charset=utf-8",
+    ".js": b"text/javascript; charset=utf-8",
+    ".css": b"text/css; charset=utf-8",
+    ".svg": b"image/svg+xml",
+    ".ts": b"text/plain; charset=utf-8",
+}
+_POLICY = (
+    b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; media-src 'self' blob:; "
+    b"worker-src blob:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+_SAFE = [
+    (b"content-security-policy", _POLICY),
+    (b"permissions-policy", b"camera=(self), microphone=(self), display-capture=(self)"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-cache"),
+]
+_ANSWERS = {"/page/me", "/page/people", "/page/calls"}
+
+
+class App(Protocol):
+    """What the page needs of the application that serves it."""
+
+    @property
+    def service(self) -> CallService:
+        """The call service."""
+
+
+class Page:
+    """Serves the page at `/` of an application, with its files under `/page/`."""
+
+    def __init__(self, app: App, authenticate: Callable[[str], Awaitable[str]], *, dev: bool) -> None:
+        self._app = app
+        self._authenticate = authenticate
+        self._dev = dev
+
+    async def serve(self, scope: Scope, send: Send, path: str, headers: dict[str, str]) -> bool:
+        """Answer a request if it is for the page; tells whether it was. `path` has no slash at its end."""
+        if scope["method"] not in ("GET", "HEAD"):
+            return False
+        if path == "" and not str(scope["path"]).endswith("/"):
+            # What the page names stands beside it, which only works below a path that ends so.
+            away = str(scope["path"]).encode() + b"/"
+            await _answer(send, 307, b"", [(b"location", away)])
+        elif path == "/page/config":
+            await _answer(send, 200, msgspec.json.encode({"dev": self._dev}), _json())
+        elif path in _ANSWERS:
+            await self._told(send, path, headers)
+        else:
+            return await _file(send, "index.html" if path == "" else path.removeprefix("/page/"), headers)
+        return True
+
+    async def _told(self, send: Send, path: str, headers: dict[str, str]) -> None:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        try:
+            user = await self._authenticate(token.strip() if scheme.lower() == "bearer" else "")
+        except StatecoreError as error:
+            status = 401 if isinstance(error, TokenError) else 403
+            await _answer(send, status, msgspec.json.encode({"code": error.code, "message": str(error)}), _json())
+            return
+        found = {"/page/me": self._me, "/page/people": self._people, "/page/calls": self._calls}[path]
+        await _answer(send, 200, msgspec.json.encode(await found(user)), _json())
+
+    async def _me(self, uid: str) -> dict[str, Any]:
+        names = {user.uid: user.name for user in await self._app.service.users()}
+        return {"uid": uid, "name": names.get(uid) or uid}
+
+    async def _people(self, uid: str) -> list[dict[str, Any]]:
+        """Everybody else who is known, and whether they are there."""
+        service = self._app.service
+        others = [user for user in await service.users() if user.uid != uid]
+        return [{"uid": u.uid, "name": u.name or u.uid, "online": await service.online(u.uid)} for u in others]
+
+    async def _calls(self, uid: str) -> list[dict[str, Any]]:
+        """The user's own call log, newest first."""
+        page = await self._app.service.find_calls(CallQuery(user=uid, live=False, limit=30))
+        return [
+            {
+                "session_id": call.session_id,
+                "type": call.type,
+                "status": call.status,
+                "initiator": call.initiator,
+                "receiver": call.receiver,
+                "initiated_at": call.initiated_at,
+                "duration": call.ended_at - call.active_at if call.ended_at and call.active_at else 0,
+                "reason": call.end_reason.what if call.end_reason else "",
+            }
+            for call in page.calls
+        ]
+
+
+@cache
+def _files() -> dict[str, tuple[bytes, bytes, bytes]]:
+    """Every file of the page: its content, type and digest."""
+    found = {}
+    for each in files("statecore_web").joinpath("page").iterdir():
+        kind = _TYPES.get("." + each.name.rpartition(".")[2])
+        if kind is not None:
+            body = each.read_bytes()
+            found[each.name] = (body, kind, b'"' + sha256(body).hexdigest()[:20].encode() + b'"')
+    return found
+
+
+async def _file(send: Send, name: str, headers: dict[str, str]) -> bool:
+    if name not in _files():
+        return False
+    body, kind, digest = _files()[name]
+    known = headers.get("if-none-match", "").encode() == digest
+    more = [(b"content-type", kind), (b"etag", digest)]
+    await _answer(send, 304 if known else 200, b"" if known else body, more)
+    return True
+
+
+def _json() -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", b"application/json")]
+
+
+async def _answer(send: Send, status: int, body: bytes, more: list[tuple[bytes, bytes]]) -> None:
+    length = [] if status == 304 else [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*_SAFE, *more, *length]})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,371 @@
+// The page: logs in, shows who is there, rings, and hands a call that was joined over to the call screen.
+
+import { CallClient } from "./statecore.js";
+import { CallScreen } from "./screen.js";
+import { Developer } from "./developer.js";
+import * as sounds from "./sounds.js";
+import { $, ENDS, STATES, avatar, duration, icon, make, reason, when } from "./words.js";
+
+const LOOK = 4000; // milliseconds between two looks at who is there
+
+let client = null;
+let token = "";
+let people = [];
+let config = { dev: false };
+let looking = 0;
+let joining = null; // the session that is being joined
+const developer = new Developer();
+const screen = new CallScreen({ notice, gone: showHome });
+
+// --- views
+
+function show(view) {
+  document.body.dataset.view = view;
+  for (const name of ["login", "home", "call"]) $(`view-${name}`).hidden = name !== view;
+}
+
+function notice(text, bad = false) {
+  clearTimeout(notice.timer);
+  $("notice").textContent = text;
+  $("notice").hidden = !text;
+  $("notice").classList.toggle("bad", bad);
+  if (text) notice.timer = setTimeout(() => notice(""), 6000);
+}
+
+function say(text) {
+  $("say").textContent = text;
+}
+
+function showHome() {
+  if (!client) return;
+  show("home");
+  look();
+}
+
+// --- logging in
+
+async function ask(path, more = {}) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const response = await fetch(path, { ...more, headers: { ...headers, ...more.headers } });
+  const body = await response.json();
+  if (!response.ok) throw Object.assign(new Error(body.message ?? response.statusText), { status: response.status });
+  return body;
+}
+
+async function devLogin(name) {
+  const uid = name.trim().replace(/\s+/g, "-").toLowerCase();
+  const body = JSON.stringify({ uid, name: name.trim() });
+  const made = await ask("v1/dev/login", { method: "POST", body, headers: { "Content-Type": "application/json" } });
+  return made.token;
+}
+
+async function logIn(event) {
+  event.preventDefault();
+  sounds.unlock();
+  $("login-error").textContent = "";
+  const name = $("name").value;
+  try {
+    token = config.dev ? await devLogin(name) : $("token").value.trim();
+    await begin(await ask("page/me"));
+    keep();
+  } catch (error) {
+    token = "";
+    $("login-error").textContent = error.status === 401 ? "This token is not good." : reason(error);
+  }
+}
+
+/** For this tab only: another tab is another device. */
+function keep() {
+  sessionStorage.setItem("statecore", JSON.stringify({ token, device: client.device }));
+}
+
+async function begin(me) {
+  const kept = JSON.parse(sessionStorage.getItem("statecore") ?? "{}");
+  const device = await claimed(kept.device);
+  const more = device ? { device } : {};
+  // The token is asked for anew at each connection: a development one may have gone with a restart of the service.
+  const renew = async () => {
+    if (config.dev && client?.endpoint.conn > 0 && !client.connected) await ask("page/me").catch(async (error) => {
+      if (error.status === 401) token = await devLogin(me.name);
+    });
+    return token;
+  };
+  client = new CallClient(new URL(".", location.href).href, { user: me.uid, name: me.name, token: renew, ...more });
+  window.statecore = client; // for the console
+  developer.watch(client);
+  listen(client);
+  $("me").textContent = me.name;
+  for (const id of ["me", "logout"]) $(id).hidden = false;
+  link("lost", "Connecting…");
+  await client.connect();
+  claim(client.device);
+  showHome();
+}
+
+/** A copied tab has the kept device of the first: whoever holds its lock is that device. */
+async function claimed(device) {
+  if (!device || !navigator.locks) return device;
+  const free = await navigator.locks.request(`statecore ${device}`, { ifAvailable: true }, async (lock) => Boolean(lock));
+  return free ? device : undefined;
+}
+
+function claim(device) {
+  navigator.locks?.request(`statecore ${device}`, () => new Promise(() => {}));
+}
+
+function logOut() {
+  client?.close();
+  sessionStorage.removeItem("statecore");
+  location.reload();
+}
+
+function link(state, text) {
+  $("link").dataset.state = state;
+  $("link").lastElementChild.textContent = text;
+  $("link").title = text;
+}
+
+// --- who is there, and the log
+
+async function look() {
+  clearTimeout(looking);
+  if (client && document.body.dataset.view === "home" && !document.hidden) {
+    try {
+      const [there, calls] = await Promise.all([ask("page/people"), ask("page/calls")]);
+      people = there;
+      drawPeople();
+      drawLog(calls);
+    } catch {
+      // the next look may succeed
+    }
+  }
+  looking = setTimeout(look, LOOK);
+}
+
+function drawPeople() {
+  const sought = $("search").value.trim().toLowerCase();
+  const found = people.filter((one) => `${one.name} ${one.uid}`.toLowerCase().includes(sought));
+  found.sort((a, b) => b.online - a.online || a.name.localeCompare(b.name));
+  const text = sought ? "Nobody of that name." : "Nobody else is here yet. Open this page in another window, under another name.";
+  fill($("people"), found.length ? found.map(person) : [make("li", { class: "empty" }, text)]);
+}
+
+function person(one) {
+  const call = (type, picture, what) =>
+    make("button", { class: "icon", "aria-label": `${what} ${one.name}`, title: what, "data-call": type, "data-user": one.uid,
+      onclick: () => place(one.uid, type) }, icon(picture));
+  const state = one.online ? "Available" : "Offline, can still be rung";
+  return make("li", {}, avatar(one.name, { online: one.online }),
+    make("div", { class: "who" }, make("b", {}, one.name), make("small", {}, state)),
+    call("audio", "call", "Call"), call("video", "video", "Video call"));
+}
+
+function drawLog(calls) {
+  fill($("log"), calls.length ? calls.map(entry) : [make("li", { class: "empty" }, "No calls yet.")]);
+}
+
+function entry(call) {
+  const out = call.initiator === client.user.uid;
+  const other = out ? call.receiver : call.initiator;
+  const missed = !out && ["unanswered", "cancelled", "busy"].includes(call.status);
+  const what = missed ? "Missed" : call.duration ? duration(call.duration) : (ENDS[call.reason] ?? call.status);
+  const name = people.find((one) => one.uid === other)?.name ?? other;
+  const row = make("li", { class: missed ? "missed" : "" }, icon(out ? "out" : "in"),
+    make("div", { class: "who" }, make("b", {}, name), make("small", {}, `${call.type === "video" ? "Video" : "Audio"} · ${what}`)),
+    make("time", {}, call.initiated_at ? when(call.initiated_at) : ""));
+  row.firstElementChild.setAttribute("aria-hidden", "true");
+  return row;
+}
+
+/** Replace what differs only: a button under the finger or in focus stays. */
+function fill(list, items) {
+  const same = items.length === list.children.length && items.every((item, n) => item.isEqualNode(list.children[n]));
+  if (same) return;
+  const focus = document.activeElement?.getAttribute?.("aria-label");
+  list.replaceChildren(...items);
+  if (focus) [...list.querySelectorAll("button")].find((each) => each.getAttribute("aria-label") === focus)?.focus();
+}
+
+// --- ringing
+
+function listen(to) {
+  to.on("connected", () => link("on", "Connected"));
+  to.on("connection_lost", () => link("lost", "Reconnecting…"));
+  to.on("connection_restored", () => link("on", "Connected"));
+  to.on("connection_failed", (error) => {
+    link("failed", "Not connected");
+    notice(reason(error), true);
+  });
+  to.on("error", (error) => notice(reason(error), true));
+  to.addCallListener("page", {
+    onIncomingCallReceived: rings,
+    onOutgoingCallAccepted: join,
+    onOutgoingCallRejected: over,
+    onIncomingCallCancelled: over,
+    onCallEndedMessageReceived: over,
+  });
+}
+
+function nameOf(uid) {
+  return people.find((one) => one.uid === uid)?.name ?? uid;
+}
+
+function dialog(call, what, buttons) {
+  const name = nameOf(call.with);
+  $("ring-name").textContent = name;
+  $("ring-what").textContent = what;
+  const face = avatar(name, { big: true });
+  face.id = "ring-avatar";
+  $("ring-avatar").replaceWith(face);
+  $("answers").replaceChildren(...buttons);
+  $("ring").dataset.session = call.sessionId ?? "";
+  if (!$("ring").open) $("ring").showModal();
+  buttons.at(-1)?.focus();
+}
+
+function answer(id, kind, picture, text, act) {
+  return make("button", { id, class: `round ${kind}`, onclick: act }, icon(picture), make("span", {}, text));
+}
+
+function shut(sessionId) {
+  if ($("ring").open && (!sessionId || $("ring").dataset.session === sessionId)) {
+    $("ring").close();
+    sounds.silence();
+    return true;
+  }
+  return false;
+}
+
+function rings(call) {
+  if (screen.session || joining) return; // it waits; the service rings on until it is unanswered
+  const kind = call.type === "video" ? "Incoming video call" : "Incoming call";
+  dialog(call, kind, [
+    answer("reject", "danger", "end", "Decline", () => decline(call)),
+    answer("accept", "good", call.type === "video" ? "video" : "call", "Accept", () => accept(call)),
+  ]);
+  sounds.ringIn();
+  document.title = `${nameOf(call.with)} calls`;
+}
+
+async function place(uid, type) {
+  sounds.unlock();
+  if (client.activeCall || $("ring").open) return;
+  const sessionId = crypto.randomUUID();
+  const call = { sessionId, with: uid };
+  dialog(call, STATES.idle, [
+    answer("cancel", "danger", "end", "Cancel", () => client.cancelCall(sessionId).catch((error) => notice(reason(error)))),
+  ]);
+  try {
+    const made = await client.initiateCall(uid, { type, sessionId });
+    if (made.sessionId !== sessionId && $("ring").open) $("ring").dataset.session = made.sessionId; // both called each other
+    if (made.state === "ringing" && $("ring").open) {
+      $("ring-what").textContent = STATES.ringing;
+      sounds.ringOut();
+    }
+    if (made.state === "accepted") join(made);
+  } catch (error) {
+    shut(sessionId);
+    if (!["call_cancelled", "call_ended"].includes(error.code)) {
+      const named = ["user_busy", "unknown_user"].includes(error.code);
+      notice(named ? `${nameOf(uid)} ${reason(error)}` : reason(error), true);
+    }
+  }
+}
+
+async function accept(call) {
+  sounds.unlock();
+  sounds.silence();
+  $("ring-what").textContent = STATES.accepted;
+  try {
+    join(await client.acceptCall(call.sessionId));
+  } catch (error) {
+    shut(call.sessionId);
+    notice(reason(error));
+  }
+}
+
+function decline(call) {
+  client.rejectCall(call.sessionId).catch((error) => notice(reason(error)));
+}
+
+function over(call) {
+  document.title = "statecore";
+  const shown = shut(call.sessionId) || screen.session?.sessionId === call.sessionId || joining === call.sessionId;
+  if (!shown) return;
+  sounds.ended();
+  const what = call.endReason?.what;
+  const text = call.role === "callee" && what === "cancelled" ? `Missed call from ${nameOf(call.with)}` : ENDS[what];
+  if (text) {
+    notice(text);
+    say(text);
+  }
+  if (joining === call.sessionId) joining = null;
+  screen.close(call.sessionId);
+  showHome();
+}
+
+async function join(call) {
+  if (joining === call.sessionId || screen.session?.sessionId === call.sessionId) return;
+  joining = call.sessionId;
+  document.title = nameOf(call.with);
+  if ($("ring").open) $("ring-what").textContent = STATES.accepted;
+  sounds.silence();
+  try {
+    const session = await client.startSession(call.sessionId, { type: call.type });
+    if (session.over) return;
+    shut();
+    sounds.connected();
+    screen.open(session, nameOf(call.with));
+    show("call");
+    say("Connected");
+  } catch (error) {
+    if (!["call_ended", "call_cancelled"].includes(error.code)) notice(reason(error), true);
+    shut(call.sessionId);
+    client.endCall(call.sessionId).catch(() => {});
+    showHome();
+  } finally {
+    if (joining === call.sessionId) joining = null;
+  }
+}
+
+// --- begin
+
+$("login").addEventListener("submit", logIn);
+$("logout").addEventListener("click", logOut);
+$("search").addEventListener("input", drawPeople);
+$("developer").addEventListener("click", () => developer.toggle());
+$("ring").addEventListener("cancel", (event) => event.preventDefault()); // Escape declines nothing by accident
+document.addEventListener("visibilitychange", look);
+document.addEventListener("pointerdown", sounds.unlock, { once: true });
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (document.body.dataset.view === "call" && !$("ring").open) screen.key(event);
+});
+addEventListener("pagehide", () => client?.connection.send({ m: "bye" }));
+
+async function start() {
+  config = await ask("page/config");
+  $("name-field").hidden = !config.dev;
+  $("name").required = config.dev;
+  $("token-field").hidden = config.dev;
+  $("token").required = !config.dev;
+  $("login-title").textContent = config.dev ? "Who are you?" : "Log in";
+  $("login-text").textContent = config.dev
+    ? "Any name will do: this service is for development."
+    : "Your application gives you an auth token.";
+  const kept = JSON.parse(sessionStorage.getItem("statecore") ?? "{}");
+  token = kept.token ?? "";
+  if (token) {
+    try {
+      await begin(await ask("page/me"));
+      keep();
+      return;
+    } catch {
+      token = "";
+    }
+  }
+  show("login");
+  (config.dev ? $("name") : $("token")).focus();
+}
+
+start().catch((error) => notice(reason(error), true));

@@ -1,0 +1,126 @@
+// A flow's table, compiled: which rows a command may take, and which way leads from what is known to what is told.
+//
+// The table is the Python one (see flows.js). Nothing here names a state or a trigger of a flow.
+
+/** Sets are kept as sorted arrays without repetition: they compare as text and travel as they are. */
+export const set = (...lists) => [...new Set(lists.flat())].sort();
+export const without = (from, ...lists) => from.filter((name) => !lists.flat().includes(name));
+
+/** The compiled form of one flow. */
+export class FlowMachine {
+  constructor(flow) {
+    this.flow = flow;
+    this.initial = flow.initial;
+    this.final = flow.final;
+    this.media = flow.roles.media;
+    this.flags = set(flow.flags, ["joined", "connected"]);
+    this.answered = set(flow.roles.joinable, flow.roles.media).filter((state) => !flow.roles.ringing.includes(state));
+    this.triggers = new Map(flow.triggers.map((trigger) => [trigger.name, trigger]));
+    this.ring = flow.rows.flatMap((row) => row.effects).find((e) => e.do === "Fire" && e.at === "invited")?.trigger;
+    this.cells = new Map();
+    for (const row of flow.rows) {
+      const key = `${row.state} ${row.trigger}`;
+      this.cells.set(key, [...(this.cells.get(key) ?? []), row]);
+    }
+    for (const [key, rows] of this.cells) this.cells.set(key, inOrder(rows));
+  }
+
+  rows(state, trigger) {
+    return this.cells.get(`${state} ${trigger}`) ?? [];
+  }
+
+  /** The users' triggers that this state takes under some conditions. */
+  legal(state) {
+    const users = this.flow.triggers.filter((trigger) => trigger.by === "user");
+    return set(users.map((t) => t.name).filter((name) => this.rows(state, name).some((row) => row.refuse === null)));
+  }
+}
+
+/** The rows of a cell in the order in which its conditions, counted up, first lead to them: what Python's does. */
+function inOrder(rows) {
+  const names = [...new Set(rows.flatMap((row) => [...row.when, ...row.unless]))];
+  const found = new Set();
+  for (let bits = 0; bits < 2 ** names.length; bits += 1) {
+    const holds = (name) => Boolean((bits >> (names.length - 1 - names.indexOf(name))) & 1);
+    const row = rows.find((one) => one.when.every(holds) && !one.unless.some(holds));
+    if (row) found.add(row);
+  }
+  return [...found];
+}
+
+export const closes = (row) => row.effects.some((effect) => effect.do === "CloseMedia");
+export const tells = (row) => row.effects.filter((effect) => effect.do === "Tell").map((effect) => effect.event);
+export const customs = (row) => row.effects.filter((effect) => effect.do === "Custom");
+const opens = (row) => row.effects.some((effect) => effect.do === "OpenMedia");
+
+/** What a command may come to for a leg, as far as the device can tell. */
+export function intent(machine, leg, trigger) {
+  const named = machine.triggers.get(trigger);
+  const others = set(...leg.peers.map((peer) => peer.flags));
+  const knows = (name) => {
+    if (machine.flags.includes(name)) return leg.flags.includes(name);
+    if (name.startsWith("other_")) return others.includes(name.slice(6));
+    if (name === "caller") return leg.role === "caller";
+    if (name === "video") return leg.type === "video";
+    if (name === "granted") return !named?.grant || leg.grants.includes(named.grant);
+    return null; // only the switchboard knows
+  };
+  const possible = machine
+    .rows(leg.state, trigger)
+    .filter((row) => row.when.every((name) => knows(name) !== false) && !row.unless.some((name) => knows(name)));
+  const rows = possible.filter((row) => row.refuse === null);
+  return {
+    rows,
+    refusing: possible.filter((row) => row.refuse !== null),
+    own: rows.find((row) => row.decider === "endpoint") ?? null,
+    moves: rows.some((row) => row.effects.length || row.to !== leg.state),
+    goal: goal(machine, leg.state, rows),
+    agreed: set(named?.consent ?? []),
+    revoked: set(named?.revokes ?? []),
+  };
+}
+
+function goal(machine, state, rows) {
+  const { ringing, joinable } = machine.flow.roles;
+  if (rows.some(opens)) return "media";
+  if (rows.some((row) => ringing.includes(row.to) && row.to !== state)) return "ringing";
+  if (rows.some((row) => joinable.includes(row.to) && row.to !== state)) return "joinable";
+  return "heard";
+}
+
+/** The goals that a leg in this state has reached. */
+export function reached(machine, state) {
+  const goals = {
+    ringing: state !== machine.initial,
+    joinable: machine.answered.includes(state),
+    media: machine.media.includes(state),
+  };
+  return Object.keys(goals).filter((name) => goals[name]);
+}
+
+/** The rows from one (state, joined) to another, the last one with this reason if it ends the leg; null for no way. */
+export function walk(machine, from, joined, caller, to, toJoined, reason) {
+  const key = (state, is) => `${is ? "+" : "-"}${state}`;
+  const paths = new Map([[key(from, joined), []]]);
+  const todo = [[from, joined]];
+  while (todo.length) {
+    const [state, is] = todo.shift();
+    const path = paths.get(key(state, is));
+    if ((state === to && is === toJoined) || (state === to && to === machine.final)) return path;
+    for (const row of machine.flow.rows) {
+      if (row.state !== state || !may(row, is, caller) || (row.to === machine.final && row.reason !== reason)) continue;
+      const after = (is || opens(row)) && !(closes(row) && row.reason === null);
+      if (!paths.has(key(row.to, after))) {
+        paths.set(key(row.to, after), [...path, row]);
+        todo.push([row.to, after]);
+      }
+    }
+  }
+  return null;
+}
+
+function may(row, joined, caller) {
+  const known = { caller, joined };
+  const holds = (name, otherwise) => (name in known ? known[name] : otherwise);
+  return row.refuse === null && row.when.every((n) => holds(n, true)) && !row.unless.some((n) => holds(n, false));
+}

@@ -1,0 +1,310 @@
+// The call screen: who is seen and heard, and what can be done in a call.
+
+import { $, STATES, avatar, duration, icon, label, make, reason, setIcon } from "./words.js";
+
+export class CallScreen {
+  constructor(page) {
+    this.page = page;
+    this.session = null;
+    this.tiles = new Map(); // "pid kind" -> tile
+    this.panel = "";
+    this.lost = new Set();
+    this.asking = false;
+    this.clock = 0;
+    const acts = {
+      mute: () => this.session.toggleAudio(),
+      camera: () => this.session.toggleVideo(),
+      "to-video": () => this.toVideo(),
+      share: () => (this.own.presenting ? this.session.stopScreenShare() : this.session.startScreenShare()),
+      hand: () => (this.own.handRaised ? this.session.lowerHand() : this.session.raiseHand()),
+      participants: () => this.toggle("participants"),
+      devices: () => this.toggle("devices"),
+      end: () => this.session.end(),
+    };
+    for (const [id, act] of Object.entries(acts)) $(id).addEventListener("click", () => this.act(act));
+    for (const button of $("layouts").children) {
+      button.addEventListener("click", () => this.session?.setLayout(button.dataset.layout));
+      button.addEventListener("keydown", (event) => this.arrows(event, button));
+    }
+  }
+
+  get own() {
+    return this.session.participants[0];
+  }
+
+  async act(act) {
+    if (!this.session) return;
+    try {
+      await act();
+    } catch (error) {
+      if (!["call_ended", "session_inactive"].includes(error.code)) this.page.notice(reason(error));
+    }
+    this.draw();
+  }
+
+  /** One letter for each control; they stand in its title. */
+  key({ key }) {
+    const button = [...$("controls").children].find((each) => !each.hidden && each.dataset.key === key.toLowerCase());
+    if (button && key !== "e") button.click();
+    if (key === "Escape" && this.panel) this.toggle(this.panel);
+  }
+
+  arrows(event, button) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const all = [...$("layouts").children];
+    const next = all[(all.indexOf(button) + step + all.length) % all.length];
+    next.focus();
+    next.click();
+  }
+
+  // --- a session
+
+  open(session, name) {
+    this.session = session;
+    this.lost.clear();
+    this.asking = false;
+    $("call-with").textContent = name;
+    const draw = () => this.draw();
+    for (const event of [
+      "media_changed", "user_joined", "user_left", "user_list_updated", "audio_muted", "audio_unmuted", "video_paused",
+      "video_resumed", "user_muted", "user_unmuted", "user_video_paused", "user_video_resumed", "screen_share_started",
+      "screen_share_stopped", "hand_raised", "hand_lowered", "layout_changed",
+    ]) session.on(event, draw);
+    session.addCallEventListener("page", {
+      onCallSwitchToVideoRequested: (who) => this.asked(who),
+      onCallSwitchedToVideo: () => this.answered(),
+      onCallSwitchToVideoDeclined: () => this.answered(),
+      onIdlePrompt: (seconds) => this.idle(seconds),
+      onUserJoined: () => this.unasked(),
+      onRemoteConnectionLost: (who) => this.connection(who, true),
+      onRemoteConnectionRestored: (who) => this.connection(who, false),
+      onError: (error) => this.page.notice(reason(error), true),
+    });
+    this.clock = setInterval(() => this.tick(), 1000);
+    this.draw();
+    this.tick();
+    $("mute").focus({ preventScroll: true });
+  }
+
+  close(sessionId) {
+    if (this.session?.sessionId !== sessionId) return;
+    clearInterval(this.clock);
+    for (const tile of this.tiles.values()) tile.remove();
+    this.tiles.clear();
+    $("sound").replaceChildren();
+    this.unasked();
+    if (this.panel) this.toggle(this.panel);
+    this.session = null;
+  }
+
+  tick() {
+    const { call, state } = this.session;
+    const began = call.activeAt ? Date.now() / 1000 - call.activeAt : 0;
+    $("call-state").textContent = STATES[state] || duration(began);
+    $("call-state").setAttribute("aria-live", "off");
+  }
+
+  connection(who, lost) {
+    if (lost) this.lost.add(who.pid);
+    else this.lost.delete(who.pid);
+    this.draw();
+  }
+
+  // --- questions
+
+  question(text, yes, no, act, refuse) {
+    $("asked-text").textContent = text;
+    $("asked-yes").textContent = yes;
+    $("asked-no").textContent = no;
+    $("asked-no").hidden = !no;
+    $("asked-yes").onclick = () => {
+      this.unasked();
+      this.act(act);
+    };
+    $("asked-no").onclick = () => {
+      this.unasked();
+      this.act(refuse);
+    };
+    $("asked").hidden = false;
+    $("asked-yes").focus();
+  }
+
+  unasked() {
+    $("asked").hidden = true;
+  }
+
+  asked(who) {
+    const { session } = this;
+    this.question(`${who.name} asks to switch to video.`, "Accept with video", "Decline",
+      () => session.acceptVideo(), () => session.declineVideo());
+  }
+
+  answered() {
+    this.unasked();
+    this.draw();
+  }
+
+  async toVideo() {
+    const { session } = this;
+    if (this.asking) {
+      await session.withdrawVideo();
+      return;
+    }
+    this.asking = true;
+    this.draw();
+    try {
+      await session.switchToVideo();
+    } finally {
+      this.asking = false;
+    }
+  }
+
+  idle(seconds) {
+    this.question(`Nobody else is here. The call ends in ${Math.round(seconds)} seconds.`, "End now", "",
+      () => this.session.end(), () => {});
+  }
+
+  // --- drawing
+
+  draw() {
+    const { session } = this;
+    if (!session?.leg || session.over) return;
+    const [own, ...others] = session.participants;
+    const wanted = [];
+    for (const one of others) {
+      if (one.presenting && session.track(one.pid, "screen")) wanted.push([one, "screen", session.track(one.pid, "screen")]);
+      wanted.push([one, "video", one.videoOn ? session.track(one.pid, "video") : null]);
+    }
+    if (own.presenting && session.localTrack("screen")) wanted.push([own, "screen", session.localTrack("screen")]);
+    wanted.push([own, "video", own.videoOn ? session.localTrack("video") : null]);
+    this.place(wanted, own);
+    this.sounds(others);
+    this.controls(own);
+    if (this.panel === "participants") this.listParticipants();
+  }
+
+  place(wanted, own) {
+    const stage = $("stage");
+    const { layout } = this.session;
+    const keys = wanted.map(([one, kind]) => `${one.pid} ${kind}`);
+    for (const [key, tile] of this.tiles) {
+      if (keys.includes(key)) continue;
+      tile.remove();
+      this.tiles.delete(key);
+    }
+    wanted.forEach(([one, kind, track], n) => {
+      const tile = this.tiles.get(keys[n]) ?? this.tile(keys[n], one, kind, one === own);
+      tile.classList.toggle("main", n === 0 && layout !== "tile");
+      tile.classList.toggle("lost", this.lost.has(one.pid));
+      tile.style.setProperty("--place", n - 1);
+      tile.style.order = n;
+      this.fill(tile, one, kind, track, one === own);
+    });
+    stage.dataset.layout = layout;
+    stage.style.setProperty("--columns", Math.ceil(Math.sqrt(wanted.length)));
+    for (const button of $("layouts").children) {
+      const chosen = button.dataset.layout === layout;
+      button.setAttribute("aria-checked", chosen);
+      button.tabIndex = chosen ? 0 : -1;
+    }
+  }
+
+  tile(key, one, kind, own) {
+    const video = make("video", { playsinline: true, autoplay: true, "aria-label": `${kind === "screen" ? "Screen" : "Picture"} of ${one.name}` });
+    video.muted = true; // sound has elements of its own
+    const tile = make("div", { class: `tile${own ? " own" : ""}${kind === "screen" ? " screen" : ""}`, "data-user": one.uid, "data-kind": kind },
+      avatar(one.name, { big: true }), video, make("div", { class: "label" }, make("span")));
+    this.tiles.set(key, tile);
+    $("stage").append(tile);
+    return tile;
+  }
+
+  fill(tile, one, kind, track, own) {
+    const video = tile.querySelector("video");
+    if ((video.srcObject?.getTracks()[0] ?? null) !== track) video.srcObject = track ? new MediaStream([track]) : null;
+    video.hidden = !track;
+    const text = `${own ? "You" : one.name}${kind === "screen" ? " · screen" : ""}`;
+    const muted = one.audioMuted && kind === "video";
+    const state = `${text} ${muted} ${one.handRaised}`;
+    if (tile.dataset.state === state) return;
+    tile.dataset.state = state;
+    tile.querySelector(".label").replaceChildren(make("span", {}, text), ...(muted ? [icon("mic-off")] : []));
+    if (muted) tile.querySelector(".label").append(make("span", { class: "hidden" }, "muted"));
+    tile.querySelector(".badge")?.remove();
+    if (one.handRaised && kind === "video") tile.append(make("div", { class: "badge", role: "img", "aria-label": "Hand raised" }, icon("hand")));
+  }
+
+  sounds(others) {
+    const box = $("sound");
+    for (const audio of [...box.children]) if (!others.some((one) => one.pid === audio.dataset.pid)) audio.remove();
+    for (const one of others) {
+      const track = this.session.track(one.pid, "audio");
+      let audio = [...box.children].find((each) => each.dataset.pid === one.pid);
+      if (!audio) {
+        audio = make("audio", { autoplay: true, "data-pid": one.pid });
+        box.append(audio);
+        if (this.output) audio.setSinkId?.(this.output).catch(() => {});
+      }
+      if ((audio.srcObject?.getTracks()[0] ?? null) !== track) audio.srcObject = track ? new MediaStream([track]) : null;
+    }
+  }
+
+  controls(own) {
+    const { session } = this;
+    const video = session.call.type === "video";
+    const press = (id, pressed, text, picture) => {
+      $(id).setAttribute("aria-pressed", pressed);
+      label($(id), text);
+      $(id).title = `${text} (${$(id).dataset.key})`;
+      if (picture) setIcon($(id), picture);
+    };
+    press("mute", own.audioMuted, own.audioMuted ? "Unmute" : "Mute", own.audioMuted ? "mic-off" : "mic");
+    press("camera", !own.videoOn, own.videoOn ? "Stop video" : "Start video", own.videoOn ? "video" : "video-off");
+    press("share", own.presenting, own.presenting ? "Stop sharing" : "Share screen");
+    press("hand", own.handRaised, own.handRaised ? "Lower hand" : "Raise hand");
+    label($("to-video"), this.asking ? "Waiting… withdraw" : "Switch to video");
+    $("camera").hidden = !video;
+    $("to-video").hidden = video || !session.grants.includes("video");
+    $("share").hidden = !session.grants.includes("screen") || !navigator.mediaDevices?.getDisplayMedia;
+  }
+
+  // --- the panel
+
+  toggle(what) {
+    this.panel = this.panel === what ? "" : what;
+    for (const id of ["participants", "devices"]) $(id).setAttribute("aria-expanded", this.panel === id);
+    $("panel").hidden = !this.panel;
+    if (this.panel === "participants") this.listParticipants();
+    if (this.panel === "devices") this.listDevices();
+  }
+
+  listParticipants() {
+    const rows = this.session.participants.map((one, n) =>
+      make("li", {}, avatar(one.name), make("div", { class: "who" }, make("b", {}, one.name), make("small", {}, n ? "" : "You")),
+        one.handRaised ? icon("hand") : null, icon(one.audioMuted ? "mic-off" : "mic"), icon(one.videoOn ? "video" : "video-off")));
+    $("panel").replaceChildren(make("h2", {}, `Participants (${rows.length})`), make("ul", { class: "list" }, ...rows));
+  }
+
+  async listDevices() {
+    const all = await navigator.mediaDevices.enumerateDevices();
+    const chooser = (kind, text, chosen, choose) => {
+      const found = all.filter((each) => each.kind === kind && each.deviceId);
+      if (!found.length) return null;
+      const options = found.map((each) => make("option", { value: each.deviceId, selected: each.deviceId === chosen }, each.label || text));
+      return make("label", {}, text, make("select", { onchange: (event) => this.act(() => choose(event.target.value)) }, ...options));
+    };
+    const inUse = (kind) => this.session.localTrack(kind)?.getSettings().deviceId;
+    if (this.panel !== "devices") return;
+    $("panel").replaceChildren(make("h2", {}, "Devices"), ...[
+      chooser("audioinput", "Microphone", inUse("audio"), (id) => this.session.chooseDevice("audio", id)),
+      chooser("videoinput", "Camera", inUse("video"), (id) => this.session.chooseDevice("video", id)),
+      "setSinkId" in HTMLMediaElement.prototype ? chooser("audiooutput", "Speaker", this.output, (id) => this.speaker(id)) : null,
+    ].filter(Boolean));
+  }
+
+  async speaker(id) {
+    this.output = id;
+    await Promise.all([...$("sound").children].map((audio) => audio.setSinkId(id)));
+  }
+}

@@ -1,0 +1,367 @@
+// A session: one device's part in a call once it has joined, with its media, its actions and its listeners.
+
+import { CallError } from "./errors.js";
+import { Listeners } from "./listeners.js";
+
+const WITH_NOBODY = ["session_joined", "session_timeout"];
+
+export class Session {
+  constructor(client, id, settings) {
+    this.client = client;
+    this.sessionId = id;
+    this.settings = settings;
+    this.layout = settings.layout ?? "tile";
+    this.listeners = new Listeners();
+    this.leg = null;
+    this.media = null;
+    this.opening = null;
+    this.waiting = [];
+    this.asking = [];
+    this.over = false;
+    this.pendingShare = null;
+    this.ended = new Promise((resolve) => {
+      this.tellEnded = resolve;
+    });
+  }
+
+  // --- what it is
+
+  get call() {
+    return this.client.callOf(this.leg);
+  }
+
+  get state() {
+    return this.leg?.state ?? "idle";
+  }
+
+  /** Everyone who has joined, oneself first. */
+  get participants() {
+    return [this.client.ownParticipant(this.leg), ...this.leg.peers.filter((p) => p.joined).map(participant)];
+  }
+
+  get flags() {
+    return this.leg?.flags ?? [];
+  }
+
+  get grants() {
+    return this.leg?.grants ?? [];
+  }
+
+  on(event, handler) {
+    return this.listeners.on(event, handler);
+  }
+
+  addCallEventListener(id, listener) {
+    return this.listeners.add(id, listener);
+  }
+
+  removeCallEventListener(id) {
+    return this.listeners.remove(id);
+  }
+
+  // --- the end
+
+  /** End my part, at once, connected or not. Of two, that ends the call. Idempotent. */
+  async leave() {
+    await this.client.endLeg(this.sessionId, "leave");
+  }
+
+  async end() {
+    await this.client.endLeg(this.sessionId, "end");
+  }
+
+  async endForAll() {
+    await this.act("end_for_all");
+  }
+
+  // --- actions
+
+  async act(trigger, data = null) {
+    await this.client.do(this.sessionId, trigger, data ? { data } : {});
+  }
+
+  muteAudio() {
+    return this.act("mute_audio");
+  }
+
+  unmuteAudio() {
+    return this.act("unmute_audio");
+  }
+
+  toggleAudio() {
+    return this.flags.includes("audio_muted") ? this.unmuteAudio() : this.muteAudio();
+  }
+
+  pauseVideo() {
+    return this.act("pause_video");
+  }
+
+  resumeVideo() {
+    return this.act("resume_video");
+  }
+
+  toggleVideo() {
+    const on = this.flags.includes("camera") && !this.flags.includes("video_paused");
+    return on ? this.pauseVideo() : this.resumeVideo();
+  }
+
+  switchCamera() {
+    return this.ready().switchCamera();
+  }
+
+  raiseHand() {
+    return this.act("raise_hand");
+  }
+
+  lowerHand() {
+    return this.act("lower_hand");
+  }
+
+  /** Share a screen. To be called from a click: the browser asks what to share. */
+  async startScreenShare(stream = null) {
+    const shown = stream ?? (await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: 15 }, audio: false }));
+    try {
+      await this.act("start_screen_share");
+      this.ready().share(shown);
+    } catch (error) {
+      for (const track of shown.getTracks()) track.stop();
+      throw error;
+    }
+    if (!this.flags.includes("presenting")) this.media?.enable("screen", false); // stopped meanwhile
+  }
+
+  stopScreenShare() {
+    return this.act("stop_screen_share");
+  }
+
+  /** Ask the others to make this a video call; resolves when somebody agreed, rejects with `consent_declined`. */
+  async switchToVideo() {
+    const answered = new Promise((resolve) => {
+      this.asking.push(resolve);
+    });
+    try {
+      await this.act("switch_to_video");
+    } catch (error) {
+      this.asking = [];
+      throw error;
+    }
+    const agreed = this.leg.type === "video" || (await answered);
+    if (this.leg.reason !== null) throw new CallError("call_ended", { session_id: this.sessionId, reason: this.leg.reason });
+    if (!agreed) throw new CallError("consent_declined", { what: "video" });
+  }
+
+  acceptVideo() {
+    return this.act("accept_video");
+  }
+
+  declineVideo() {
+    return this.act("decline_video");
+  }
+
+  withdrawVideo() {
+    return this.act("withdraw_video");
+  }
+
+  /** Send anything that JSON can carry; resolves when all who are to have it have it. */
+  async sendMessage(data, to = null) {
+    await this.client.say(this.sessionId, JSON.stringify(data), to ?? "");
+  }
+
+  /** A trigger of a flow of one's own. */
+  trigger(name, data = {}) {
+    return this.act(name, data);
+  }
+
+  setLayout(layout) {
+    if (!["tile", "sidebar", "spotlight"].includes(layout)) throw new CallError("invalid_argument", { name: "layout" });
+    this.layout = layout;
+    this.listeners.emit("layout_changed", layout);
+  }
+
+  /** A button of the page was pressed: told, and does nothing by itself. */
+  press(button) {
+    this.listeners.emit(`${button}_button_pressed`);
+  }
+
+  // --- media
+
+  ready() {
+    if (!this.media || this.over) throw new CallError("session_inactive", { session_id: this.sessionId });
+    return this.media;
+  }
+
+  /** The track that arrives from a participant, or null. */
+  track(pid, kind = "video") {
+    return this.media?.remote(pid, kind) ?? null;
+  }
+
+  /** The track that this device sends, or null. */
+  localTrack(kind = "video") {
+    return this.media?.track(kind) ?? null;
+  }
+
+  chooseDevice(kind, deviceId) {
+    return this.ready().choose(kind, deviceId);
+  }
+
+  stats() {
+    return this.ready().stats();
+  }
+
+  // --- driven by the client
+
+  async openMedia(capture) {
+    const host = new Host(this);
+    this.opening = this.client.media.open(host, capture);
+    try {
+      const media = await this.opening;
+      if (this.closing) {
+        media.close();
+        return;
+      }
+      this.media = media;
+      for (const drive of this.waiting.splice(0)) drive(media);
+    } catch (error) {
+      host.fault(error);
+      this.client.feed({ do: "Media", session: this.sessionId, what: "failed", pid: "" });
+    }
+  }
+
+  drive({ what, args }) {
+    const drive = (media) => {
+      try {
+        DRIVES[what](media, ...args);
+      } catch (error) {
+        this.fault(error);
+      }
+    };
+    if (this.media) drive(this.media);
+    else this.waiting.push(drive);
+  }
+
+  closeMedia() {
+    this.closing = true;
+    this.waiting = [];
+    this.media?.close();
+  }
+
+  fault(error) {
+    this.listeners.emit("error", error);
+  }
+
+  update(leg) {
+    if (leg) this.leg = leg;
+    if (this.leg?.reason !== null && this.leg) this.over = true;
+  }
+
+  emit(event, leg, peer, value) {
+    this.update(leg);
+    if (["call_switched_to_video", "call_switch_to_video_declined", "call_ended"].includes(event)) {
+      for (const answer of this.asking.splice(0)) answer(event === "call_switched_to_video");
+    }
+    this.listeners.emit(event, ...this.args(event, leg, peer, value));
+    if (event === "call_ended") this.tellEnded(this.client.callOf(leg).endReason);
+  }
+
+  args(event, leg, peer, value) {
+    const who = peer ? participant(peer) : this.client.ownParticipant(leg);
+    const reason = this.client.callOf(leg).endReason;
+    if (WITH_NOBODY.includes(event)) return [this];
+    if (event === "session_left") return [this, reason];
+    if (event === "call_ended") return [reason];
+    if (event === "user_left") return [who, "left"];
+    if (event === "user_list_updated") return [this.participants];
+    if (event === "idle_prompt" || event === "error") return [value];
+    if (event === "custom") return value;
+    if (event === "flag_changed") return [who, ...value];
+    if (event === "message_received") return [who, value];
+    return [who];
+  }
+}
+
+const DRIVES = {
+  capture: (media, kind, on) => media.enable(kind, on),
+  peers: (media, peers) => media.setPeers(peers),
+  receive: (media, pid, kind, body) => media.receive(pid, kind, body),
+  granted: (media, pid) => media.granted(pid),
+  resumed: (media) => media.resumed(),
+};
+
+/** A participant as others see it. */
+export function participant(peer) {
+  const { pid, user, name, device, role, joined, flags } = peer;
+  return { pid, uid: user, name: name || user, device, role, joined, ...marks(flags) };
+}
+
+export function marks(flags) {
+  return {
+    flags,
+    audioMuted: flags.includes("audio_muted"),
+    videoOn: flags.includes("camera") && !flags.includes("video_paused"),
+    presenting: flags.includes("presenting"),
+    handRaised: flags.includes("hand_raised"),
+  };
+}
+
+/** What media may ask of its session. */
+class Host {
+  constructor(session) {
+    this.session = session;
+    this.settings = session.settings;
+  }
+
+  get joined() {
+    return this.session.leg.joined;
+  }
+
+  signal(message) {
+    const { client, sessionId } = this.session;
+    client.feed({ do: "Signal", session: sessionId, message: { session: sessionId, ...message } });
+  }
+
+  report(what, pid = "") {
+    this.session.client.feed({ do: "Media", session: this.session.sessionId, what, pid });
+  }
+
+  send(pid, kind, body) {
+    this.signal({ m: "relay", to: pid, kind, body });
+  }
+
+  ask(pid) {
+    this.signal({ m: "ask", pid });
+  }
+
+  free(pid) {
+    this.signal({ m: "free", pid });
+  }
+
+  up() {
+    this.report("up");
+  }
+
+  peerConnected(pid) {
+    this.report("peer_connected", pid);
+    this.session.listeners.emit("media_changed");
+  }
+
+  peerLost(pid) {
+    this.report("peer_lost", pid);
+    this.session.listeners.emit("media_changed");
+  }
+
+  fault(error) {
+    if (!this.session.closing) this.session.fault(error);
+  }
+
+  localChanged() {
+    this.session.listeners.emit("media_changed");
+  }
+
+  remoteChanged() {
+    this.session.listeners.emit("media_changed");
+  }
+
+  shareEnded() {
+    if (!this.session.over) this.session.stopScreenShare().catch(() => {});
+  }
+}

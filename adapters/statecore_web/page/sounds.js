@@ -1,0 +1,69 @@
+// The sounds of the page, made here: nothing to download, and nobody's recording.
+
+let context = null;
+let stopRing = () => {};
+
+/** To be called from a click or key: browsers are silent before the first. */
+export function unlock() {
+  context ??= new AudioContext();
+  if (context.state === "suspended") context.resume().catch(() => {});
+}
+
+function tone(frequencies, start, length, volume) {
+  const gain = context.createGain();
+  gain.connect(context.destination);
+  gain.gain.setValueAtTime(0, start);
+  gain.gain.linearRampToValueAtTime(volume, start + 0.02);
+  gain.gain.setValueAtTime(volume, start + length - 0.04);
+  gain.gain.linearRampToValueAtTime(0, start + length);
+  for (const frequency of frequencies) {
+    const source = context.createOscillator();
+    source.type = "sine";
+    source.frequency.value = frequency;
+    source.connect(gain);
+    source.start(start);
+    source.stop(start + length);
+  }
+  return gain;
+}
+
+function repeat(play, every) {
+  silence();
+  if (!context) return;
+  let gains = [];
+  const again = () => {
+    gains = play(context.currentTime + 0.02);
+  };
+  again();
+  const timer = setInterval(again, every * 1000);
+  stopRing = () => {
+    clearInterval(timer);
+    for (const gain of gains) gain.disconnect();
+    stopRing = () => {};
+  };
+}
+
+/** Somebody calls: a rising figure, twice. */
+export function ringIn() {
+  const figure = [659, 784, 988, 784];
+  repeat((at) => [0, 0.75].flatMap((turn) => figure.map((hz, n) => tone([hz, hz * 2], at + turn + n * 0.15, 0.14, 0.08))), 3);
+}
+
+/** It rings at the other end. */
+export function ringOut() {
+  repeat((at) => [tone([425, 450], at, 1, 0.06)], 4);
+}
+
+export function silence() {
+  stopRing();
+}
+
+export function connected() {
+  silence();
+  if (context) [523, 784].forEach((hz, n) => tone([hz], context.currentTime + n * 0.1, 0.12, 0.06));
+}
+
+export function ended() {
+  silence();
+  if (context) [494, 370].forEach((hz, n) => tone([hz], context.currentTime + n * 0.14, 0.16, 0.06));
+}

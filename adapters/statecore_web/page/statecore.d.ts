@@ -1,0 +1,188 @@
+/** The types of statecore.js. Events and errors have the names of the Python side; see its reference. */
+
+export type CallType = "audio" | "video";
+export type Layout = "tile" | "sidebar" | "spotlight";
+export type MediaKind = "audio" | "video" | "screen";
+export type Unsubscribe = () => boolean;
+
+/** Every error. `code` is stable, `retryable` says whether the same thing may succeed later. */
+export class CallError extends Error {
+  code: string;
+  data: Record<string, unknown>;
+  retryable: boolean;
+  /** The ended call, where a call was declined or has ended. */
+  call?: Call;
+  /** Whether it is of this kind or of one below it. */
+  is(code: string): boolean;
+}
+
+export interface EndReason {
+  what: string;
+  by: string | null;
+  /** Unix seconds, by the service's clock. */
+  when: number | null;
+}
+
+export interface Participant {
+  pid: string;
+  uid: string;
+  name: string;
+  device: string;
+  role: "caller" | "callee" | "member";
+  joined: number;
+  flags: string[];
+  audioMuted: boolean;
+  videoOn: boolean;
+  presenting: boolean;
+  handRaised: boolean;
+}
+
+/** A snapshot. Times are Unix seconds, by the service's clock. */
+export interface Call {
+  sessionId: string;
+  flow: string;
+  type: CallType;
+  state: string;
+  role: "caller" | "callee" | "member";
+  status: "initiated" | "ongoing" | "rejected" | "busy" | "cancelled" | "unanswered" | "ended";
+  initiator: string;
+  receiver: string;
+  /** The other user of a call of two. */
+  with: string;
+  endReason: EndReason | null;
+  initiatedAt: number | null;
+  answeredAt: number | null;
+  activeAt: number | null;
+  endedAt: number | null;
+  metadata: unknown;
+  participants: Participant[];
+}
+
+export interface CallListener {
+  onIncomingCallReceived?(call: Call): void;
+  onOutgoingCallAccepted?(call: Call): void;
+  onOutgoingCallRejected?(call: Call): void;
+  onIncomingCallCancelled?(call: Call): void;
+  onCallEndedMessageReceived?(call: Call): void;
+}
+
+export interface CallSettings {
+  type?: CallType;
+  layout?: Layout;
+  audioOnly?: boolean;
+  startAudioMuted?: boolean;
+  startVideoPaused?: boolean;
+  /** Device ids, as `enumerateDevices` gives them. */
+  audioInput?: string | null;
+  videoInput?: string | null;
+  /** Seconds alone until the prompt, and from it to the end; 0 disables. */
+  idleTimeout?: number;
+  idlePrompt?: number;
+  /** Seconds. */
+  maxDuration?: number;
+}
+
+export interface StreamStats {
+  pid: string;
+  kind: MediaKind;
+  direction: "in" | "out";
+  packets: number;
+  bytes: number;
+  frames: number | null;
+  energy: number | null;
+  lost: number | null;
+  jitter: number | null;
+  round_trip: number | null;
+}
+
+export class BrowserMedia {
+  constructor(options?: { iceServers?: RTCIceServer[]; icePolicy?: RTCIceTransportPolicy });
+}
+
+export interface ClientOptions {
+  user: string;
+  /** An auth token, or what gives one: asked for every connection. */
+  token: string | (() => string | Promise<string>);
+  device?: string;
+  name?: string;
+  media?: BrowserMedia;
+}
+
+/** One device of one user. Connects again by itself until it is closed; media goes on meanwhile. */
+export class CallClient {
+  constructor(url: string, options: ClientOptions);
+  readonly user: { uid: string; name: string };
+  readonly device: string;
+  readonly connected: boolean;
+  readonly calls: Call[];
+  readonly activeCall: Call | null;
+  connect(): Promise<void>;
+  reconnect(): void;
+  close(): void;
+  on(event: string, handler: (...args: any[]) => void): Unsubscribe;
+  addCallListener(id: string, listener: CallListener): Unsubscribe;
+  removeCallListener(id: string): boolean;
+  /** Resolves when it rings. `timeout` is in seconds. */
+  initiateCall(
+    receiver: string,
+    options?: { type?: CallType; timeout?: number; metadata?: unknown; sessionId?: string; flow?: string },
+  ): Promise<Call>;
+  answered(sessionId: string): Promise<Call>;
+  acceptCall(sessionId: string): Promise<Call>;
+  rejectCall(sessionId: string, reason?: "rejected" | "busy"): Promise<void>;
+  cancelCall(sessionId: string): Promise<void>;
+  endCall(sessionId: string): Promise<void>;
+  clearActiveCall(): Promise<void>;
+  generateToken(sessionId: string): Promise<string>;
+  /** By the id of an accepted call, or by a call token. Resolves when active. */
+  startSession(sessionIdOrToken: string, settings?: CallSettings): Promise<Session>;
+}
+
+/** One device's part in a call. Every action rejects with a typed error where it is not legal. */
+export class Session {
+  readonly sessionId: string;
+  readonly call: Call;
+  readonly state: string;
+  readonly over: boolean;
+  readonly participants: Participant[];
+  readonly flags: string[];
+  readonly grants: string[];
+  readonly layout: Layout;
+  readonly ended: Promise<EndReason>;
+  /** Events by their Python names without `on_`; besides, `media_changed` when a track came or went. */
+  on(event: string, handler: (...args: any[]) => void): Unsubscribe;
+  addCallEventListener(id: string, listener: Record<string, (...args: any[]) => void>): Unsubscribe;
+  removeCallEventListener(id: string): boolean;
+  leave(): Promise<void>;
+  end(): Promise<void>;
+  endForAll(): Promise<void>;
+  muteAudio(): Promise<void>;
+  unmuteAudio(): Promise<void>;
+  toggleAudio(): Promise<void>;
+  pauseVideo(): Promise<void>;
+  resumeVideo(): Promise<void>;
+  toggleVideo(): Promise<void>;
+  switchCamera(): Promise<void>;
+  /** To be called from a click, unless a stream is given. */
+  startScreenShare(stream?: MediaStream): Promise<void>;
+  stopScreenShare(): Promise<void>;
+  raiseHand(): Promise<void>;
+  lowerHand(): Promise<void>;
+  /** Resolves when somebody agreed; rejects with `consent_declined`. */
+  switchToVideo(): Promise<void>;
+  acceptVideo(): Promise<void>;
+  declineVideo(): Promise<void>;
+  withdrawVideo(): Promise<void>;
+  sendMessage(data: unknown, to?: string): Promise<void>;
+  trigger(name: string, data?: Record<string, unknown>): Promise<void>;
+  setLayout(layout: Layout): void;
+  press(button: string): void;
+  track(pid: string, kind?: MediaKind): MediaStreamTrack | null;
+  localTrack(kind?: MediaKind): MediaStreamTrack | null;
+  chooseDevice(kind: "audio" | "video", deviceId: string | null): Promise<void>;
+  stats(): Promise<StreamStats[]>;
+}
+
+export const FLOWS: Record<string, unknown>;
+export const HASHES: Record<string, string>;
+export const TIMERS: Record<string, number>;

@@ -1,0 +1,406 @@
+/**
+ * statecore in the browser: calls as explicit state machines, by the table that the Python side runs.
+ *
+ *     const client = new CallClient("https://calls.example.org", { user: "alice", token });
+ *     await client.connect();
+ *     const call = await client.initiateCall("bob", { type: "video" });
+ *     await client.answered(call.sessionId);
+ *     const session = await client.startSession(call.sessionId);
+ *
+ * No dependencies. The types are in statecore.d.ts.
+ */
+
+import { EndpointMachine } from "./endpoint.js";
+import { CallError } from "./errors.js";
+import { FLOWS, HASHES, STATUS, TIMERS } from "./flows.js";
+import { Listeners } from "./listeners.js";
+import { BrowserMedia } from "./media.js";
+import { Session, marks, participant } from "./session.js";
+import { Connection } from "./socket.js";
+import { Alarm } from "./alarm.js";
+
+const CALL_EVENTS = [
+  "incoming_call_received", "outgoing_call_accepted", "outgoing_call_rejected", "incoming_call_cancelled",
+  "call_ended_message_received",
+];
+const REMEMBERED = 256; // ended calls whose outcome can still be said
+const now = () => Math.max(1, Math.round(performance.now()));
+const identity = () => {
+  const octets = crypto.getRandomValues(new Uint8Array(16));
+  return [...octets].map((octet) => octet.toString(16).padStart(2, "0")).join("");
+};
+
+export class CallClient {
+  constructor(url, { user, token, device = identity(), name = "", media = new BrowserMedia(), flows = FLOWS, hashes = HASHES }) {
+    this.user = { uid: user, name: name || user };
+    this.device = device;
+    this.name = name;
+    this.media = media;
+    this.hashes = hashes;
+    this.core = new EndpointMachine(flows, TIMERS);
+    this.endpoint = this.core.start(user, device, identity());
+    this.listeners = new Listeners();
+    this.sessions = new Map();
+    this.waits = new Map();
+    this.requests = new Map();
+    this.endedLegs = new Map();
+    this.queue = [];
+    this.draining = false;
+    this.ticket = 0;
+    this.closed = false;
+    this.connection = new Connection(url, token, this);
+    this.alarm = new Alarm(() => this.tick());
+    this.welcomed = null;
+  }
+
+  // --- life
+
+  get connected() {
+    return this.endpoint.online;
+  }
+
+  get online() {
+    return this.endpoint.online;
+  }
+
+  /** Connect, and stay connected until `close`. Rejects with `signaling_lost` if nothing stood within ten seconds. */
+  connect() {
+    if (this.closed) return Promise.reject(new CallError("client_closed"));
+    if (this.welcomed) return this.welcomed.promise;
+    this.endpoint = { ...this.endpoint, confirmed: now() };
+    this.welcomed = {};
+    this.welcomed.promise = new Promise((resolve, reject) => Object.assign(this.welcomed, { resolve, reject }));
+    setTimeout(() => this.welcomed.reject(new CallError("signaling_lost")), TIMERS.command);
+    this.connection.open();
+    return this.welcomed.promise;
+  }
+
+  /** Try the service again now, if the link is down. */
+  reconnect() {
+    this.connection.again();
+  }
+
+  /** End every call, say good-bye, and leave nothing. Idempotent. */
+  close() {
+    if (this.closed) return;
+    for (const leg of [...this.endpoint.legs.values()]) {
+      if (leg.reason === null) this.feed({ do: "Do", session: leg.session, trigger: "end" });
+    }
+    this.closed = true;
+    this.connection.send({ m: "bye" });
+    this.connection.close();
+    this.alarm.close();
+    for (const { reject } of this.waits.values()) reject(new CallError("client_closed"));
+    this.waits.clear();
+  }
+
+  // --- what it is in
+
+  /** Every call this device has a live part in, oldest first. */
+  get calls() {
+    return [...this.endpoint.legs.values()].filter((leg) => leg.reason === null).map((leg) => this.callOf(leg));
+  }
+
+  /** The newest call this device is in, if any; one that rings here and is not answered is not counted. */
+  get activeCall() {
+    return this.calls.filter((call) => !this.ringsHere(call)).at(-1) ?? null;
+  }
+
+  ringsHere(call) {
+    const machine = this.core.machines.get(call.flow);
+    return call.role === "callee" && machine.flow.roles.ringing.includes(call.state);
+  }
+
+  named(session) {
+    return this.endpoint.names.get(session) ?? session;
+  }
+
+  leg(session) {
+    return this.endpoint.legs.get(this.named(session)) ?? null;
+  }
+
+  // --- listeners
+
+  on(event, handler) {
+    return this.listeners.on(event, handler);
+  }
+
+  addCallListener(id, listener) {
+    return this.listeners.add(id, listener);
+  }
+
+  removeCallListener(id) {
+    return this.listeners.remove(id);
+  }
+
+  // --- ringing
+
+  /** Ring a user; resolves when it rings. `timeout` is in seconds. Rejects as the Python client raises. */
+  async initiateCall(receiver, { type = "video", timeout = 0, metadata = null, sessionId = identity(), flow = "ringing" } = {}) {
+    if (!receiver?.trim?.()) throw new CallError("blank_id", { name: "receiver" });
+    const consent = type === "video" ? ["audio", "video"] : ["audio"];
+    const start = this.core.machines.get(flow)?.flow.start;
+    const more = { flow, receiver, type, consent, timeout: Math.max(0, Math.round(timeout * 1000)) };
+    more.metadata = metadata ? JSON.stringify(metadata) : "";
+    return this.callOf(await this.do(sessionId, start, more));
+  }
+
+  /** Wait until a call is accepted; rejects with how it ended otherwise. */
+  async answered(sessionId) {
+    const ended = this.endedLegs.get(sessionId);
+    if (ended && !this.leg(sessionId)) throw new CallError("call_ended", { session_id: sessionId, reason: ended.reason });
+    return this.callOf(await this.wait((ticket) => ({ do: "Await", session: sessionId, ticket })));
+  }
+
+  async acceptCall(sessionId) {
+    return this.callOf(await this.do(sessionId, "accept"));
+  }
+
+  async rejectCall(sessionId, reason = "rejected") {
+    await this.do(sessionId, reason === "busy" ? "reject_busy" : "reject");
+  }
+
+  async cancelCall(sessionId) {
+    await this.endLeg(sessionId, "cancel");
+  }
+
+  async endCall(sessionId) {
+    await this.endLeg(sessionId, "end");
+  }
+
+  async clearActiveCall() {
+    if (this.activeCall) await this.endCall(this.activeCall.sessionId);
+  }
+
+  // --- tokens and sessions
+
+  /** A call token for this user and a session. */
+  generateToken(sessionId) {
+    this.ticket += 1;
+    const n = this.ticket;
+    const request = { m: "token?", session: this.named(sessionId), n };
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.requests.delete(n);
+        reject(new CallError("command_timeout", { trigger: "generate_token" }));
+      }, TIMERS.command);
+      this.requests.set(n, { request, resolve, reject, timer });
+      this.connection.send(request);
+    });
+  }
+
+  /** Join: the session of an accepted call by its id, or any by a call token. Resolves when active. */
+  async startSession(what, settings = {}) {
+    const accepted = this.leg(what);
+    const token = accepted ? accepted.token : what;
+    if (!token) throw new CallError(accepted ? "not_accepted" : "token_missing", { session_id: what });
+    const id = accepted ? accepted.session : this.named(sessionOf(token));
+    const chosen = { type: accepted?.type ?? "video", idleTimeout: 120, idlePrompt: 60, ...settings };
+    if (this.sessions.has(id)) throw new CallError("already_joined", { session_id: id });
+    const session = new Session(this, id, chosen);
+    this.sessions.set(id, session);
+    try {
+      await this.do(id, "join", joining(chosen, token, accepted?.flow ?? this.leg(id)?.flow ?? "session"));
+    } catch (error) {
+      if (this.sessions.get(id) === session) this.sessions.delete(id);
+      session.closeMedia();
+      throw error;
+    }
+    return session;
+  }
+
+  // --- feed, then drain
+
+  feed(given) {
+    if (this.closed) return;
+    const before = this.endpoint;
+    const { endpoint, effects } = this.core.step(before, given, now());
+    this.endpoint = endpoint;
+    this.queue.push(...effects);
+    this.listeners.emit("step", given, effects, before, endpoint);
+    if (this.draining) return;
+    this.draining = true;
+    try {
+      while (this.queue.length) this.carryOut(this.queue.shift());
+    } finally {
+      this.draining = false;
+    }
+    this.lookAround();
+    this.alarm.set(this.core.nextDue(this.endpoint) - now(), this.core.nextDue(this.endpoint) > 0);
+  }
+
+  carryOut(effect) {
+    const session = this.sessions.get(effect.session);
+    if (effect.do === "Send") this.connection.send(effect.message);
+    else if (effect.do === "Emit") this.emit(effect);
+    else if (effect.do === "Settle") this.settle(effect);
+    else if (effect.do === "Reply") this.reply(effect);
+    else if (effect.do === "CloseMedia") session?.closeMedia();
+    else if (effect.do === "Drive") session?.drive(effect);
+    else if (session) {
+      session.update(this.endpoint.legs.get(effect.session));
+      session.openMedia(effect.capture);
+    }
+  }
+
+  emit({ event, leg, peer, value }) {
+    if (!leg) {
+      this.listeners.emit(event);
+      for (const session of this.sessions.values()) session.listeners.emit(event, "link", true);
+    } else if (CALL_EVENTS.includes(event)) {
+      if (leg.reason !== null) this.remember(leg);
+      this.listeners.emit(event, this.callOf(leg));
+    } else if (this.sessions.has(leg.session)) {
+      this.sessions.get(leg.session).emit(event, leg, peer, value);
+    } else if (event === "error") {
+      this.listeners.emit("error", value);
+    }
+  }
+
+  remember(leg) {
+    this.endedLegs.delete(leg.session);
+    this.endedLegs.set(leg.session, leg);
+    if (this.endedLegs.size > REMEMBERED) this.endedLegs.delete(this.endedLegs.keys().next().value);
+  }
+
+  settle({ ticket, leg, error }) {
+    const wait = this.waits.get(ticket);
+    this.waits.delete(ticket);
+    if (!wait) return;
+    if (error) {
+      if (leg && (error.is("call_declined") || error.is("call_ended"))) error.call = this.callOf(leg);
+      wait.reject(error);
+    } else {
+      wait.resolve(leg);
+    }
+  }
+
+  reply({ n, token, error }) {
+    const asked = this.requests.get(n);
+    this.requests.delete(n);
+    clearTimeout(asked?.timer);
+    if (error) asked?.reject(error);
+    else asked?.resolve(token);
+  }
+
+  lookAround() {
+    for (const [id, session] of [...this.sessions]) {
+      session.update(this.endpoint.legs.get(id));
+      if (!session.over) continue;
+      this.sessions.delete(id);
+      session.closeMedia();
+    }
+  }
+
+  tick() {
+    this.feed({ do: "Tick" });
+    const { online, confirmed, heartbeat } = this.endpoint;
+    if (online && now() - confirmed > heartbeat + TIMERS.command) this.connection.drop();
+  }
+
+  // --- the link
+
+  linkUp() {
+    this.feed({ do: "LinkUp", name: this.name, flows: this.hashes });
+  }
+
+  linkTook(message) {
+    this.feed({ do: "Received", message });
+    if (message.m !== "welcome") return;
+    for (const { request } of this.requests.values()) this.connection.send(request);
+    this.welcomed?.resolve();
+    this.listeners.emit("connected");
+  }
+
+  linkDown() {
+    this.feed({ do: "LinkDown" });
+  }
+
+  linkRefused(code, data) {
+    const error = new CallError(code, data);
+    this.welcomed?.reject(error);
+    this.listeners.emit("connection_failed", error);
+  }
+
+  // --- waiting
+
+  do(session, trigger, more = {}) {
+    return this.wait((ticket) => ({ do: "Do", session, trigger, ticket, ...more }));
+  }
+
+  say(session, text, to) {
+    return this.wait((ticket) => ({ do: "Say", session, text, to, ticket }));
+  }
+
+  wait(make) {
+    if (this.closed) return Promise.reject(new CallError("client_closed"));
+    this.ticket += 1;
+    const { ticket } = this;
+    return new Promise((resolve, reject) => {
+      this.waits.set(ticket, { resolve, reject });
+      this.feed(make(ticket));
+    });
+  }
+
+  async endLeg(session, trigger) {
+    const leg = this.leg(session);
+    if (leg?.reason === null) await this.do(session, trigger);
+    else if (!leg && !this.endpoint.tombs.has(this.named(session))) throw new CallError("call_not_found", { session_id: session });
+  }
+
+  // --- what a leg is to people
+
+  callOf(leg) {
+    const [initiatedAt, answeredAt, activeAt, endedAt] = leg.at.map((time) => (time ? time / 1000 : null));
+    const endReason = leg.reason !== null ? { what: leg.reason, by: leg.by || null, when: endedAt } : null;
+    const status = endReason ? STATUS[leg.reason] : answeredAt ? "ongoing" : "initiated";
+    const { session, flow, type, state, role, initiator, receiver } = leg;
+    const other = leg.peers.find((peer) => peer.user !== this.user.uid);
+    return {
+      sessionId: session, flow, type, state, role, status, initiator, receiver, endReason, initiatedAt, answeredAt,
+      activeAt, endedAt, metadata: parsed(leg.metadata), participants: leg.peers.map(participant),
+      with: role === "caller" ? receiver : role === "callee" ? initiator : (other?.user ?? ""),
+    };
+  }
+
+  ownParticipant(leg) {
+    const { uid, name } = this.user;
+    return { pid: leg.pid, uid, name, device: this.device, role: leg.role, joined: leg.joined, ...marks(leg.flags) };
+  }
+}
+
+/** What a join command says of the settings. */
+function joining(settings, token, flow) {
+  const video = settings.type === "video" && !settings.audioOnly;
+  const flags = [];
+  if (video) flags.push("camera");
+  if (settings.startAudioMuted) flags.push("audio_muted");
+  if (settings.startVideoPaused) flags.push("video_paused");
+  const { idleTimeout: idle, idlePrompt: prompt, maxDuration: longest } = settings;
+  return {
+    flow, token, flags, type: settings.type,
+    consent: video ? ["audio", "video"] : ["audio"],
+    idle: idle ? [Math.round(idle * 1000), Math.round(prompt * 1000)] : [0, 0],
+    longest: longest ? Math.round(longest * 1000) : 0,
+  };
+}
+
+function parsed(text) {
+  try {
+    return text ? JSON.parse(text) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The session a call token is for. Nothing is verified: that is the service's. */
+function sessionOf(token) {
+  try {
+    const claims = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    return JSON.parse(atob(claims)).sid;
+  } catch {
+    throw new CallError("token_malformed", { why: "it is not a call token" });
+  }
+}
+
+export { BrowserMedia, CallError, EndpointMachine, FLOWS, HASHES, TIMERS };

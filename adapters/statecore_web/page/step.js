@@ -1,0 +1,472 @@
+// One step of an endpoint in the making: a draft of its state, and the effects so far.
+
+import { drop } from "./data.js";
+import { CallError, refusal } from "./errors.js";
+import { closes, customs, intent, reached, set, tells, walk, without } from "./machine.js";
+import { capturing, differences, drivePeers } from "./tell.js";
+
+const TOMBS = 256; // ended sessions that a device remembers
+
+/** One device without a call. Times are milliseconds of the device's monotonic clock. */
+export const newEndpoint = (user, device, epoch) => ({
+  user, device, epoch, legs: new Map(), names: new Map(), tombs: new Map(), conn: 0, online: false, n: 0,
+  confirmed: 0, beatDue: 0, heartbeat: 15000, lease: 45000,
+});
+
+const LEG = {
+  role: "callee", pid: "", type: "video", initiator: "", receiver: "", seq: 0, flags: [], grants: [], joined: 0,
+  peers: [], offers: {}, reason: null, by: "", at: [0, 0, 0, 0], age: 0, metadata: "", token: "", owed: [], waits: [],
+  consent: [], media: "none", reported: false, lost: [], idle: [0, 0], aloneSince: 0, until: 0, longest: 0, outbox: [],
+  said: new Map(), got: new Map(), asked: [], first: 0,
+};
+
+const PEER = { device: "", name: "", role: "member", joined: 0 };
+const VIEW = {
+  flow: "ringing", role: "callee", type: "video", receiver: "", heard: 0, reason: null, by: "", via: "", joined: 0,
+  flags: [], grants: [], peers: [], offers: {}, left: 0, age: 0, at: [0, 0, 0, 0], metadata: "", token: "",
+};
+
+/** A view with everything that its message left out. */
+function whole(message) {
+  const view = { ...VIEW, ...message };
+  const peers = view.peers.map((peer) => ({ ...PEER, ...peer, flags: set(peer.flags ?? []) }));
+  return { ...view, peers, flags: set(view.flags), grants: set(view.grants) };
+}
+
+export class Step {
+  constructor(endpoint, machines, timers, now) {
+    this.endpoint = { ...endpoint };
+    this.legs = new Map(endpoint.legs);
+    this.machines = machines;
+    this.timers = timers;
+    this.now = now;
+    this.effects = [];
+  }
+
+  done() {
+    return { ...this.endpoint, legs: this.legs };
+  }
+
+  machine(leg) {
+    return this.machines.get(leg.flow);
+  }
+
+  isOver(leg) {
+    return leg.state === this.machine(leg).final;
+  }
+
+  session(name) {
+    return this.endpoint.names.get(name) ?? name;
+  }
+
+  put(leg, changes = {}) {
+    const after = { ...leg, ...changes };
+    this.legs.set(leg.session, after);
+    return after;
+  }
+
+  send(message) {
+    this.effects.push({ do: "Send", message });
+  }
+
+  drive(leg, what, ...args) {
+    this.effects.push({ do: "Drive", session: leg.session, what, args });
+  }
+
+  emit(event, leg = null, peer = null, value = null) {
+    this.effects.push({ do: "Emit", event, leg, peer, value });
+  }
+
+  settle(ticket, leg, error = null) {
+    if (ticket) this.effects.push({ do: "Settle", ticket, leg, error });
+  }
+
+  // --- what the user wants
+
+  /** A command: taken here at once if the table lets the endpoint decide, owed to the switchboard otherwise. */
+  do(want) {
+    let leg = this.legs.get(this.session(want.session)) ?? null;
+    let may;
+    try {
+      if (!leg || (this.isOver(leg) && this.startsAnew(leg, want))) leg = this.begin(want);
+      may = this.may(leg, want.trigger);
+    } catch (error) {
+      this.settle(want.ticket, leg, error);
+      return;
+    }
+    if (!may?.moves) {
+      this.settle(want.ticket, leg); // what was wanted is so already
+    } else if (may.own) {
+      this.endHere(leg, may.own);
+      this.settle(want.ticket, this.legs.get(leg.session) ?? null);
+    } else {
+      this.owe(leg, want, may);
+    }
+  }
+
+  /** What a command may come to. Null: it is so already. Throws if the table does not allow it. */
+  may(leg, trigger) {
+    if (this.isOver(leg)) {
+      this.afterEnd(leg, trigger);
+      return null;
+    }
+    const may = intent(this.machine(leg), leg, trigger);
+    if (!may.rows.length) throw this.illegal(leg, trigger, may.refusing);
+    return may;
+  }
+
+  startsAnew(leg, want) {
+    const machine = this.machine(leg);
+    return want.flow === leg.flow && machine.flow.start === want.trigger && !machine.ring;
+  }
+
+  /** A leg that the switchboard does not know of yet. */
+  begin(want) {
+    const machine = this.machines.get(want.flow);
+    const session = this.session(want.session);
+    if (machine?.flow.start !== want.trigger) {
+      const known = this.endpoint.tombs.has(session) || this.legs.has(session);
+      throw new CallError(known ? "call_gone" : "call_not_found", { session_id: want.session, reason: "ended" });
+    }
+    if (!this.endpoint.online) throw new CallError("not_connected");
+    const { receiver = "", type = "video", metadata = "" } = want;
+    return this.put({
+      ...LEG, session, flow: want.flow, state: machine.initial, role: machine.ring ? "caller" : "member", type,
+      initiator: this.endpoint.user, receiver, metadata, owed: this.legs.get(session)?.owed ?? [],
+      first: this.endpoint.n + 1,
+    });
+  }
+
+  /** After the end, ending again is done already; anything else is too late. */
+  afterEnd(leg, trigger) {
+    const { flow } = this.machine(leg);
+    const rows = flow.rows.filter((row) => row.trigger === trigger);
+    if (rows.some((row) => row.to === flow.final && row.decider === "endpoint")) return;
+    if (rows.some((row) => row.state === flow.final)) throw refusal(leg, "joinable");
+    throw new CallError("already_left", { session_id: leg.session });
+  }
+
+  illegal(leg, trigger, rows) {
+    const machine = this.machine(leg);
+    const { session, state } = leg;
+    if (rows[0]?.refuse === "token_lacks_grant") {
+      return new CallError("token_lacks_grant", { grant: machine.triggers.get(trigger).grant });
+    }
+    if (rows.length) return new CallError(rows[0].refuse, { session_id: session, reason: state, user: this.endpoint.user });
+    const states = machine.flow.rows.filter((row) => row.trigger === trigger).map((row) => row.state);
+    if (states.length && states.every((one) => machine.media.includes(one)) && !machine.media.includes(state)) {
+      return new CallError("session_inactive", { session_id: session, state, trigger });
+    }
+    return new CallError("illegal_transition", { state, trigger, legal: machine.legal(state) });
+  }
+
+  /** Tell the switchboard, and wait for a fact. A command that is owed already is not said twice. */
+  owe(leg, want, may) {
+    let changes = {};
+    let last = leg.owed.at(-1);
+    if (last?.trigger === want.trigger && JSON.stringify(last.data ?? null) === JSON.stringify(want.data ?? null)) {
+      if (may.goal === "media") {
+        this.settle(want.ticket, leg, new CallError("already_joined", { session_id: leg.session }));
+        return;
+      }
+    } else {
+      last = this.command(want, leg);
+      changes = { ...this.agree(leg, want, may), owed: [...leg.owed, last] };
+      this.say(last);
+    }
+    if (want.ticket) {
+      const due = this.now + this.timers.command;
+      const wait = { ticket: want.ticket, goal: may.goal, n: last.n, trigger: want.trigger, due };
+      changes.waits = [...leg.waits, wait];
+    }
+    this.put(leg, changes);
+  }
+
+  /** What the user says yes to by this command. */
+  agree(leg, want, may) {
+    const changes = {};
+    if (may.agreed.length || may.revoked.length) {
+      const agreed = want.consent ? may.agreed.filter((kind) => want.consent.includes(kind)) : may.agreed;
+      changes.consent = without(set(leg.consent, agreed), may.revoked);
+    }
+    if (may.goal === "media") {
+      Object.assign(changes, { idle: want.idle ?? [0, 0], longest: want.longest ?? 0, media: "wanted" });
+    }
+    return changes;
+  }
+
+  command(want, leg) {
+    this.endpoint.n += 1;
+    const makes = Boolean(want.flow) && leg.seq === 0;
+    const { receiver = "", timeout = 0, metadata = "", token = "", flags = [], data = null } = want;
+    return {
+      m: "command", session: want.session, n: this.endpoint.n, trigger: want.trigger, pid: leg.pid,
+      flow: makes ? want.flow : "", receiver, type: makes ? (want.type ?? "video") : "video", timeout, metadata, token,
+      flags: set(flags), data,
+    };
+  }
+
+  // --- the safe local end
+
+  /** End a live leg by a row that the endpoint may take itself, if there is one. */
+  endBy(leg, trigger) {
+    const { own } = intent(this.machine(leg), leg, trigger ?? "");
+    if (own) this.endHere(leg, own);
+  }
+
+  /** Media is released at once; the end is owed, and nothing that was owed before matters any more. */
+  endHere(leg, row) {
+    leg = this.oweEnd(leg, row.trigger);
+    const by = this.machine(leg).triggers.get(row.trigger).by === "user" ? this.endpoint.user : "";
+    this.apply(this.put(leg, { consent: [], by }), [row]);
+  }
+
+  oweEnd(leg, trigger) {
+    const command = this.command({ session: leg.session, trigger }, leg);
+    this.say(command);
+    return this.put(leg, { owed: [command] });
+  }
+
+  /** Say it now, unless the link is still to be welcomed: what is owed goes first then, in its order. */
+  say(command) {
+    if (this.endpoint.online) this.send(command);
+  }
+
+  /** Walk rows: states change one by one, listeners are told, media closes. One's own call (`own`) does not ring. */
+  apply(leg, rows, own = false) {
+    for (const row of rows) {
+      if (row.to !== leg.state) leg = this.put(leg, { state: row.to, reason: row.reason });
+      if (closes(row)) leg = this.close(leg);
+      if (!(own && this.machine(leg).flow.roles.ringing.includes(row.to))) {
+        for (const event of tells(row)) this.emit(event, leg);
+      }
+      for (const custom of customs(row)) this.emit("custom", leg, null, [custom.name, custom.data]);
+    }
+    if (this.isOver(leg)) this.finishWaits(this.close(leg));
+    return this.legs.get(leg.session);
+  }
+
+  close(leg) {
+    if (leg.media !== "open") return leg;
+    this.effects.push({ do: "CloseMedia", session: leg.session });
+    return this.put(leg, { media: "closed", lost: [] });
+  }
+
+  // --- facts
+
+  /** The whole view of a leg, from the switchboard. */
+  view(message) {
+    const view = whole(message);
+    const takenBack = view.via ? this.meet(view) : "";
+    let leg = this.legs.get(view.session) ?? null;
+    if (!leg || leg.reason !== null) leg = this.legOf(view);
+    if (!leg) return;
+    const machine = this.machine(leg);
+    if (leg.state === machine.final || view.heard < leg.first || view.seq < leg.seq) {
+      const { waits } = leg;
+      this.settleHeard(this.put(leg, hear(leg, view.heard)), waits, view.heard);
+      this.settleEnd(view);
+      return;
+    }
+    const toJoined = view.flags.includes("joined");
+    const caller = leg.role === "caller";
+    const joined = leg.flags.includes("joined");
+    const rows = walk(machine, leg.state, joined, caller, view.state, toJoined, view.reason);
+    if (rows === null) return; // not a fact of this flow: what cannot be is not believed
+    const old = leg;
+    const opens = toJoined && leg.media === "wanted" && view.state !== machine.final;
+    leg = this.taken(leg, view, opens);
+    this.settleHeard(leg, old.waits, view.heard);
+    if (opens) {
+      // The switchboard has verified the token, and this user has asked for media.
+      this.effects.push({ do: "OpenMedia", session: leg.session, capture: without(capturing(machine, leg), "screen") });
+      drivePeers(this, leg);
+    }
+    if (rows.length) leg = this.apply(leg, rows, Boolean(view.via));
+    if (takenBack) {
+      this.endBy(leg, takenBack);
+    } else if (leg.state !== machine.final) {
+      differences(this, machine, old, leg);
+      this.resolve(machine, this.legs.get(leg.session));
+    }
+    if (view.state === machine.final) this.settleEnd(view);
+  }
+
+  taken(leg, view, opens) {
+    const { pid, type, by, at, age, receiver, initiator, metadata, seq, flags, grants, joined, peers, offers } = view;
+    return this.put(leg, {
+      pid, type, by, at, age, receiver, initiator, metadata, seq, flags, grants, joined, peers, offers,
+      token: view.token || leg.token, media: opens ? "open" : leg.media, ...hear(leg, view.heard),
+    });
+  }
+
+  /** The leg a view is about: made if it is news. */
+  legOf(view) {
+    let leg = this.legs.get(view.session) ?? null;
+    if (leg && this.ringsAnew(leg, view)) {
+      this.bury(leg.session);
+      leg = null;
+    }
+    if (leg) return leg;
+    const machine = this.machines.get(view.flow);
+    if (!machine || view.seq <= (this.endpoint.tombs.get(view.session) ?? -1)) return null;
+    if (view.state === machine.final) {
+      this.entomb([view.session], view.seq); // its ring may still be on the way, and is not to ring then
+      return null;
+    }
+    const { session, flow, role, pid, type, initiator, receiver, metadata } = view;
+    const state = machine.initial;
+    return { ...LEG, session, flow, state, role, pid, type, initiator, receiver, metadata };
+  }
+
+  /** Whether a leg that ended here without the user's doing has a successor. */
+  ringsAnew(leg, view) {
+    if (!this.isOver(leg) || view.seq <= leg.seq || view.pid === leg.pid || !leg.pid) return false;
+    const { triggers } = this.machine(leg);
+    return leg.owed.every((command) => triggers.get(command.trigger).by !== "user");
+  }
+
+  /** Both called each other: my own call is a second name of the other's. My waits, my yes, or my no, go over. */
+  meet(view) {
+    const own = this.legs.get(view.via);
+    const there = this.legs.get(view.session);
+    if (!own || view.via === view.session) return "";
+    this.legs.delete(own.session);
+    this.endpoint.names = new Map(this.endpoint.names).set(own.session, view.session);
+    if (!there) {
+      this.put({ ...own, session: view.session, role: this.isOver(own) ? own.role : view.role });
+    } else if (this.isOver(there)) {
+      for (const wait of own.waits) this.settle(wait.ticket, there, refusal(there, wait.goal));
+    } else if (this.isOver(own)) {
+      return own.owed.at(-1).trigger;
+    } else {
+      const consent = set(there.consent, own.consent);
+      const owed = [...there.owed, ...own.owed].sort((a, b) => a.n - b.n);
+      this.put(there, { waits: [...there.waits, ...own.waits], owed, consent });
+    }
+    return "";
+  }
+
+  settleHeard(leg, waits, heard) {
+    for (const wait of waits) if (wait.goal === "heard" && wait.n <= heard) this.settle(wait.ticket, leg);
+  }
+
+  /** If the switchboard knows of the end too, nothing is owed any more, and the leg may be forgotten. */
+  settleEnd(view) {
+    const leg = this.legs.get(view.session);
+    if (view.heard < leg.first) return; // the end of a leg before this one
+    if (this.isOver(leg) && view.state === this.machine(leg).final && view.seq > leg.seq - 1) {
+      this.bury(this.put(leg, { seq: view.seq, at: view.at }).session);
+    }
+  }
+
+  /** Forget an ended leg, but for its id and the names it had. */
+  bury(session) {
+    const leg = this.legs.get(session);
+    this.legs.delete(session);
+    const names = [...this.endpoint.names];
+    const old = names.filter(([, into]) => into === session).map(([name]) => name);
+    this.endpoint.names = new Map(names.filter(([, into]) => into !== session));
+    this.entomb([...old, session], Math.max(leg.seq, this.endpoint.tombs.get(session) ?? 0));
+  }
+
+  entomb(sessions, seq) {
+    const tombs = [...this.endpoint.tombs].filter(([session]) => !sessions.includes(session));
+    this.endpoint.tombs = new Map([...tombs, ...sessions.map((session) => [session, seq])].slice(-TOMBS));
+  }
+
+  // --- waits
+
+  resolve(machine, leg) {
+    const goals = reached(machine, leg.state);
+    const done = leg.waits.filter((wait) => goals.includes(wait.goal));
+    if (done.length) leg = this.put(leg, { waits: leg.waits.filter((wait) => !done.includes(wait)) });
+    for (const wait of done) this.settle(wait.ticket, leg);
+    if (leg.media === "open" && machine.media.includes(leg.state)) this.put(leg, this.clocks(leg));
+  }
+
+  /** The session's own clocks: alone for too long, and as long as it may last. */
+  clocks(leg) {
+    const clocks = {};
+    if (leg.peers.some((peer) => peer.joined)) {
+      if (leg.aloneSince) clocks.aloneSince = 0;
+    } else if (leg.idle[0] && !leg.aloneSince) {
+      clocks.aloneSince = Math.max(1, this.now);
+    }
+    if (leg.longest && !leg.until) clocks.until = this.now + leg.longest;
+    return clocks;
+  }
+
+  finishWaits(leg) {
+    for (const wait of leg.waits) this.settle(wait.ticket, leg, refusal(leg, wait.goal));
+    drop(this, leg);
+    this.put(leg, { waits: [], outbox: [] });
+  }
+
+  /** The switchboard refused a command. */
+  refused(session, n, error) {
+    let leg = this.legs.get(this.session(session));
+    const refusedOne = leg?.owed.find((command) => command.n === n);
+    if (!refusedOne) return;
+    const waits = leg.waits.filter((wait) => wait.n === n);
+    leg = this.put(leg, {
+      owed: leg.owed.filter((command) => command.n > n),
+      waits: leg.waits.filter((wait) => wait.n !== n),
+    });
+    for (const wait of waits) this.settle(wait.ticket, leg, error);
+    if (!waits.length && !this.isOver(leg) && n >= leg.first) this.emit("error", leg, null, error);
+    if (this.isOver(leg)) this.insist(leg, refusedOne.trigger, error);
+    else if (n === leg.first) this.neverWas(leg);
+  }
+
+  /** An end was refused: either the switchboard has no such leg, or its table knows a surer word. */
+  insist(leg, trigger, error) {
+    const { lost } = this.machine(leg).flow;
+    const none = ["call_gone", "call_not_found", "not_a_party"].some((code) => error.is(code));
+    if (trigger === lost || none) this.neverWas(leg);
+    else this.oweEnd(leg, lost);
+  }
+
+  /** The switchboard made no call of it, or knows it no more: no trace but the id. */
+  neverWas(leg) {
+    for (const wait of leg.waits) {
+      this.settle(wait.ticket, leg, new CallError("call_not_found", { session_id: leg.session }));
+    }
+    this.bury(leg.session);
+  }
+
+  /** The switchboard knows no part of this device in a session that it named. */
+  unknown(session, seq) {
+    const leg = this.legs.get(this.session(session));
+    if (!leg || leg.seq > seq) return;
+    if (this.isOver(leg)) {
+      this.bury(leg.session);
+    } else if (leg.seq) {
+      this.endBy(leg, this.machine(leg).flow.lost);
+      this.bury(leg.session);
+    }
+    // A leg it was never told of is told now: what is owed is said again.
+  }
+
+  /** Commands that were not heard in time fail; what they were to begin is ended. */
+  timeouts(leg) {
+    const late = leg.waits.filter((wait) => wait.due && wait.due <= this.now);
+    if (!late.length) return;
+    // What has failed is not owed any more: a microphone must not open by itself when the link returns.
+    const failed = late.filter((wait) => wait.goal === "heard").map((wait) => wait.n);
+    leg = this.put(leg, {
+      waits: leg.waits.filter((wait) => !late.includes(wait)),
+      owed: leg.owed.filter((command) => !failed.includes(command.n)),
+    });
+    for (const wait of late) this.settle(wait.ticket, leg, new CallError("command_timeout", { trigger: wait.trigger }));
+    if (late.some((wait) => wait.goal !== "heard") && !this.isOver(leg)) this.endBy(leg, this.machine(leg).flow.lost);
+  }
+}
+
+/** What is owed and awaited once the switchboard has taken the commands up to this number. */
+function hear(leg, heard) {
+  const waits = leg.waits
+    .filter((wait) => wait.n > heard || wait.goal !== "heard")
+    .map((wait) => (wait.n > heard ? wait : { ...wait, due: 0 }));
+  return { owed: leg.owed.filter((command) => command.n > heard), waits };
+}

@@ -1,0 +1,89 @@
+// What the page says, and small things to build it with.
+
+export const $ = (id) => document.getElementById(id);
+
+/** An element with attributes and children; text is only ever text. */
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `page/icons.svg#${name}`);
+  svg.append(use);
+  return svg;
+}
+
+export function setIcon(button, name) {
+  const use = button.querySelector("use");
+  if (use.getAttribute("href") !== `page/icons.svg#${name}`) use.setAttribute("href", `page/icons.svg#${name}`);
+}
+
+export function label(button, text) {
+  const span = button.querySelector("span");
+  if (span.textContent !== text) span.textContent = text;
+}
+
+export function avatar(name, { big = false, online = null } = {}) {
+  const letters = name.trim().split(/\s+/).map((word) => [...word][0] ?? "").slice(0, 2).join("").toUpperCase();
+  const hue = [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
+  const more = online === null ? {} : { "data-online": String(online) };
+  return make("div", { class: big ? "avatar big" : "avatar", style: `--hue:${hue}`, "aria-hidden": "true", ...more }, letters);
+}
+
+export const ENDS = {
+  hangup: "Call ended",
+  rejected: "Call declined",
+  cancelled: "Call cancelled",
+  busy: "Busy",
+  unanswered: "No answer",
+  answered_elsewhere: "Answered on another device",
+  rejected_elsewhere: "Declined on another device",
+  failed_media: "Media could not be connected",
+  lost: "The connection was lost",
+  expired: "The time is up",
+  kicked: "Removed from the call",
+  idle: "Nobody else was there",
+  merged: "",
+};
+
+export const STATES = { idle: "Calling…", ringing: "Ringing…", accepted: "Connecting…", active: "", ended: "Ended" };
+
+/** Why something did not work, for people. */
+export function reason(error) {
+  if (error?.name === "NotAllowedError") return "That was not allowed.";
+  const texts = {
+    user_busy: "is busy.",
+    unknown_user: "is not known here.",
+    calling_self: "You cannot call yourself.",
+    already_in_call: "You are in a call already.",
+    not_connected: "There is no connection to the service.",
+    command_timeout: "The service did not answer.",
+    consent_declined: "Video was declined.",
+    media_device: "A camera or microphone could not be opened.",
+    token_lacks_grant: "You may not do that here.",
+  };
+  return texts[error?.code] ?? error?.message ?? String(error);
+}
+
+export function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  if (!parts[0]) parts.shift();
+  return parts.map((part, n) => (n ? String(part).padStart(2, "0") : part)).join(":");
+}
+
+export function when(seconds) {
+  const date = new Date(seconds * 1000);
+  const today = date.toDateString() === new Date().toDateString();
+  return date.toLocaleString([], today ? { timeStyle: "short" } : { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+}

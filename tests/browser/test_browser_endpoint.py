@@ -1,0 +1,359 @@
+"""The browser's endpoint and the Python one are one machine: the same events, the same states, the same effects."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import statecore_web
+from statecore import wire
+from statecore.endpoint import (
+    Await,
+    Do,
+    Emit,
+    Endpoint,
+    EndpointMachine,
+    LinkDown,
+    LinkUp,
+    Media,
+    Received,
+    Say,
+    Send,
+    Signal,
+    Tick,
+)
+from statecore.flow import FLOWS
+from statecore.model import Reason
+from statecore.tokens import GRANTS
+
+PAGE = Path(statecore_web.__file__).parent / "page"
+WHO = ("alice", "phone", "e1")
+CORE = EndpointMachine()
+
+
+class Other:
+    """The browser's endpoint, in a process of its own."""
+
+    def __init__(self, node: str) -> None:
+        program = [node, str(Path(__file__).parent / "differential.mjs"), str(PAGE)]
+        self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, steps: Sequence[tuple[Any, int]]) -> list[dict[str, Any]]:
+        """What it does with these inputs, each at its time."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        line = json.dumps({"who": WHO, "steps": [[_input(given), now] for given, now in steps]})
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answers: list[dict[str, Any]] = json.loads(self.process.stdout.readline())
+        return answers
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[Other]:
+    """The browser's endpoint under Node."""
+    node = shutil.which("node")
+    if node is None:
+        assert os.environ.get("CI") != "true", "Node is missing"
+        pytest.skip("Node is missing: apt-get install nodejs")
+    made = Other(node)
+    yield made
+    made.close()
+
+
+# --- one form for both ------------------------------------------------------------------------------------------------
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would say it: nothing left out, sets in order."""
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _message(message: Any) -> Any:
+    return json.loads(wire.encode(message))
+
+
+def _input(given: Any) -> dict[str, Any]:
+    data = {"do": type(given).__name__, **_plain(given)}
+    if isinstance(given, Received | Signal):
+        data["message"] = _message(given.message)
+    return data
+
+
+def _leg(leg: Any) -> Any:
+    if leg is None:
+        return None
+    data = _plain(leg)
+    data["owed"] = [_sent(_message(command)) for command in leg.owed]
+    return data
+
+
+def _state(endpoint: Endpoint) -> dict[str, Any]:
+    data: dict[str, Any] = _plain(endpoint)
+    data["legs"] = [_leg(leg) for leg in endpoint.legs.values()]
+    data["names"] = [list(item) for item in endpoint.names.items()]
+    data["tombs"] = sorted([list(item) for item in {**data.pop("older"), **endpoint.tombs}.items()])
+    return data
+
+
+def _sent(message: dict[str, Any]) -> Any:
+    """A message up, with everything that one of the two may leave out; the body of a data message is JSON itself."""
+    data = _plain(wire.decode_up(json.dumps(message).encode()))
+    if data.get("kind") == "data":
+        data["body"] = json.loads(data["body"])
+    return data
+
+
+def _effect(effect: Any) -> dict[str, Any]:
+    data: dict[str, Any] = {"do": type(effect).__name__}
+    if isinstance(effect, Send):
+        return {**data, "message": _sent(_message(effect.message))}
+    for name in effect.__struct_fields__:
+        value = getattr(effect, name)
+        if name == "leg":
+            data[name] = _seen(_leg(value))
+        elif name == "error" or (isinstance(effect, Emit) and effect.event == "error" and name == "value"):
+            data[name] = value.code if value is not None else None
+        else:
+            data[name] = _plain(value)
+    return data
+
+
+def _seen(leg: Any) -> Any:
+    """What others can see of a leg that is told: not what the device still owes, or who waits."""
+    return leg and {name: value for name, value in leg.items() if name not in _OWN}
+
+
+_OWN = (
+    "owed",
+    "waits",
+    "outbox",
+    "lost",
+    "consent",
+    "alone_since",
+    "until",
+    "said",
+    "got",
+    "asked",
+    "media",
+    "reported",
+)
+
+
+def _theirs(answer: dict[str, Any]) -> dict[str, Any]:
+    answer["state"]["tombs"].sort()
+    for leg in answer["state"]["legs"]:
+        leg["owed"] = [_sent(command) for command in leg["owed"]]
+    for did in answer["did"]:
+        if "leg" in did:
+            did["leg"] = _seen(did["leg"])
+        if did["do"] == "Send":
+            did["message"] = _sent(did["message"])
+    return answer
+
+
+def _same(other: Other, steps: Sequence[tuple[Any, int]]) -> None:
+    endpoint = Endpoint(*WHO)
+    for (given_, now), theirs in zip(steps, other.run(steps), strict=True):
+        endpoint, effects = CORE.step(endpoint, given_, now)
+        ours = {"state": _state(endpoint), "did": [_effect(e) for e in effects], "due": CORE.next_due(endpoint)}
+        ours = json.loads(json.dumps(ours))
+        theirs = _theirs(theirs)
+        assert theirs["did"] == ours["did"], given_
+        assert theirs["state"] == ours["state"], given_
+        assert theirs["due"] == ours["due"], given_
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+SESSIONS = st.sampled_from(["s1", "s2", "s3"])
+PIDS = st.sampled_from(["p1", "p2", "p3"])
+TRIGGERS = sorted({trigger.name for flow in FLOWS.values() for trigger in flow.triggers} | {"unheard_of"})
+STATES = sorted({state for flow in FLOWS.values() for state in flow.states})
+FLAGS = sorted({flag for flow in FLOWS.values() for flag in flow.flags} | {"joined", "connected", "on_hold"})
+SMALL = st.integers(0, 9)
+
+
+def _flags(*more: str) -> st.SearchStrategy[frozenset[str]]:
+    return st.frozensets(st.sampled_from(FLAGS), max_size=4).map(lambda flags: flags | set(more))
+
+
+@st.composite
+def _do(draw: st.DrawFn) -> Do:
+    start = draw(st.sampled_from([("initiate", "ringing"), ("join", "session"), ("join", "ringing"), None]))
+    trigger, flow = start or (draw(st.sampled_from(TRIGGERS)), draw(st.sampled_from(["", "ringing", "session"])))
+    return Do(
+        draw(SESSIONS),
+        trigger,
+        draw(st.integers(0, 99)),
+        flow=flow,
+        receiver="bob",
+        type=draw(st.sampled_from(["audio", "video"])),
+        token="t",
+        flags=draw(_flags()),
+        consent=draw(st.none() | st.frozensets(st.sampled_from(["audio", "video"]))),
+        idle=draw(st.sampled_from([(0, 0), (3000, 2000)])),
+        longest=draw(st.sampled_from([0, 20_000])),
+        data=draw(st.none() | st.just({"key": 1})),
+    )
+
+
+PEER = st.builds(
+    wire.Peer,
+    pid=PIDS,
+    user=st.sampled_from(["bob", "carol"]),
+    name=st.sampled_from(["", "Bob"]),
+    joined=st.integers(0, 3),
+    flags=_flags(),
+)
+
+
+@st.composite
+def _view(draw: st.DrawFn) -> wire.View:
+    state = draw(st.sampled_from([*STATES, "active", "accepted", "ringing"]))
+    joined = ["joined"] if state == "active" or (state == "accepted" and draw(st.booleans())) else []
+    peers = {peer.pid: peer for peer in draw(st.lists(PEER, max_size=3))}
+    return wire.View(
+        session=draw(SESSIONS),
+        seq=draw(SMALL),
+        pid=draw(PIDS),
+        state=state,
+        initiator="bob",
+        flow=draw(st.sampled_from(["ringing", "ringing", "session", "unknown"])),
+        role=draw(st.sampled_from(["caller", "callee", "member"])),
+        type=draw(st.sampled_from(["audio", "video"])),
+        heard=draw(SMALL),
+        reason=draw(st.sampled_from(list(Reason))) if state == "ended" else None,
+        via=draw(st.sampled_from(["", "", "", "s1", "s2"])),
+        joined=1,
+        flags=draw(_flags(*joined)),
+        grants=draw(st.frozensets(st.sampled_from(sorted(GRANTS)), max_size=5)),
+        peers=tuple(peers.values()),
+        offers=draw(st.dictionaries(PIDS, st.integers(1, 3), max_size=2)),
+        token=draw(st.sampled_from(["", "token"])),
+    )
+
+
+@st.composite
+def _parcel(draw: st.DrawFn) -> wire.Relayed:
+    body = {
+        "n": draw(st.integers(0, 4)),
+        "got": draw(st.integers(0, 4)),
+        "again": draw(st.booleans()),
+        "text": '{"a":1}',
+    }
+    text = draw(st.sampled_from([json.dumps(body), "{}", "no JSON", "[]", '{"n": "1"}']))
+    return wire.Relayed(draw(SESSIONS), draw(PIDS), "data", text)
+
+
+CODES = ["call_gone", "answered_elsewhere", "call_not_found", "not_a_party", "unknown_user", "token_expired"]
+MESSAGES: st.SearchStrategy[Any] = st.one_of(
+    _view(),
+    _view(),
+    _view(),
+    _parcel(),
+    st.builds(wire.Welcome, user=st.just("alice"), heartbeat=st.sampled_from([5000, 15_000])),
+    st.builds(wire.Refused, session=SESSIONS, n=SMALL, code=st.sampled_from(CODES), request=st.booleans()),
+    st.builds(wire.Unknown, session=SESSIONS, seq=SMALL),
+    st.builds(wire.Relayed, session=SESSIONS, source=PIDS, kind=st.just("offer"), body=st.just("{}")),
+    st.builds(wire.Token, session=SESSIONS, n=SMALL, token=st.just("t")),
+    st.just(wire.Beat()),
+)
+INPUTS: st.SearchStrategy[Any] = st.one_of(
+    _do(),
+    _do(),
+    MESSAGES.map(Received),
+    MESSAGES.map(Received),
+    st.builds(Await, SESSIONS, st.integers(1, 99)),
+    st.builds(Say, SESSIONS, st.sampled_from(['"hello"', '"' + "x" * 40_000 + '"']), st.just("") | PIDS, SMALL),
+    st.builds(LinkUp, st.just("Alice"), st.just({"ringing": "1"})),
+    st.just(LinkDown()),
+    st.builds(Media, SESSIONS, st.sampled_from(["up", "failed", "peer_connected", "peer_lost"]), PIDS),
+    st.builds(Signal, SESSIONS, st.just(wire.Ask("s1", "p1"))),
+    st.just(Tick()),
+)
+PAUSES = st.sampled_from([0, 0, 1, 300, 2000, 3000, 10_000, 16_000, 31_000, 46_000])
+BEGIN = [(LinkUp(), 1), (Received(wire.Welcome("alice")), 2)]
+
+
+@given(st.lists(st.tuples(INPUTS, PAUSES), max_size=25))
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+def test_both_do_the_same_on_any_events(other: Other, drawn: list[tuple[Any, int]]) -> None:
+    """Any sequence of commands, messages, reports and pauses leads to the same state by the same effects."""
+    now, steps = 2, list(BEGIN)
+    for given_, pause in drawn:
+        now += pause
+        steps.append((given_, now))
+    _same(other, steps)
+
+
+@st.composite
+def _talks(draw: st.DrawFn) -> list[tuple[Any, int]]:
+    """A call that becomes active, and what is done and told in it: what random events hardly reach."""
+    mine = draw(st.booleans())
+    role: Any = "caller" if mine else "callee"
+    first = Do("s1", "initiate", 1, flow="ringing", receiver="bob") if mine else Do("s1", "accept", 1)
+    every = frozenset(GRANTS)
+    kind: Any = draw(st.sampled_from(["audio", "video"]))
+
+    def view(seq: int, state: str, heard: int, **more: Any) -> Received:
+        return Received(
+            wire.View(session="s1", seq=seq, pid="p1", state=state, initiator="x", role=role, type=kind, heard=heard,
+                      grants=every, **more)
+        )  # fmt: skip
+
+    peer = wire.Peer("p2", "bob", joined=2)
+    joined = frozenset({"joined", "camera"})
+    steps: list[Any] = [*(step for step, _ in BEGIN)]
+    steps += [first, view(1, "ringing", 1)] if mine else [view(1, "ringing", 0), first]
+    steps += [
+        view(2, "accepted", 1, token="t"),
+        Do("s1", "join", 2, token="t", flags=joined - {"joined"}, idle=draw(st.sampled_from([(0, 0), (3000, 2000)]))),
+        view(3, "accepted", 2, flags=joined, peers=(peer,), joined=1),
+        Media("s1", "peer_connected", "p2"),
+        Media("s1", "up"),
+        view(4, "active", 3, flags=joined | {"connected"}, peers=(peer,), joined=1, offers={"p2": 1}),
+    ]
+    n, now = 4, 0
+    timed = []
+    for step in steps:
+        now += 1
+        timed.append((step, now))
+    for seq in range(5, 5 + draw(st.integers(0, 12))):
+        now += draw(PAUSES)
+        flags = draw(_flags("joined", "connected"))
+        peers = tuple({p.pid: p for p in draw(st.lists(PEER, max_size=2))}.values())
+        told = view(seq, "active", draw(st.integers(2, n + 4)), flags=flags, peers=peers, joined=1)
+        timed.append((draw(st.just(told) | INPUTS), now))
+    return timed
+
+
+@given(_talks())
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+def test_both_do_the_same_in_a_call(other: Other, steps: list[tuple[Any, int]]) -> None:
+    """In a call that stands, flags, participants, media reports, data messages and time are taken alike."""
+    _same(other, steps)
