@@ -6,16 +6,34 @@ import asyncio
 import gc
 import threading
 from asyncio import runners
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
+import attrs
 import pytest
 from hypothesis import settings
 
+from statecore.flow import RINGING, Flow
 from statecore.testing.leaks import timers
 
 # `make test` draws a sample, and prints the seed that it draws by; `make soak` goes on for longer. Tests that need many
 # examples, or can afford few, take a multiple or a part of what the profile says.
 settings.register_profile("soak", max_examples=2_000, deadline=None)
+
+
+@pytest.fixture(scope="session")
+def without() -> Callable[..., Flow]:
+    """Give the ringing flow, with one kind of effect gone from the rows of a trigger in a state."""
+
+    def made(trigger: str, state: str, kind: type, only: Mapping[str, Any]) -> Flow:
+        def stays(effect: Any) -> bool:
+            return not isinstance(effect, kind) or any(getattr(effect, name) != only[name] for name in only)
+
+        old = [row for row in RINGING.rows if (row.trigger, row.state) == (trigger, state) and row.refuse is None]
+        new = [attrs.evolve(row, effects=tuple(filter(stays, row.effects))) for row in old]
+        return RINGING.extend("ringing", rows=new, without=old)
+
+    return made
 
 
 @pytest.fixture

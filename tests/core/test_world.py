@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from statecore.endpoint import Do
-from statecore.flow import FLOWS, RINGING, Answer, Fire, Flow, Row, Tell
+from statecore.flow import FLOWS, RINGING, Answer, Fire, Flow, Tell
 from statecore.model import Reason
 from statecore.switchboard import Goodbye
 from statecore.testing.explore import explore
@@ -18,31 +19,15 @@ from statecore.wire import Beat, Bye, Command, TokenRequest
 
 THREE = {"a1": "alice", "b1": "bob", "b2": "bob"}
 
-
-def _without(trigger: str, state: str, effect: type, **only: Any) -> Flow:
-    """The ringing flow, with one kind of effect gone from some rows."""
-    old = [row for row in RINGING.rows if (row.trigger, row.state) == (trigger, state) and row.refuse is None]
-    new = [
-        Row(r.state, r.trigger, r.to, tuple(e for e in r.effects if not _is(e, effect, only)), when=r.when,
-            unless=r.unless, reason=r.reason, decider=r.decider)
-        for r in old
-    ]  # fmt: skip
-    return RINGING.extend("ringing", rows=new, without=old)
-
-
-def _is(effect: Any, kind: type, only: dict[str, Any]) -> bool:
-    return isinstance(effect, kind) and all(getattr(effect, name) == value for name, value in only.items())
-
-
 MUTANTS = {
-    "the siblings ring on after an accept": _without("accept", "ringing", Fire, at="siblings"),
-    "the caller does not hear of an accept": _without("accept", "ringing", Fire, at="peers"),
-    "the invitation stays open after an accept": _without("accept", "ringing", Answer),
-    "the callee rings on after a cancel": _without("cancel", "ringing", Fire),
-    "one is active alone": _without("up", "accepted", Fire),
-    "the other stays in after an end": _without("end", "active", Fire),
-    "an end is not told": _without("end", "active", Tell, event="call_ended_message_received"),
-    "the caller rings on after a reject": _without("reject", "ringing", Fire, at="peers"),
+    "the siblings ring on after an accept": ("accept", "ringing", Fire, {"at": "siblings"}),
+    "the caller does not hear of an accept": ("accept", "ringing", Fire, {"at": "peers"}),
+    "the invitation stays open after an accept": ("accept", "ringing", Answer, {}),
+    "the callee rings on after a cancel": ("cancel", "ringing", Fire, {}),
+    "one is active alone": ("up", "accepted", Fire, {}),
+    "the other stays in after an end": ("end", "active", Fire, {}),
+    "an end is not told": ("end", "active", Tell, {"event": "call_ended_message_received"}),
+    "the caller rings on after a reject": ("reject", "ringing", Fire, {"at": "peers"}),
 }
 
 
@@ -69,10 +54,10 @@ def test_the_whole_flow_passes() -> None:
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_the_oracle_sees_a_broken_flow(name: str) -> None:
+def test_the_oracle_sees_a_broken_flow(name: str, without: Callable[..., Flow]) -> None:
     """Each way of breaking the table is found."""
     with pytest.raises((AssertionError, StopIteration)) as caught:
-        explore(small(MUTANTS[name]), limit=3000, seed=3)
+        explore(small(without(*MUTANTS[name])), limit=3000, seed=3)
     assert "after ((" in "".join(caught.value.__notes__)
 
 

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from statecore.cli import main
 from statecore.cli._diagram import find
-from statecore.flow import FLOWS, RINGING, Answer, Fire, Flow, Row
-from statecore.testing.check import SCENARIOS, Scenario, as_mermaid, as_test, as_text, check, of_flow, replay
+from statecore.flow import FLOWS, Answer, Fire, Flow
+from statecore.testing.check import SCENARIOS, Scenario, as_mermaid, as_test, as_text, check, of_flow, replay, shipped
+from statecore.testing.check._model import Model
+from statecore.testing.check._search import Search
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def _without(trigger: str, state: str, effect: type, **only: Any) -> Flow:
-    """The ringing flow, with one kind of effect gone from some rows."""
-    old = [row for row in RINGING.rows if (row.trigger, row.state) == (trigger, state) and row.refuse is None]
-    new = [
-        Row(r.state, r.trigger, r.to, tuple(e for e in r.effects if not _is(e, effect, only)), when=r.when,
-            unless=r.unless, reason=r.reason, decider=r.decider)
-        for r in old
-    ]  # fmt: skip
-    return RINGING.extend("ringing", rows=new, without=old)
-
-
-def _is(effect: Any, kind: type, only: dict[str, Any]) -> bool:
-    return isinstance(effect, kind) and all(getattr(effect, name) == value for name, value in only.items())
 
 
 def _small(name: str = "ringing", **faults: int) -> Scenario:
@@ -45,28 +38,62 @@ def test_the_shipped_code_holds() -> None:
         assert result.collision < 1e-9
 
 
-def test_what_is_reduced_changes_no_verdict() -> None:
+def test_what_is_reduced_changes_no_verdict(without: Callable[..., Flow]) -> None:
     """With and without reductions: the same rows taken and the same verdict, for what holds and for what does not."""
-    broken = replace(_small(), flows={**FLOWS, "ringing": _without("end", "active", Fire)})
+    broken = replace(_small(), flows={**FLOWS, "ringing": without("end", "active", Fire, {})})
     for scenario in (_small(), broken):
         less, more = check(scenario), check(scenario, reduces=False)
         assert less.states <= more.states
         assert (less.rows, less.violation is None) == (more.rows, more.violation is None)
 
 
+class Calm(Search):
+    """A search that keeps every state in which no device has anything on its way."""
+
+    def __init__(self, model: Model, *, reduces: bool) -> None:
+        super().__init__(model, 1_000_000, reduces=reduces)
+        self.calm: list[Any] = []
+
+    def _admit(self, columns: Any, *rest: Any) -> Any:
+        self.calm += [state for state in columns.T if self._is_calm(state)]
+        return super()._admit(columns, *rest)
+
+    def _is_calm(self, state: Any) -> bool:
+        return all(self.model.is_quiet(place, int(number)) for place, number in enumerate(state[2:]))
+
+    def told_apart(self) -> set[tuple[int, ...]]:
+        """Those states; where all is over, one for each user."""
+        nothing, columns = np.zeros(len(self.calm), np.int64), np.array(self.calm).T
+        return {tuple(state) for state in self._apart(nothing, nothing, columns)[2].T.tolist()}
+
+
+@pytest.mark.parametrize(("name", "faults"), [("ringing", {}), ("ringing", {"duplicates": 1}), ("full", {})])
+def test_what_is_reduced_loses_no_quiet_state(name: str, faults: dict[str, int]) -> None:
+    """With and without reductions: the same states in which nothing is on its way, every one of them."""
+    scenario = _small(name, **faults)
+    model = Model(shipped(scenario), scenario)
+    less, more = Calm(model, reduces=True), Calm(model, reduces=False)
+    less.run()
+    more.run()
+    assert (less.violation, more.violation) == (None, None)
+    assert less.visited.count < more.visited.count
+    assert len(more.calm) > 50
+    assert less.told_apart() == more.told_apart()
+
+
 BROKEN = {
-    "the caller does not hear of an accept": _without("accept", "ringing", Fire, at="peers"),
-    "the invitation stays open after an accept": _without("accept", "ringing", Answer),
-    "the callee rings on after a cancel": _without("cancel", "ringing", Fire),
-    "one is active alone": _without("up", "accepted", Fire),
-    "the other stays in after an end": _without("end", "active", Fire),
+    "the caller does not hear of an accept": ("accept", "ringing", Fire, {"at": "peers"}),
+    "the invitation stays open after an accept": ("accept", "ringing", Answer, {}),
+    "the callee rings on after a cancel": ("cancel", "ringing", Fire, {}),
+    "one is active alone": ("up", "accepted", Fire, {}),
+    "the other stays in after an end": ("end", "active", Fire, {}),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_flow_is_found(name: str) -> None:
+def test_a_broken_flow_is_found(name: str, without: Callable[..., Flow]) -> None:
     """Each way of breaking the table is found; the way there can be read, drawn, and replayed as a test."""
-    scenario = replace(_small(), flows={**FLOWS, "ringing": BROKEN[name]})
+    scenario = replace(_small(), flows={**FLOWS, "ringing": without(*BROKEN[name])})
     found = check(scenario).violation
     assert found is not None
     text, diagram = as_text(scenario, found), as_mermaid(scenario, found)
@@ -86,6 +113,46 @@ def test_a_limit_that_is_reached_is_a_failure() -> None:
     found = check(_small(), limit=100).violation
     assert found is not None
     assert "not exhausted" in found.why
+    assert as_text(_small(), found) == f"ringing: {found.why}"
+    assert (as_mermaid(_small(), found), as_test(found, "HERE")) == ("", "")
+
+
+WHOLE = "from statecore.flow import RINGING\n\nMINE = RINGING.extend('mine')\n"
+MISTAKEN = """import attrs
+from statecore.flow import RINGING, Fire
+
+OLD = [row for row in RINGING.rows if (row.trigger, row.state) == ("end", "active")]
+NEW = [attrs.evolve(row, effects=[e for e in row.effects if not isinstance(e, Fire)]) for row in OLD]
+MINE = RINGING.extend("mine", rows=NEW, without=OLD)
+"""
+
+
+def _pytest(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_pasted.py"]
+    way = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": way}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.mark.parametrize("where", ["mine.py:MINE", "mine:MINE"])
+def test_what_it_prints_can_be_pasted(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The test that the command prints fails for what was found, as it is, and passes when the flow is mended."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    (tmp_path / "mine.py").write_text(MISTAKEN)
+    assert main(["check", where, "--jobs", "1"]) == 1
+    printed = capsys.readouterr().out
+    test, end, _ = printed.split("Note over S: ", 1)[1].split("\n\n", 1)[1].partition("\n    )\n")
+    (tmp_path / "test_pasted.py").write_text(test + end)
+    why = printed.split("mine: ", 1)[1].splitlines()[0]
+    broken = _pytest(tmp_path)
+    assert (broken.returncode, why in broken.stdout) == (1, True), broken.stdout
+    (tmp_path / "mine.py").write_text(WHOLE)
+    mended = _pytest(tmp_path)
+    assert mended.returncode == 0, mended.stdout
 
 
 @pytest.mark.parametrize("name", ["own_flow.py:HOLD", "contact_centre.py:FLOW"])

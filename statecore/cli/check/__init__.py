@@ -74,13 +74,17 @@ def _scenarios(name: str) -> list[tuple[str, int]]:
     return [(name, 0)]
 
 
-def _scenario(name: str, number: int) -> tuple[Scenario, str]:
-    """A scenario, and the expression that gives it."""
+def _scenario(name: str, number: int) -> tuple[Scenario, list[str]]:
+    """A scenario, the expression that gives it, and the statements that this one needs."""
     from ...testing import check
 
     if ":" in name:
-        return check.of_flow(find(name))[number], f"check.of_flow({name.rpartition(':')[2]})[{number}]"
-    return check.SCENARIOS[name], f"check.SCENARIOS[{name!r}]"
+        place, _, attribute = name.rpartition(":")
+        flow, need = attribute, f"from {place} import {attribute}"
+        if place.endswith(".py"):
+            flow, need = f"runpy.run_path({place!r})[{attribute!r}]", "import runpy\n"
+        return check.of_flow(find(name))[number], [f"check.of_flow({flow})[{number}]", need]
+    return check.SCENARIOS[name], [f"check.SCENARIOS[{name!r}]"]
 
 
 Told = tuple["Result", str, str, str]
@@ -105,7 +109,7 @@ def _work(name: str, number: int, limit: int | None) -> Told:
         result,
         check.as_text(scenario, found),
         check.as_mermaid(scenario, found),
-        check.as_test(found, where),
+        check.as_test(found, *where),
     )
 
 
@@ -188,7 +192,7 @@ def _tell(results: list[Told], missing: dict[str, list[int]]) -> None:
 
     for result, text, diagram, test in results:
         if result.violation is not None:
-            print(f"\n{text}\n\n{diagram}\n\n{test}")
+            print("\n" + "\n\n".join(part for part in (text, diagram, test) if part))
     for flow, rows in missing.items():
         for place in rows:
             row = FLOWS[flow].rows[place]

@@ -109,7 +109,9 @@ def _carried(model: Model, row: list[int], label: Label) -> str:
 
 
 def as_text(scenario: Scenario, found: Violation) -> str:
-    """The way there, a line a step."""
+    """The way there, a line a step. For a limit that was reached, what it is."""
+    if found.limit:
+        return f"{scenario.name}: {found.why}"
     lines = [f"{scenario.name}: {found.why}", f"after {len(found.trace)} steps:"]
     for number, (label, carried) in enumerate(_steps(scenario, found.trace), 1):
         who = "service" if label[0] == "due" else label[1]
@@ -140,7 +142,9 @@ _NAMES = {
 
 
 def as_mermaid(scenario: Scenario, found: Violation) -> str:
-    """The way there, as a sequence diagram."""
+    """The way there, as a sequence diagram. Empty for a limit that was reached."""
+    if found.limit:
+        return ""
     lines = ["sequenceDiagram", *(f"    participant {device}" for device in scenario.devices), "    participant S"]
     for label, carried in _steps(scenario, found.trace):
         name, who = label[0], "S" if label[0] == "due" else label[1]
@@ -154,14 +158,19 @@ def as_mermaid(scenario: Scenario, found: Violation) -> str:
     return "\n".join([*lines, f"    Note over S: {found.why.splitlines()[0][:120]}"])
 
 
-def as_test(found: Violation, where: str) -> str:
-    """The way there, as a test case. `where` is the expression that gives the scenario."""
+def as_test(found: Violation, where: str, *imports: str) -> str:
+    """The way there, as a file with a test case. `where` is the expression that gives the scenario, `imports` are the
+    statements that it needs beside `from statecore.testing import check`. Empty for a limit that was reached."""
+    if found.limit:
+        return ""
+    first = "".join(f"{line}\n" for line in imports)
     trace = "\n".join(f"            {step!r}," for step in found.trace)
-    return f'''from statecore.testing import check
+    return f'''{first}from statecore.testing import check
 
 
 def test_found_by_the_model_check() -> None:
-    """{found.why.splitlines()[0][:100]}"""
+    """What the model check has found is not so any more."""
+    # It was: {found.why.splitlines()[0][:100]}
     check.replay(
         {where},
         [

@@ -30,6 +30,8 @@ class Violation(Struct, frozen=True):
     """What is wrong."""
     trace: tuple[Label, ...]
     """What happened, from the scenario's beginning."""
+    limit: bool = False
+    """Whether it is only that there are too many states: nothing is known to be wrong, and no way leads to it."""
 
 
 class Visited:
@@ -125,7 +127,7 @@ class Search:
             if progress is not None:
                 progress(self)
             if self.visited.count > self.limit:
-                self.violation = Violation(f"more than {self.limit} states: not exhausted", ())
+                self.violation = Violation(f"more than {self.limit} states: not exhausted", (), limit=True)
         if self.violation is None:
             self._check_ends()
 
