@@ -30,7 +30,7 @@ def _small(name: str = "ringing", **faults: int) -> Scenario:
 
 def test_the_shipped_code_holds() -> None:
     """A call without faults and a call from both sides at once: exhausted, and nothing wrong."""
-    for scenario in (_small(), SCENARIOS["glare"]):
+    for scenario in (_small(), _small("glare")):
         result = check(scenario)
         assert result.violation is None, as_text(scenario, result.violation)
         assert result.states > 2_000

@@ -48,6 +48,10 @@ _BASIC = (calls(), does("b1", "accept", "ringing"), joins("a1"), joins("b1"))
 _BOTH_END = (ends("a1"), ends("b1"))
 _WAYS_OUT = (does("a1", "cancel", "idle", "ringing"), does("b1", "reject", "ringing"))
 _UP = (*_BASIC, *_BOTH_END)
+_GLARE = (
+    calls(), calls("b1", "alice", "T"), joins("a1"), joins("b1"), joins("a1", "T"), joins("b1", "T"),
+    ends("a1"), ends("b1", "T"),
+)  # fmt: skip
 _ACTIONS = (
     "mute_audio", "unmute_audio", "pause_video", "resume_video", "start_screen_share", "stop_screen_share",
     "raise_hand", "lower_hand",
@@ -101,11 +105,11 @@ STANDARD: tuple[Scenario, ...] = (
         ),
     ),
     Scenario(
-        name="glare", help="both call each other", devices=TWO,
-        plans=(
-            calls(), calls("b1", "alice", "T"), joins("a1"), joins("b1"), joins("a1", "T"), joins("b1", "T"),
-            ends("a1"), ends("b1", "T"),
-        ),
+        name="glare", help="both call each other, and a link breaks", devices=TWO, plans=_GLARE, faults={"cuts": 1},
+    ),
+    Scenario(
+        name="glare-crash", help="both call each other, and a device's process starts anew", devices=TWO, plans=_GLARE,
+        faults={"duplicates": 1, "crashes": 1},
     ),
     Scenario(
         name="devices", help="two devices of the callee", devices=DEVICES,
@@ -128,7 +132,7 @@ STANDARD: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="reconnect", help="a call in which links break again and again", devices=TWO, begun=4,
-        plans=(*_BASIC, *_BOTH_END), faults={"cuts": 3, "duplicates": 1},
+        plans=(*_BASIC, *_BOTH_END), faults={"cuts": 3, "duplicates": 2, "crashes": 1},
     ),
     Scenario(
         name="recall", help="a caller's process dies, and calls again", devices=TWO, begun=1,
@@ -287,12 +291,8 @@ DEEP: tuple[Scenario, ...] = (
         plans=(*_BASIC, *_WAYS_OUT, *_BOTH_END), faults={"cuts": 2}, deep=True,
     ),
     Scenario(
-        name="glare-deep", help="both call each other, and a link breaks", devices=TWO,
-        plans=(
-            calls(), calls("b1", "alice", "T"), joins("a1"), joins("b1"), joins("a1", "T"), joins("b1", "T"),
-            ends("a1"), ends("b1", "T"),
-        ),
-        faults={"cuts": 1}, deep=True,
+        name="glare-deep", help="both call each other, a link breaks, and a process starts anew", devices=TWO,
+        plans=_GLARE, faults={"cuts": 1, "crashes": 1}, deep=True,
     ),
 )  # fmt: skip
 
