@@ -49,7 +49,7 @@ lint: venv-dev ## ruff, mypy --strict and import-linter; each runs, whatever the
 	step() { echo "$$*"; "$(VENV)/bin/$$@" || status=1; }; \
 	step ruff check .; \
 	step ruff format --check .; \
-	step mypy --strict statecore adapters/statecore_aiortc adapters/statecore_otel adapters/statecore_web tests/typing; \
+	step mypy --strict statecore adapters/statecore_aiortc adapters/statecore_otel adapters/statecore_sql adapters/statecore_web tests/typing; \
 	step lint-imports --no-cache; \
 	exit $$status
 

@@ -18,7 +18,7 @@ import pytest
 import statecore
 
 ROOT = Path(__file__).parents[2]
-ADAPTERS = ("statecore_aiortc", "statecore_otel", "statecore_web")
+ADAPTERS = ("statecore_aiortc", "statecore_otel", "statecore_sql", "statecore_web")
 PACKAGES = {"statecore": ROOT / "statecore", **{name: ROOT / "adapters" / name for name in ADAPTERS}}
 ENTRY_POINTS = list(metadata.distribution("statecore").entry_points)
 HEAVY = {"asyncio", "socket", "numpy", "av", "aiortc", "joserfc", "rich", "PIL", "hypothesis", "statecore_aiortc"}
