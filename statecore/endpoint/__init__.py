@@ -18,7 +18,7 @@ from ..flow import FLOWS, Flow, Timers
 from ..machine import compiled
 from ..wire import Beat, Hello, Peer, Refused, Relayed, Token, Unknown, View, Welcome
 from ._data import late, resume, say, take
-from ._facts import refused, unknown, view
+from ._facts import let_go, refused, unknown, view
 from ._outcome import refusal
 from ._step import Step
 from ._types import (
@@ -78,6 +78,8 @@ class EndpointMachine:
         """Take one input. `now` is the device's monotonic clock in milliseconds."""
         step = Step(endpoint, self.machines, self.timers, now)
         self._inputs[type(given)](step, given)
+        if step.get("held"):
+            let_go(step)
         return step.done()
 
     # --- the user
@@ -99,7 +101,8 @@ class EndpointMachine:
     def _link_up(self, step: Step, given: LinkUp) -> None:
         self._link_down(step, None)  # this connection replaces the one before
         step.changes["conn"] = conn = step.get("conn") + 1
-        known = {leg.session: leg.seq for leg in step.legs.values() if leg.seq}
+        known = {session: ring.seq for session, ring in step.get("held").items()}
+        known.update({leg.session: leg.seq for leg in step.legs.values() if leg.seq})
         endpoint = step.endpoint
         hello = Hello(endpoint.device, endpoint.epoch, conn, name=given.name, flows=given.flows, sessions=known)
         step.effects.append(Send(hello))

@@ -20,6 +20,9 @@ from ._types import Drive, LocalLeg, OpenMedia, Wait
 
 def view(step: Step, view: View) -> None:
     """The whole view of a leg."""
+    if view.session not in step.legs and _crosses(step, view):
+        _hold(step, view)
+        return
     taken_back = _meet(step, view) if view.via else ""
     leg = step.legs.get(view.session)
     if leg is None or leg.reason is not None:
@@ -37,6 +40,31 @@ def view(step: Step, view: View) -> None:
     if way is None:
         return  # not a fact of this flow: what cannot be is not believed
     _follow(step, leg, view, way, taken_back)
+
+
+def _crosses(step: Step, view: View) -> bool:
+    """Whether a ring is from whom the user is calling himself, and nobody has said yet whether the two are one call."""
+    machine = step.machines.get(view.flow)
+    if machine is None or view.via or view.role == "caller" or view.state not in machine.flow.roles.ringing:
+        return False
+    if _is_past(step, view):
+        return False
+    return any(leg.role == "caller" and not leg.seq and leg.receiver == view.initiator for leg in step.legs.values())
+
+
+def _hold(step: Step, view: View) -> None:
+    held: dict[str, View] = step.get("held")
+    last = held.get(view.session)
+    if last is None or last.seq < view.seq:
+        step.changes["held"] = {**held, view.session: view}
+
+
+def let_go(step: Step) -> None:
+    """Follow the rings that were held, once the user's own call is decided; forget those that have ended."""
+    for session, ring in step.get("held").items():
+        if session in step.legs or not _crosses(step, ring):
+            step.changes["held"] = {other: held for other, held in step.get("held").items() if other != session}
+            view(step, ring)
 
 
 def _follow(step: Step, old: LocalLeg, view: View, way: Move, taken_back: str) -> None:
@@ -173,8 +201,8 @@ def _leg_of(step: Step, view: View) -> LocalLeg | None:
         step.bury(leg.session, leg.seq)
         leg = None
     if leg is None:
-        machine, last = step.machines.get(view.flow), step.tomb(view.session)
-        if machine is None or (last is not None and view.seq <= last):
+        machine = step.machines.get(view.flow)
+        if machine is None or _is_past(step, view):
             return None
         if view.state == machine.final:  # its ring may still be on the way, and is not to ring then
             step.entomb((view.session,), view.seq)
@@ -184,6 +212,12 @@ def _leg_of(step: Step, view: View) -> LocalLeg | None:
             metadata=view.metadata,
         )  # fmt: skip
     return leg
+
+
+def _is_past(step: Step, view: View) -> bool:
+    """Whether a view is older than the end of what it is about."""
+    last = step.tomb(view.session)
+    return last is not None and view.seq <= last
 
 
 def _rings_anew(step: Step, leg: LocalLeg, view: View) -> bool:
@@ -255,6 +289,8 @@ def _never_was(step: Step, leg: LocalLeg) -> None:
 
 def unknown(step: Step, message: Unknown) -> None:
     """The switchboard knows no part of this device in a session that it named."""
+    if message.session in step.get("held"):
+        step.entomb((message.session,), message.seq)
     leg = step.legs.get(step.session(message.session))
     if leg is None or leg.seq > message.seq:
         return

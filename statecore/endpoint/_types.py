@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ..errors import StatecoreError
 from ..model import NO_FLAGS, CallType, Reason, Role
-from ..wire import Command, Down, Peer, Up, without_token
+from ..wire import Command, Down, Peer, Up, View, without_token
 
 MediaState: TypeAlias = Literal["none", "wanted", "open", "closed"]
 
@@ -116,6 +116,8 @@ class Endpoint(Struct, frozen=True, gc=False):
     """The last sessions that ended, and the number of the last view: bounded, so that a late ring does not ring."""
     older: dict[str, int] = {}
     """Those before them: as `tombs` was when it was full, so that a burial copies little."""
+    held: dict[str, View] = {}
+    """Rings of whom the user is calling himself, by session: not shown until it is decided whether the two are one."""
     conn: int = 0
     """The number of the newest connection."""
     online: bool = False

@@ -207,6 +207,9 @@ class Watch:
             before = self.ends.get((device, after.epoch, session), ())
             again = all(reason == Reason.LOST for _, _, reason in before) or _may_be_three(flow)
             assert again, f"{device} rings again"
+            calling = [own for own in after.legs.values() if own.role == "caller" and not own.seq]
+            crossing = leg.role != "caller" and any(own.receiver == leg.initiator for own in calling)
+            assert not crossing, f"{device} rings with a call that its own may be"
         self.tracks[device, session] = replace(track, state=leg.state)
         self._last[session] = leg
         self._track(
@@ -376,6 +379,7 @@ def assert_left(endpoint: Endpoint) -> None:
     """Nothing of any call is left on a device."""
     assert not endpoint.legs, f"{endpoint.device} still has {list(endpoint.legs)}"
     assert not endpoint.names
+    assert not endpoint.held
 
 
 def assert_closed(service: Service) -> None:

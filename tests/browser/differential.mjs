@@ -22,6 +22,7 @@ const state = (endpoint) => ({
   legs: [...endpoint.legs.values()].map(leg),
   names: [...endpoint.names],
   tombs: [...endpoint.tombs],
+  held: [...endpoint.held].map(([session, ring]) => [session, ring.seq]),
 });
 const effect = (one) => ({
   ...one,

@@ -117,6 +117,7 @@ def _state(endpoint: Endpoint) -> dict[str, Any]:
     data["legs"] = [_leg(leg) for leg in endpoint.legs.values()]
     data["names"] = [list(item) for item in endpoint.names.items()]
     data["tombs"] = sorted([list(item) for item in {**data.pop("older"), **endpoint.tombs}.items()])
+    data["held"] = [[session, ring.seq] for session, ring in endpoint.held.items()]
     return data
 
 
@@ -357,3 +358,24 @@ def _talks(draw: st.DrawFn) -> list[tuple[Any, int]]:
 def test_both_do_the_same_in_a_call(other: Other, steps: list[tuple[Any, int]]) -> None:
     """In a call that stands, flags, participants, media reports, data messages and time are taken alike."""
     _same(other, steps)
+
+
+CALL = Do("s1", "initiate", 1, flow="ringing", receiver="bob")
+RING = wire.View("s2", 1, "p2", "ringing", "bob", receiver="alice")
+
+
+@pytest.mark.parametrize(
+    "decided",
+    [
+        wire.View("s2", 2, "p2", "accepted", "bob", receiver="alice", via="s1", heard=1),
+        wire.View("s2", 2, "p2", "ended", "bob", receiver="alice", reason=Reason.CANCELLED),
+        wire.View("s1", 1, "p1", "ringing", "alice", role="caller", receiver="bob", heard=1),
+        wire.Refused("s1", 1, "unknown_user"),
+        wire.Unknown("s2", 1),
+    ],
+    ids=["merged", "ended", "rings", "refused", "unknown"],
+)
+def test_both_hold_a_ring_that_their_own_call_may_be(other: Other, decided: Any) -> None:
+    """Whatever comes of two who call each other, both sides show the same rings, and none that is their own call."""
+    inputs = [CALL, Received(RING), LinkDown(), LinkUp(), BEGIN[1][0], Received(decided), Received(RING)]
+    _same(other, [*BEGIN, *((given_, now) for now, given_ in enumerate(inputs, 3))])

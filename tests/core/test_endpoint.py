@@ -500,11 +500,91 @@ def test_second_names_end_with_their_call() -> None:
     assert device.settled() == {3: "call_gone"}
 
 
+RING = View("Y", 1, "2", "ringing", "bob", receiver="alice")
+"""Bob calls Alice."""
+
+
+def crossing() -> Device:
+    """Alice has called Bob, nothing is decided about it, and Bob's ring is here."""
+    device = Device()
+    device.do("initiate", session="X", flow="ringing", receiver="bob", ticket=1)
+    assert not device.hear(RING)
+    return device
+
+
+def test_no_ring_from_whom_one_is_calling_oneself() -> None:
+    """A ring that my own call is about to accept is not shown: the two become one call, and it is told as mine."""
+    device = crossing()
+    device.hear(View("Y", 2, "2", "accepted", "bob", receiver="alice", via="X", heard=1))
+    assert device.events() == []
+    assert device.settled() == {1: "ok"}
+    assert (device.leg("Y").state, device.endpoint.held) == ("accepted", {})
+    assert not device.hear(RING)
+
+
+@pytest.mark.parametrize(
+    "decided",
+    [
+        View("X", 1, "1", "ringing", "alice", receiver="bob", role="caller", heard=1),
+        View("X", 1, "1", "ended", "alice", receiver="bob", role="caller", heard=1, reason=Reason.BUSY),
+        Refused("X", 1, "unknown_user"),
+    ],
+    ids=["lives", "ended", "refused"],
+)
+def test_a_ring_that_was_held_is_shown_once_the_own_call_is_another(decided: Any) -> None:
+    """Whatever becomes of my own call, if it is not the other's, the other's rings: once, and as it stood last."""
+    device = crossing()
+    assert not device.hear(replace(RING, seq=2, metadata="new"))
+    assert not device.hear(RING)
+    device.hear(decided)
+    assert device.events()[-1] == "incoming_call_received"
+    assert (device.leg("Y").seq, device.leg("Y").metadata, device.endpoint.held) == (2, "new", {})
+
+
+def test_a_ring_that_was_held_waits_for_a_call_that_was_withdrawn() -> None:
+    """I called, and took it back: until the service has said what became of it, nothing rings."""
+    device = crossing()
+    device.do("cancel", session="X")
+    assert device.endpoint.held
+    device.hear(Refused("X", 2, "call_not_found"))
+    assert device.events() == ["incoming_call_received"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        View("Y", 2, "2", "ended", "bob", receiver="alice", reason=Reason.CANCELLED),
+        Unknown("Y", 1),
+    ],
+    ids=["ended", "unknown"],
+)
+def test_a_ring_that_ended_while_it_was_held_is_never_shown(word: Any) -> None:
+    """Not then, and not when my own call is decided; the link may have been cut meanwhile."""
+    device = crossing()
+    device.give(LinkDown())
+    [hello] = [effect.message for effect in device.give(LinkUp()) if isinstance(effect, Send)]
+    assert hello.sessions == {"Y": 1}
+    device.hear(Welcome("alice"))
+    device.hear(word)
+    assert device.endpoint.held == {}
+    device.hear(Refused("X", 1, "unknown_user"))
+    assert device.events() == []
+    assert "Y" not in device.endpoint.legs
+
+
+def test_a_ring_of_somebody_else_is_shown_at_once() -> None:
+    """Only who is called himself can be about to be merged with."""
+    device = Device()
+    device.do("initiate", session="X", flow="ringing", receiver="carol")
+    device.hear(RING)
+    assert device.events() == ["incoming_call_received"]
+
+
 def test_a_merge_into_a_call_that_was_declined_meanwhile() -> None:
     """He called, then declined the other's ring: whoever awaited his own call hears that it came to nothing."""
     device = Device()
+    device.hear(RING)
     device.do("initiate", session="X", flow="ringing", receiver="bob", ticket=1)
-    device.hear(View("Y", 1, "2", "ringing", "bob", receiver="alice"))
     device.do("reject", session="Y", ticket=2)
     device.hear(View("Y", 2, "2", "accepted", "bob", receiver="alice", via="X", heard=1))
     assert device.settled() == {1: "call_ended"}

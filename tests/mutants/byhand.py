@@ -379,10 +379,22 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
         "if view.heard < leg.first or leg.state == machine.final:",
     ),
     (
+        "a ring that the own call accepts is shown",
+        FACTS,
+        "if view.session not in step.legs and _crosses(step, view):",
+        "if False:",
+    ),
+    (
+        "a ring that was held is not shown when the own call came to nothing",
+        ENDPOINT,
+        'if step.get("held"):',
+        "if False:",
+    ),
+    (
         "a ring after the end rings",
         FACTS,
-        "if machine is None or (last is not None and view.seq <= last):",
-        "if machine is None:",
+        "    return last is not None and view.seq <= last",
+        "    return False",
     ),
     (
         "what has failed comes true later",

@@ -26,6 +26,7 @@ export class EndpointMachine {
   step(endpoint, given, now) {
     const step = new Step(endpoint, this.machines, this.timers, now);
     INPUTS[given.do](step, given);
+    step.letGo();
     return { endpoint: step.done(), effects: step.effects };
   }
 
@@ -91,6 +92,7 @@ function linkUp(step, given) {
   const { endpoint } = step;
   endpoint.conn += 1;
   const sessions = {};
+  for (const [session, ring] of endpoint.held) sessions[session] = ring.seq;
   for (const leg of step.legs.values()) if (leg.seq) sessions[leg.session] = leg.seq;
   const { device, epoch, conn } = endpoint;
   step.send({ m: "hello", v: 1, device, epoch, conn, name: given.name ?? "", flows: given.flows ?? {}, sessions });

@@ -9,8 +9,8 @@ const TOMBS = 256; // ended sessions that a device remembers
 
 /** One device without a call. Times are milliseconds of the device's monotonic clock. */
 export const newEndpoint = (user, device, epoch) => ({
-  user, device, epoch, legs: new Map(), names: new Map(), tombs: new Map(), conn: 0, online: false, n: 0,
-  confirmed: 0, beatDue: 0, heartbeat: 15000, lease: 45000,
+  user, device, epoch, legs: new Map(), names: new Map(), tombs: new Map(), held: new Map(), conn: 0, online: false,
+  n: 0, confirmed: 0, beatDue: 0, heartbeat: 15000, lease: 45000,
 });
 
 const LEG = {
@@ -257,6 +257,10 @@ export class Step {
   /** The whole view of a leg, from the switchboard. */
   view(message) {
     const view = whole(message);
+    if (!this.legs.has(view.session) && this.crosses(view)) {
+      this.hold(view);
+      return;
+    }
     const takenBack = view.via ? this.meet(view) : "";
     let leg = this.legs.get(view.session) ?? null;
     if (!leg || leg.reason !== null) leg = this.legOf(view);
@@ -292,6 +296,30 @@ export class Step {
     if (view.state === machine.final) this.settleEnd(view);
   }
 
+  /** Whether a ring is from whom the user is calling himself, and nobody has said yet whether the two are one call. */
+  crosses(view) {
+    const machine = this.machines.get(view.flow);
+    if (!machine || view.via || view.role === "caller" || !machine.flow.roles.ringing.includes(view.state)) return false;
+    if (this.isPast(view)) return false;
+    const legs = [...this.legs.values()];
+    return legs.some((leg) => leg.role === "caller" && !leg.seq && leg.receiver === view.initiator);
+  }
+
+  hold(view) {
+    const last = this.endpoint.held.get(view.session);
+    if (!last || last.seq < view.seq) this.endpoint.held = new Map(this.endpoint.held).set(view.session, view);
+  }
+
+  /** Follow the rings that were held, once the user's own call is decided; forget those that have ended. */
+  letGo() {
+    for (const [session, ring] of this.endpoint.held) {
+      if (this.legs.has(session) || !this.crosses(ring)) {
+        this.endpoint.held = new Map([...this.endpoint.held].filter(([other]) => other !== session));
+        this.view(ring);
+      }
+    }
+  }
+
   taken(leg, view, opens) {
     const { pid, type, by, at, age, receiver, initiator, metadata, seq, flags, grants, joined, peers, offers } = view;
     return this.put(leg, {
@@ -309,7 +337,7 @@ export class Step {
     }
     if (leg) return leg;
     const machine = this.machines.get(view.flow);
-    if (!machine || view.seq <= (this.endpoint.tombs.get(view.session) ?? -1)) return null;
+    if (!machine || this.isPast(view)) return null;
     if (view.state === machine.final) {
       this.entomb([view.session], view.seq); // its ring may still be on the way, and is not to ring then
       return null;
@@ -317,6 +345,11 @@ export class Step {
     const { session, flow, role, pid, type, initiator, receiver, metadata } = view;
     const state = machine.initial;
     return { ...LEG, session, flow, state, role, pid, type, initiator, receiver, metadata };
+  }
+
+  /** Whether a view is older than the end of what it is about. */
+  isPast(view) {
+    return view.seq <= (this.endpoint.tombs.get(view.session) ?? -1);
   }
 
   /** Whether a leg that ended here without the user's doing has a successor. */
@@ -437,6 +470,7 @@ export class Step {
 
   /** The switchboard knows no part of this device in a session that it named. */
   unknown(session, seq) {
+    if (this.endpoint.held.has(session)) this.entomb([session], seq);
     const leg = this.legs.get(this.session(session));
     if (!leg || leg.seq > seq) return;
     if (this.isOver(leg)) {
