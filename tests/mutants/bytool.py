@@ -7,6 +7,9 @@ are data that is made once, on import, which would escape it; so only its operat
 from __future__ import annotations
 
 import difflib
+import random
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +18,62 @@ from run import CORE, Mutant
 
 WORDS = ("Trigger(", "raise AssertionError(")
 """Calls whose last text is for people: no test should hold to its wording."""
+NOTHING = re.compile(r'^"\w+",$|\bgc=|^(Input|Effect) = ')
+"""Lines whose change no program can notice: names in `__all__`, garbage collection, aliases of types."""
+EQUIVALENT = (
+    ("switchboard/_plans.py", "_SOURCES = (", "only the places of the names count, and they stay"),
+    (
+        "endpoint/__init__.py",
+        'Wait(given.ticket, "joinable", 0, ',
+        "a wait without a time is never told what it waited for",
+    ),
+    ("switchboard/__init__.py", "value=value[:", "how much of a bad id an error quotes"),
+    ("switchboard/_plans.py", "_at > 1,", "no call was answered in the first millisecond of 1970"),
+    ("switchboard/_plans.py", '->  issuer="XXXX"', "nothing that decides reads these fields of a placeholder"),
+    ("switchboard/_plans.py", "strict=", "both are of one length"),
+    (
+        "switchboard/__init__.py",
+        "->  done = None",
+        "a remembered decision is the same as a new one, but faster",
+    ),
+    ("switchboard/_work.py", "fresh=None", "None counts as false"),
+)
+"""Changes that make no difference: module, a part of what was changed, and why."""
 
 
-def mutants(package: Path) -> list[Mutant]:
-    """Every one there is."""
+def mutants(package: Path, sample: int | None, seed: int) -> tuple[list[Mutant], int]:
+    """Every one there is, or `sample` of them by chance; and how many changes there are in all.
+
+    The chance comes first: writing out each of some thousands takes longer than testing a sample.
+    """
+    places = [place for pattern in CORE for file in sorted(package.glob(pattern)) for place in _of(package, file)]
+    if sample is not None:
+        random.Random(seed).shuffle(places)  # noqa: S311 - to be had again by its seed
     made = []
-    for pattern in CORE:
-        for file in sorted(package.glob(pattern)):
-            made += _of(file, str(file.relative_to(package)))
-    return made
+    for place in places:
+        mutant = _made(*place)
+        made += [mutant] if mutant else []
+        if len(made) == sample:
+            break
+    return made, len(places)
 
 
-def _of(file: Path, path: str) -> list[Mutant]:
+def _of(package: Path, file: Path) -> Iterator[tuple[int, str, str, Any, Any]]:
+    """Each change of a module: its number, the module's path and text, its tree, and what to do."""
     before = file.read_text()
+    path = str(file.relative_to(package))
     module, mutations, _, _ = create_mutations(path, before)
-    made = []
-    for n, mutation in enumerate(mutations):
-        after: Any = deep_replace(module, mutation.original_node, mutation.mutated_node)
-        told = _changed(before, after.code)
-        if told is not None:
-            made.append(Mutant(f"{n}: {told}", path, after.code))
-    return made
+    for number, mutation in enumerate(mutations):
+        yield number, path, before, module, mutation
+
+
+def _made(number: int, path: str, before: str, module: Any, mutation: Any) -> Mutant | None:
+    after: Any = deep_replace(module, mutation.original_node, mutation.mutated_node)
+    told = _changed(before, after.code)
+    if told is None:
+        return None
+    why = next((why for where, part, why in EQUIVALENT if where == path and part in told), "")
+    return Mutant(f"{number}: {told}", path, after.code, why)
 
 
 def _changed(before: str, after: str) -> str | None:
@@ -48,7 +86,7 @@ def _changed(before: str, after: str) -> str | None:
     if not changes:
         return None if before == after else "lines removed"
     number, old, new = changes[0]
-    if any(word in old for word in WORDS) and _text(old, new):
+    if NOTHING.search(old.strip()) or (any(word in old for word in WORDS) and _text(old, new)):
         return None
     return f"line {number}: {' '.join(old.split())}  ->  {' '.join(new.split())}"
 

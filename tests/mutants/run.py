@@ -18,7 +18,6 @@ import importlib.machinery
 import importlib.util
 import json
 import os
-import random
 import signal
 import sys
 import time
@@ -102,7 +101,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only those (patterns)")
     parser.add_argument("--tool", action="store_true", help="those of the mutation tool")
-    parser.add_argument("--sample", type=int, metavar="N", help="so many of them, by chance")
+    parser.add_argument("--sample", type=int, metavar="N", help="so many of those, by chance")
     parser.add_argument("--seed", type=int, default=1, help="of the sample (default: 1)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at once (default: one a core)")
     parser.add_argument("--list", action="store_true", help="only name them")
@@ -111,17 +110,20 @@ def main() -> int:
     sys.path.insert(0, str(HERE))
     if args.tool:
         from bytool import mutants
+
+        every, population = mutants(package, args.sample, args.seed)
     else:
-        from byhand import mutants
-    every = mutants(package)
+        from byhand import mutants as written
+
+        every = written(package)
+        population = len(every)
     chosen = [each for each in every if not args.names or any(fnmatch.fnmatch(each.name, n) for n in args.names)]
-    if args.sample is not None and args.sample < len(chosen):
-        chosen = random.Random(args.seed).sample(chosen, args.sample)  # noqa: S311 - to be had again by its seed
-        print(f"{args.sample} of {len(every)} mutants, seed {args.seed}", flush=True)
+    if args.sample is not None:
+        print(f"{len(chosen)} of {population} mutants, seed {args.seed}", flush=True)
     if args.list:
         print(*(f"{each.path}: {each.name}" for each in chosen), sep="\n")
         return 0
-    return report(chosen, package, args.jobs, "mutants-tool.json" if args.tool else "mutants.json", len(every))
+    return report(chosen, package, args.jobs, "mutants-tool.json" if args.tool else "mutants.json", population)
 
 
 def report(chosen: Sequence[Mutant], package: Path, jobs: int, file: str, population: int) -> int:
