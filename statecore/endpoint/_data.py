@@ -64,7 +64,7 @@ def say(step: Step, given: Say) -> None:
 
 def _receivers(step: Step, leg: LocalLeg | None, given: Say) -> list[str]:
     if leg is None or leg.state not in step.machine(leg).flow.roles.media:
-        state = leg.state if leg is not None else "idle"
+        state = leg.state if leg is not None else "unknown"
         raise SessionInactive(session_id=given.session, state=state, trigger="send_message")
     # Text within JSON within JSON: what counts is what goes over the wire.
     if len(msgspec.json.encode(msgspec.json.encode(_Parcel(2**53, 2**53, given.text)).decode())) > LONGEST:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -23,6 +24,7 @@ from statecore.endpoint import (
     OpenMedia,
     Received,
     Reply,
+    Say,
     Send,
     Settle,
     Signal,
@@ -40,6 +42,7 @@ from statecore.wire import (
     Hello,
     Peer,
     Refused,
+    Relay,
     Relayed,
     Token,
     Unknown,
@@ -815,3 +818,38 @@ def test_timers_may_be_the_applications() -> None:
     assert device.machine.next_due(device.endpoint) == device.now + 2000
     error = CallNotFound(session_id="S")
     assert str(error)
+
+
+# --- what exactly is told ---------------------------------------------------------------------------------------------
+
+
+def test_who_comes_is_told_in_the_order_of_joining_with_the_leg_as_it_is() -> None:
+    """Each event of a participant carries the leg and that participant; the first to have joined is told first."""
+    device = in_call()
+    late, early = Peer("2", "bob", "b1", joined=9), Peer("3", "carol", "c1", joined=4)
+    device.hear(view(5, "active", flags=device.leg().flags, heard=9, joined=1, peers=(late, early)))
+    told = [effect for effect in device.effects if isinstance(effect, Emit) and effect.event == "user_joined"]
+    assert [effect.peer for effect in told] == [early, late]
+    assert all(effect.leg is not None and effect.leg.peers == (late, early) for effect in told)
+
+
+@pytest.mark.parametrize("session", ["S", "T"])
+def test_a_data_message_outside_a_session_says_where_and_why(session: str) -> None:
+    """The error names the session, the state it is in, if it is known, and what was wanted."""
+    device = calling()
+    device.give(Say(session, "hello", ticket=5))
+    [settled] = [effect for effect in device.effects if isinstance(effect, Settle)]
+    assert settled.error is not None
+    state = "ringing" if session == "S" else "unknown"
+    assert settled.error.data == {"session_id": session, "state": state, "trigger": "send_message"}
+
+
+def test_the_longest_data_message_is_taken_and_no_longer_one() -> None:
+    """What counts is what goes over the wire, with the longest numbers there are; at the limit it still goes."""
+    device = in_call(BOB)
+    parcel = msgspec.json.encode({"n": 2**53, "got": 2**53, "text": ""}).decode()
+    longest = 32_768 - len(msgspec.json.encode(parcel))
+    device.give(Say("S", "x" * (longest + 1), ticket=6))
+    assert device.settled() == {6: "invalid_argument"}
+    device.give(Say("S", "x" * longest, ticket=7))
+    assert [type(message) for message in device.sent()] == [Relay]

@@ -193,8 +193,7 @@ def test_a_refusal_names_the_state_and_what_is_legal() -> None:
     made = ringing()
     (effect,) = command(made, "a1", "accept").effects
     assert isinstance(effect.message, Refused)
-    assert effect.message.data["state"] == "ringing"
-    assert effect.message.data["legal"] == RINGING_LEGAL
+    assert effect.message.data == {"state": "ringing", "trigger": "accept", "legal": RINGING_LEGAL}
 
 
 RINGING_LEGAL = ["accept", "cancel", "end", "leave", "reject", "reject_busy"]
@@ -444,6 +443,7 @@ def test_both_call_each_other_is_one_call(rung_first: bool) -> None:
     record = made.record("A")
     assert record.type == "audio"
     assert [(leg.control.state, leg.via) for leg in record.legs] == [("accepted", ""), ("accepted", "B")]
+    assert [leg.control.role for leg in record.legs] == ["caller", "callee"]
     assert made.record("B").merged_into == "A"
     assert made.record("B").reason == Reason.MERGED
     assert_always(made)
@@ -637,6 +637,20 @@ def test_a_join_needs_a_token_that_is_good_here_and_now() -> None:
     assert command(made, "b1", "join", claims=claims(made, "bob", device="b1")).writes
 
 
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_a_join_forgives_clocks_that_differ_as_much_as_it_is_told(seconds: int) -> None:
+    """The leeway that comes with a command counts, to the second, for a token that has run out."""
+    made = meeting("a1")
+    epoch = made.places["b1"].endpoint.epoch
+
+    def join(n: int, late: int) -> Done:
+        given = claims(made, "bob", expires=made.now // 1000 - late)
+        return made.decide(Act("bob", "b1", epoch, Command("S", n, "join"), given, leeway=seconds))
+
+    assert refusal(join(1, seconds)) == "token_expired"
+    assert join(2, seconds - 1).writes
+
+
 def test_whoever_left_needs_a_good_token_to_come_back() -> None:
     """A refused return changes nothing at all: the old leg stays as it ended."""
     made = meeting("a1", "b1")
@@ -673,7 +687,23 @@ def test_grants_rule_what_one_may_send() -> None:
     assert leg is not None
     assert leg.control.flags == {"joined", "connected", "audio_muted"}
     for trigger in ("resume_video", "start_screen_share", "accept_video"):
-        assert refusal(command(made, "a1", trigger)) == "token_lacks_grant"
+        (effect,) = command(made, "a1", trigger).effects
+        assert isinstance(effect.message, Refused)
+        assert (effect.message.code, effect.message.data["grant"]) == (
+            "token_lacks_grant", "screen" if trigger == "start_screen_share" else "video",
+        )  # fmt: skip
+
+
+def test_resuming_video_is_a_yes_to_the_camera() -> None:
+    """Whoever joined without a camera and resumes video agrees to it: his device captures it from then on."""
+    made = meeting("a1", flags=frozenset({"video_paused"}), consent=frozenset({"audio"}))
+    before = made.leg("a1", "S")
+    assert before is not None
+    assert "video" not in before.consent
+    assert made.say("a1", "resume_video") == "ok"
+    after = made.leg("a1", "S")
+    assert after is not None
+    assert "video" in after.consent
 
 
 def audio() -> World:

@@ -37,7 +37,7 @@ export function say(step, given) {
 
 function receivers(step, leg, given) {
   if (!leg || !step.machine(leg).media.includes(leg.state)) {
-    const data = { session_id: given.session, state: leg?.state ?? "idle", trigger: "send_message" };
+    const data = { session_id: given.session, state: leg?.state ?? "unknown", trigger: "send_message" };
     throw new CallError("session_inactive", data);
   }
   const largest = wrapped(wrapped({ n: 2 ** 53, got: 2 ** 53, text: given.text }));
