@@ -1,0 +1,40 @@
+"""A call service on a file: what it knew is known to the one that is started on it next."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from pathlib import Path
+
+from statecore import Call, CallClient, CallService, Reason
+from statecore.testing import MemoryMedia, assert_fully_reaped
+from statecore_sql import SqliteStore
+
+
+def test_calls_of_a_service_before_this_one_are_in_the_log_and_lines_are_free(tmp_path: Path) -> None:
+    """Two services, one after the other on one file: each carries a call, and the second lists both."""
+
+    async def answer(call: Call) -> None:
+        async with call.answer() as session:
+            await session.wait_ended()
+
+    async def main() -> list[str]:
+        with closing(SqliteStore(tmp_path / "calls.db")) as store, assert_fully_reaped():
+            async with (
+                CallService(store=store, key=b"k" * 32) as service,
+                CallClient(service.signaling("alice"), MemoryMedia()) as alice,
+                CallClient(service.signaling("bob"), MemoryMedia()) as bob,
+            ):
+                serving = asyncio.create_task(bob.serve(answer))
+                async with alice.call("bob", type="audio") as session:
+                    await anext(session.audio("bob"))
+                serving.cancel()
+                await asyncio.wait([serving])
+                log = await service.call_log()
+        assert {call.end_reason.what for call in log} == {Reason.HANGUP}
+        return [call.session_id for call in log]
+
+    first, second = asyncio.run(main()), asyncio.run(main())
+    assert len(first) == 1
+    assert len(second) == 2
+    assert set(first) < set(second)
