@@ -20,7 +20,7 @@ from ._types import Drive, LocalLeg, OpenMedia, Wait
 
 def view(step: Step, view: View) -> None:
     """The whole view of a leg."""
-    if view.session not in step.legs and _crosses(step, view):
+    if _crosses(step, view):
         _hold(step, view)
         return
     taken_back = _meet(step, view) if view.via else ""
@@ -44,12 +44,12 @@ def view(step: Step, view: View) -> None:
 
 def _crosses(step: Step, view: View) -> bool:
     """Whether a ring is from whom the user is calling himself, and nobody has said yet whether the two are one call."""
-    machine = step.machines.get(view.flow)
+    machine, leg = step.machines.get(view.flow), step.legs.get(view.session)
     if machine is None or view.via or view.role == "caller" or view.state not in machine.flow.roles.ringing:
         return False
-    if _is_past(step, view):
+    if _is_past(step, view) if leg is None else not _rings_anew(step, leg, view):
         return False
-    return any(leg.role == "caller" and not leg.seq and leg.receiver == view.initiator for leg in step.legs.values())
+    return any(own.role == "caller" and not own.seq and own.receiver == view.initiator for own in step.legs.values())
 
 
 def _hold(step: Step, view: View) -> None:
@@ -62,7 +62,7 @@ def _hold(step: Step, view: View) -> None:
 def let_go(step: Step) -> None:
     """Follow the rings that were held, once the user's own call is decided; forget those that have ended."""
     for session, ring in step.get("held").items():
-        if session in step.legs or not _crosses(step, ring):
+        if not _crosses(step, ring):
             step.changes["held"] = {other: held for other, held in step.get("held").items() if other != session}
             view(step, ring)
 

@@ -178,7 +178,7 @@ class _Writer:
         fields = {
             "session": "session", "seq": f"{leg}.seq", "pid": f"{leg}.pid",
             "state": self._constant(control.state), "initiator": "record.initiator",
-            "flow": self._constant(self.shape.flow), "role": self._constant(control.role),
+            "flow": self._constant(self.machine.flow.name), "role": self._constant(control.role),
             "type": "record.type", "receiver": "record.receiver",
             "heard": f"{leg}.heard - 1 if {leg}.refused else {leg}.heard",
             "reason": self._constant(REASONS[control.reason] if control.reason else None),

@@ -105,7 +105,7 @@ def make_view(machine: FlowMachine, now: int, record: Record, leg: Leg) -> View:
         pid,
         control.state,
         record.initiator,
-        record.flow,
+        machine.flow.name,  # not the record's: defaults are left out of a message by identity, whoever decided
         control.role,
         record.type,
         record.receiver,

@@ -575,6 +575,24 @@ def test_a_ring_that_ended_while_it_was_held_is_never_shown(word: Any) -> None:
     assert "Y" not in device.endpoint.legs
 
 
+def test_a_call_that_was_lost_here_does_not_ring_anew_while_ones_own_may_be_it() -> None:
+    """Bob's ring was here before I called him, and both were lost with the link: its successor waits, too."""
+    device = Device()
+    device.hear(RING)
+    assert device.events() == ["incoming_call_received"]
+    device.do("initiate", session="X", flow="ringing", receiver="bob")
+    device.give(LinkDown())
+    device.now += device.endpoint.lease
+    device.give(Tick())
+    assert [leg.reason for leg in device.endpoint.legs.values()] == [Reason.LOST, Reason.LOST]
+    device.give(LinkUp())
+    device.hear(Welcome("alice"))
+    assert not device.hear(replace(RING, seq=3, pid="3"))
+    device.hear(Refused("X", 3, "call_not_found"))
+    assert device.events() == ["incoming_call_received"]
+    assert device.endpoint.held == {}
+
+
 def test_a_ring_of_somebody_else_is_shown_at_once() -> None:
     """Only who is called himself can be about to be merged with."""
     device = Device()

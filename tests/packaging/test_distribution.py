@@ -82,6 +82,7 @@ def test_entry_points_are_the_promised_ones() -> None:
         ("statecore.media", "memory"),
         ("statecore.signaling", "websocket"),
         ("statecore.store", "memory"),
+        ("statecore.store", "sqlite"),
     }
 
 

@@ -257,7 +257,7 @@ export class Step {
   /** The whole view of a leg, from the switchboard. */
   view(message) {
     const view = whole(message);
-    if (!this.legs.has(view.session) && this.crosses(view)) {
+    if (this.crosses(view)) {
       this.hold(view);
       return;
     }
@@ -300,9 +300,10 @@ export class Step {
   crosses(view) {
     const machine = this.machines.get(view.flow);
     if (!machine || view.via || view.role === "caller" || !machine.flow.roles.ringing.includes(view.state)) return false;
-    if (this.isPast(view)) return false;
+    const leg = this.legs.get(view.session);
+    if (leg ? !this.ringsAnew(leg, view) : this.isPast(view)) return false;
     const legs = [...this.legs.values()];
-    return legs.some((leg) => leg.role === "caller" && !leg.seq && leg.receiver === view.initiator);
+    return legs.some((own) => own.role === "caller" && !own.seq && own.receiver === view.initiator);
   }
 
   hold(view) {
@@ -313,7 +314,7 @@ export class Step {
   /** Follow the rings that were held, once the user's own call is decided; forget those that have ended. */
   letGo() {
     for (const [session, ring] of this.endpoint.held) {
-      if (this.legs.has(session) || !this.crosses(ring)) {
+      if (!this.crosses(ring)) {
         this.endpoint.held = new Map([...this.endpoint.held].filter(([other]) => other !== session));
         this.view(ring);
       }
