@@ -20,12 +20,12 @@ from ._types import Drive, LocalLeg, OpenMedia, Wait
 
 def view(step: Step, view: View) -> None:
     """The whole view of a leg."""
-    if _crosses(step, view):
-        _hold(step, view)
-        return
     taken_back = _meet(step, view) if view.via else ""
     leg = step.legs.get(view.session)
     if leg is None or leg.reason is not None:
+        if _crosses(step, view):
+            _hold(step, view)
+            return
         leg = _leg_of(step, view)
         if leg is None:
             return

@@ -381,8 +381,14 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "a ring that the own call accepts is shown",
         FACTS,
-        "if view.session not in step.legs and _crosses(step, view):",
+        "if _crosses(step, view):",
         "if False:",
+    ),
+    (
+        "the successor of a lost ring that the own call accepts is shown",
+        FACTS,
+        "        if _crosses(step, view):",
+        "        if leg is None and _crosses(step, view):",
     ),
     (
         "a ring that was held is not shown when the own call came to nothing",
