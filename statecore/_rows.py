@@ -151,7 +151,7 @@ class Row:
     refuse: str | None = attrs.field(default=None, kw_only=True)
     """The code of the error that this trigger raises here. Nothing changes."""
     decider: Literal["switchboard", "endpoint"] = attrs.field(default="switchboard", kw_only=True)
-    """Who may take this row by itself."""
+    """Who may take this row by itself; the endpoint only one that ends its leg."""
     sets: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
     """The flags it sets, `joined` among them if it opens media: derived from the effects, for interpreters."""
     clears: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
@@ -425,6 +425,8 @@ def _rows_whole(flow: Flow) -> str:
                 return f"{_name(row)} refuses: it must stay, do nothing, and name an error code"
         elif (row.to == flow.final) != (row.reason is not None):
             return f"{_name(row)} must give a reason exactly if it ends the leg"
+        elif row.decider == "endpoint" and row.to != flow.final:
+            return f"{_name(row)} ends nothing: only the switchboard may take it"
         if set(row.when) & set(row.unless):
             return f"{_name(row)} can never be taken"
     return ""

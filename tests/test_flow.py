@@ -124,6 +124,10 @@ BROKEN: dict[str, tuple[Any, str]] = {
         lambda: small(Row("nil", "stop", "nil", reason=Reason.HANGUP)),
         "must give a reason exactly if",
     ),
+    "a row of the endpoint's own that ends nothing": (
+        lambda: small(Row("nil", "stop", "nil", decider="endpoint")),
+        "ends nothing: only the switchboard may take it",
+    ),
     "a guard against itself": (
         lambda: small(Row("nil", "stop", "nil", when="full", unless="full")),
         "can never be taken",

@@ -247,8 +247,7 @@ class Step:
         )
         self.walk(leg, way)
         self.legs[leg.session] = leg
-        if self.is_over(leg):
-            self.over(leg)
+        self.over(leg)
 
     def owed_end(self, leg: LocalLeg, trigger: str) -> Command:
         """Say that a leg has ended."""
