@@ -576,6 +576,19 @@ def test_own_clock_and_ids(run: Run) -> None:
     run(main)
 
 
+def test_a_session_says_what_it_is(town: Town, run: Run) -> None:
+    """In a debugger or a log a session shows its id and its state, and no token."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            hers, _ = await t.pair()
+            assert repr(hers) == f"Session({hers.session_id!r}, state='active')"
+            await hers.end()
+            assert repr(hers) == f"Session({hers.session_id!r}, state='ended')"
+
+    run(main)
+
+
 def test_a_call_on_the_usual_loops(town: Town) -> None:
     """The same call works on the default loop and on uvloop, in real time."""
     uvloop = pytest.importorskip("uvloop")

@@ -12,6 +12,7 @@ from statecore.errors import InvalidFlow
 from statecore.flow import (
     FLOWS,
     SESSION,
+    Claim,
     CloseMedia,
     Deadline,
     Fire,
@@ -226,3 +227,34 @@ def test_who_still_rings_keeps_nobody_waiting() -> None:
     world.say("d1", "join", token="given")
     world.settle(media=True)
     assert (world.state("d1", "S"), world.state("c1", "S")) == ("active", "ringing")
+
+
+BLIND = RINGING.extend(
+    "blind",
+    triggers=[Trigger("add", "user", "ring one more: data `user`")],
+    without=[row for row in RINGING.rows if row.trigger == "initiate"],
+    rows=[
+        Row("idle", "initiate", "ringing", [Claim(), Fire("ring", "invited")], when="caller"),
+        Row("active", "add", "active", [Invite()]),
+    ],
+)
+
+
+def test_a_flow_that_asks_for_nobody_rings_nobody() -> None:
+    """Without the condition `known`, a user of whom the service never heard rings in vain: no line is made of it."""
+    world = World(WHO, flows={**FLOWS, "blind": BLIND}).settle()
+    assert world.say("a1", "initiate", flow="blind", receiver="nobody") == "ok"
+    assert [leg.user for leg in world.record("S").legs] == ["alice"]
+    assert ("line", "nobody") not in world.store
+    assert_over(world.pass_time(46))
+    assert world.record("S").reason == "unanswered"
+
+
+def test_who_is_not_known_is_not_invited() -> None:
+    """Without the condition `known`, inviting a user of whom the service never heard is done, and changes nothing."""
+    world = active(BLIND)
+    before = world.record("S").invitations
+    assert add(world, "nobody") == "ok"
+    assert world.record("S").invitations == before
+    assert ("line", "nobody") not in world.store
+    assert_settled(world)

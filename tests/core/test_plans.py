@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from statecore.endpoint import Do
-from statecore.flow import FLOWS, RINGING
+from statecore.flow import FLOWS, RINGING, Fire, Mark, Row, Trigger
 from statecore.settings import ServiceSettings
 from statecore.switchboard import Done, Input, Switchboard
 from statecore.testing.world import World
@@ -24,7 +24,8 @@ class Twice(World):
 
     def decide(self, given: Input) -> Done:
         """Decide, and hold what was decided against the decision of a switchboard that remembers nothing."""
-        anew = Switchboard(flows=FLOWS, timers=self.board.timers, settings=self.board.settings, remember=0)
+        flows = {name: machine.flow for name, machine in self.board._machines.items()}
+        anew = Switchboard(flows=flows, timers=self.board.timers, settings=self.board.settings, remember=0)
         plain = anew.step(self.store, given, self.now)
         for _ in range(2):  # a shape is learned when it comes again
             self.board.step(self.store, given, self.now)
@@ -83,3 +84,32 @@ def test_a_switchboard_that_may_remember_little_forgets_and_decides_the_same() -
         worlds.append(world.record("S"))
     assert worlds[0].reason == "hangup"
     assert worlds[0] == worlds[1] == worlds[2]
+
+
+POKE = RINGING.extend(
+    "poke",
+    triggers=[Trigger("poke", "user"), Trigger("poked", "leg")],
+    flags=["bright"],
+    rows=[
+        Row("active", "poke", "active", [Fire("poked", "others")]),
+        Row("active", "poked", "active", [Mark("bright")], when="known"),
+    ],
+)
+
+
+def test_what_is_fired_may_ask_for_more_than_a_shape_shows() -> None:
+    """Where a fired trigger's row rests on a line, every decision is the interpreter's own, and none is remembered."""
+    Twice.compared = 0
+    world = Twice({"a1": "alice", "b1": "bob"}, flows={**FLOWS, "poke": POKE}).settle()
+    world.say("a1", "initiate", flow="poke", receiver="bob")
+    world.say("b1", "accept")
+    for device in ("a1", "b1"):
+        world.say(device, "join", token="given")
+    world.settle(media=True)
+    compared = Twice.compared
+    for _ in range(3):
+        assert world.say("a1", "poke") == "ok"
+    assert Twice.compared == compared + 3
+    leg = world.its_leg("b1", "S")
+    assert leg is not None
+    assert "bright" in leg.control.flags
