@@ -7,6 +7,7 @@ import heapq
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from ..ports import Key
 
@@ -60,43 +61,77 @@ class Alarm:
         self._ring()
 
 
+class Timetable:
+    """When to look at which record. A note is made each time a record is said to be due, and never taken back: when its
+    time has come the record is looked at, and what it says then counts. So it does not matter how often one is told of
+    a record, nor in which order; and a note costs two places in a list that it shares with all of its second."""
+
+    def __init__(self) -> None:
+        self._soon: list[tuple[int, Key]] = []
+        """What is due before `_until`, as a heap."""
+        self._until = 0
+        """Unix time in seconds."""
+        self._later: dict[tuple[int, str], list[Any]] = {}
+        """By second and kind of record: an id, when it is due, the next id ..."""
+        self._seconds: list[tuple[int, str]] = []
+        """The keys of those, as a heap."""
+
+    def note(self, key: Key, due: int) -> None:
+        """Look at this record then, in milliseconds; 0 for never."""
+        if not due:
+            return
+        kind, name = key
+        if due // 1000 < self._until:
+            heapq.heappush(self._soon, (due, key))
+            return
+        place = (due // 1000, kind)
+        notes = self._later.get(place)
+        if notes is None:
+            notes = self._later[place] = []
+            heapq.heappush(self._seconds, place)
+        notes += (name, due)
+
+    def take(self, now: int) -> list[Key]:
+        """The records whose time has come, each once."""
+        while self._seconds and self._seconds[0][0] * 1000 <= now:
+            place = heapq.heappop(self._seconds)
+            self._until = place[0] + 1
+            notes = iter(self._later.pop(place))
+            for name, due in zip(notes, notes, strict=True):
+                heapq.heappush(self._soon, (due, (place[1], name)))
+        due = {}
+        while self._soon and self._soon[0][0] <= now:
+            due[heapq.heappop(self._soon)[1]] = None
+        return list(due)
+
+    def next(self) -> int:
+        """When to `take` next; 0 for never."""
+        times = [self._soon[0][0]] if self._soon else []
+        times += [self._seconds[0][0] * 1000] if self._seconds else []
+        return min(times, default=0)
+
+
 class Deadlines:
-    """When which record's next timer is due: one alarm for all of them. Of a record, the newest version counts, in
-    whatever order versions are told of."""
+    """A timetable, and one alarm for all of it."""
 
     def __init__(self, now: Callable[[], int], ring: Callable[[], object]) -> None:
         self._now = now
-        self._due: dict[Key, tuple[int, int]] = {}
-        self._heap: list[tuple[int, Key]] = []
+        self._table = Timetable()
         self._alarm = Alarm(now, ring)
         self._stopped = False
 
-    def watch(self, key: Key, version: int, due: int) -> None:
-        """In this version the record is due then; 0 for never."""
-        known, before = self._due.get(key, (0, 0))
-        if version < known:
-            return
-        if due:
-            self._due[key] = (version, due)
-            if due != before:
-                heapq.heappush(self._heap, (due, key))
-        else:
-            self._due.pop(key, None)
+    def watch(self, key: Key, due: int) -> None:
+        """This record is due then, in milliseconds; 0 for never."""
+        self._table.note(key, due)
         self._arm()
 
     def put_off(self, key: Key, milliseconds: int) -> None:
-        """Let a record whose timers could not be served be due again, unless it is due anyway."""
-        if key not in self._due:
-            self.watch(key, 0, self._now() + milliseconds)
+        """Look at a record whose timers could not be served again in a while."""
+        self.watch(key, self._now() + milliseconds)
 
     def take(self) -> list[Key]:
-        """The records that are due, each once; they are not watched any more."""
-        now, due = self._now(), []
-        while self._heap and self._heap[0][0] <= now:
-            when, key = heapq.heappop(self._heap)
-            if self._due.get(key, (0, 0))[1] == when:
-                del self._due[key]
-                due.append(key)
+        """The records whose time has come, each once. They may have changed since: look at them."""
+        due = self._table.take(self._now())
         self._arm()
         return due
 
@@ -106,10 +141,8 @@ class Deadlines:
         self._alarm.clear()
 
     def _arm(self) -> None:
-        while self._heap and self._due.get(self._heap[0][1], (0, 0))[1] != self._heap[0][0]:
-            heapq.heappop(self._heap)
         if not self._stopped:
-            self._alarm.set(self._heap[0][0] if self._heap else 0)
+            self._alarm.set(self._table.next())
 
 
-__all__ = ["Alarm", "Deadlines", "LoopClock", "new_id"]
+__all__ = ["Alarm", "Deadlines", "LoopClock", "Timetable", "new_id"]

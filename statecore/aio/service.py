@@ -183,7 +183,7 @@ class CallService:
                 await self._decide(Restart(key[1]))
         for key, record in await self.store.scan("call"):
             if due := next_due(record):
-                self._deadlines.watch(key, 0, due)
+                self._deadlines.watch(key, due)
 
     # --- users and links
 
@@ -348,7 +348,7 @@ class CallService:
                 view.update({key: value for key, (_, value) in more.items()})
                 decision = self.switchboard.step(view, given, self._clock.wall())
             if await self._commit(decision, loaded, view):
-                self._carry_out(decision, loaded)
+                self._carry_out(decision)
                 return decision
             keys = tuple(loaded)
         raise StoreConflict(attempts=self.settings.attempts)
@@ -371,9 +371,9 @@ class CallService:
         # What was only read must not have changed either; only what exists can be checked without writing it.
         return await self.store.commit({**{k: c for k, c in checks.items() if c[1] is not None}, **writes})
 
-    def _carry_out(self, decision: Done, loaded: dict[Key, tuple[int, Any]]) -> None:
+    def _carry_out(self, decision: Done) -> None:
         for key, value in decision.writes.items():
-            self._deadlines.watch(key, loaded[key][0] + 1, next_due(value))
+            self._deadlines.watch(key, next_due(value))
         for effect in decision.effects:
             self._deliver(effect)
 
@@ -401,15 +401,19 @@ class CallService:
     async def _fire(self) -> None:
         for key in self._deadlines.take():
             try:
+                if not 0 < next_due(await self._read(key)) <= self._clock.wall():
+                    continue  # it was put off, and that is noted as well; or it is over
                 await self._decide(Due(key))
-                version, value = (await self.store.load((key,)))[key]
-                self._deadlines.watch(key, version, next_due(value))
+                value = await self._read(key)
                 if isinstance(value, Line):
                     await self._drop_unlisted(value)
             except Exception:  # noqa: BLE001 - and whatever it is
                 # A store that fails now is asked again soon; other records do not notice.
                 _log.exception("the timers of %s could not be served", key, extra=_NOBODY)
                 self._deadlines.put_off(key, _AGAIN)
+
+    async def _read(self, key: Key) -> Any:
+        return (await self.store.load((key,)))[key][1]
 
     async def _drop_unlisted(self, line: Line) -> None:
         """A device whose lease ran out is to connect anew: its connection only seems to stand."""

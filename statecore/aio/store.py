@@ -6,42 +6,65 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from ..model import Record
 from ..ports import Key
 
 
+class Entry(Struct, frozen=True, gc=False):
+    """A record and its version: the lightest pair there is, as there are three of them for every call that rings."""
+
+    version: int = 0
+    value: Any = None
+
+
+_NOTHING = Entry()
+
+
 class MemoryStore:
-    """Versioned records in a dictionary. Keeps the newest `log_limit` ended calls (all of them if None).
+    """Versioned records in a dictionary for each kind. Keeps the newest `log_limit` ended calls (all of them if None).
 
     Safe within one event loop: nothing is awaited between the check of the versions and the writing."""
 
     def __init__(self, log_limit: int | None = 10_000) -> None:
-        self._records: dict[Key, tuple[int, Any]] = {}
+        self._records: dict[str, dict[str, Entry]] = {}
         self._ended: deque[Key] = deque()
         self._limit = log_limit
 
     async def load(self, keys: Iterable[Key]) -> dict[Key, tuple[int, Any]]:
         """Each key with its version and value."""
-        records = self._records
-        return {key: records.get(key, (0, None)) for key in keys}
+        found = {}
+        for key in keys:
+            entry = self._entry(key)
+            found[key] = (entry.version, entry.value)
+        return found
 
     async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
         """Write all, or nothing."""
-        records = self._records
         for key, (version, _) in writes.items():
-            if records.get(key, (0, None))[0] != version:
+            if self._entry(key).version != version:
                 return False
         for key, (version, value) in writes.items():
-            old = records.get(key, (0, None))[1]
+            old = self._entry(key).value
             if value is old and value is not None:
                 continue  # a check of the version
-            records[key] = (version + 1, value)
+            kind, name = key
+            self._records.setdefault(kind, {})[name] = Entry(version + 1, value)
             if type(value) is Record and value.ended_at and not (type(old) is Record and old.ended_at):
                 self._ended.append(key)
         while self._limit is not None and len(self._ended) > self._limit:
-            self._records.pop(self._ended.popleft(), None)
+            kind, name = self._ended.popleft()
+            self._records[kind].pop(name, None)
         return True
 
     async def scan(self, kind: str) -> list[tuple[Key, Any]]:
         """Every live record of a kind."""
-        return [(key, value) for key, (_, value) in self._records.items() if key[0] == kind and value is not None]
+        entries = self._records.get(kind, {})
+        return [((kind, name), entry.value) for name, entry in entries.items() if entry.value is not None]
+
+    def _entry(self, key: Key) -> Entry:
+        return self._records.get(key[0], {}).get(key[1], _NOTHING)
+
+
+__all__ = ["MemoryStore"]

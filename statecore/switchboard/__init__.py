@@ -326,13 +326,16 @@ class Switchboard:
         check_id("session_id", command.session)
         self._here(work, act)
         rings = machine.ring is not None
+        receiver = check_id("receiver", command.receiver) if rings else ""
+        if line := work.line(receiver) if rings else None:
+            receiver = line.user  # the same id, held once
         record = Record(
             session_id=command.session,
-            flow=command.flow,
+            flow=machine.flow.name,
             type=command.type,
             initiator=act.user,
-            receiver=check_id("receiver", command.receiver) if rings else "",
-            invitations=(Invitation(command.receiver),) if rings else (),
+            receiver=receiver,
+            invitations=(Invitation(receiver),) if rings else (),
             metadata=self._metadata(command.metadata),
             initiated_at=work.now,
             ring_until=work.now + (min(command.timeout, 3_600_000) or self.milliseconds["ring"]) if rings else 0,
@@ -467,7 +470,7 @@ def _done(work: Work, effects: list[Deliver] | Done) -> Done:
             views += told
     for user, line in work.lines.items():
         if line is not work.old_lines[user]:
-            writes["line", user] = line
+            writes["line", line.user if line else user] = line  # the id as it is held, not one more copy of it
     reads = (
         *(("call", session) for session in dict.fromkeys((*work.drafts, *work.absent))),
         *(("line", user) for user in work.old_lines),

@@ -18,7 +18,7 @@ from ..ports import Key
 from ..wire import Peer, View
 from ._commands import Act, Deliver, Done
 from ._views import REASONS
-from ._work import QUIET, Work, mark
+from ._work import QUIET, Work, mark, new_pid
 
 if TYPE_CHECKING:
     from ._plans import Change, Plan, Shape
@@ -36,7 +36,7 @@ def done(work: Work, key: Key, record: Record, effects: tuple[Deliver, ...]) -> 
     writes: dict[Key, Any] = {key: record}
     for user, line in work.lines.items():
         if line is not work.old_lines[user]:
-            writes["line", user] = line
+            writes["line", line.user if line else user] = line  # the id as it is held, not one more copy of it
     calls = dict.fromkeys((record.session_id, *work.drafts, *work.absent))
     return Done(writes, (*[("call", call) for call in calls], *[("line", user) for user in work.lines]), effects)
 
@@ -44,7 +44,7 @@ def done(work: Work, key: Key, record: Record, effects: tuple[Deliver, ...]) -> 
 def made(work: Work, place: int, user: str, device: Device, control: Control) -> Leg:
     """A leg that is new."""
     name = getattr(work.line(user), "name", "")
-    return Leg(str(place + 1), user, device.device, device.epoch, control, name=name)
+    return Leg(new_pid(place), user, device.device, device.epoch, control, name=name)
 
 
 _NAMES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -28,6 +29,11 @@ class Missing(Exception):
 
     def __init__(self, *keys: Key) -> None:
         self.keys = keys
+
+
+def new_pid(place: int) -> str:
+    """The id of the participant whose leg is the next one. One text for all calls: there are two in every call."""
+    return sys.intern(str(place + 1))
 
 
 def find_leg(legs: Sequence[Leg], user: str, device: str, epoch: str) -> int | None:
@@ -177,7 +183,7 @@ class Work:
         """A new leg in the flow's initial state, by its place."""
         control = Control(draft.machine.flow.initial, role)
         line, before = self.line(user), draft.find(user, device, epoch)
-        leg = Leg(str(len(draft.legs) + 1), user, device, epoch, control, name=line.name if line else "")
+        leg = Leg(new_pid(len(draft.legs)), user, device, epoch, control, name=line.name if line else "")
         if before is not None:  # views and commands are numbered per session and device, whatever the leg
             leg = replace(leg, seq=draft.legs[before].seq, heard=draft.legs[before].heard)
         draft.legs.append(leg)

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from statecore import MemoryStore, testing
 from statecore.errors import StoreConflict
@@ -48,7 +49,7 @@ class _Forgets(_Faulty):
         done = await super().commit(writes)
         for key, (_, value) in writes.items():
             if value is None:
-                del self._records[key]
+                del self._records[key[0]][key[1]]
         return done
 
 
@@ -60,7 +61,8 @@ class _Halves(_Faulty):
 
 class _TakesAnything(_Faulty):
     async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
-        return await super().commit({k: (self._records.get(k, (0, None))[0], v) for k, (_, v) in writes.items()})
+        versions = {key: version for key, (version, _) in (await self.load(writes)).items()}
+        return await super().commit({key: (versions[key], value) for key, (_, value) in writes.items()})
 
 
 class _TearsReads(_Faulty):
@@ -74,7 +76,7 @@ class _TearsReads(_Faulty):
 
 class _ScansTheDead(_Faulty):
     async def scan(self, kind: str) -> list[tuple[Key, Any]]:
-        return [(key, value) for key, (_, value) in self._records.items() if key[0] == kind]
+        return [((kind, name), entry.value) for name, entry in self._records.get(kind, {}).items()]
 
 
 class _ScansBackwards(_Faulty):
@@ -86,9 +88,9 @@ class _Skips(_Faulty):
     async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
         done = await super().commit(writes)
         if done:
-            for key in writes:
-                version, value = self._records[key]
-                self._records[key] = (version + 1, value)
+            for kind, name in writes:
+                entry = self._records[kind][name]
+                self._records[kind][name] = replace(entry, version=entry.version + 1)
         return done
 
 
