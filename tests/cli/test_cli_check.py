@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import sys
 from pathlib import Path
 
 import pytest
 
+import statecore.testing
 from statecore.cli import main
+from statecore.testing import check
+
+ELSEWHERE = """import multiprocessing
+
+if multiprocessing.parent_process() is not None:
+    raise RuntimeError("not in a worker")
+from statecore import RINGING as MINE
+"""
 
 
 def test_it_names_its_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,6 +41,24 @@ def test_it_reports_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert 0 < told["rows_taken"] < told["rows_total"]
 
 
+def test_rows_that_no_scenario_took_have_failed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever checks everything is told each row that was never taken, with its conditions; in a terminal, also how far
+    it is, in a line that goes away."""
+    monkeypatch.setattr(check, "SCENARIOS", {"full": check.SCENARIOS["full"]})
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["check"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("\r\x1b[Kholds  full")
+    assert err.endswith("\r\x1b[K")
+    assert " s  " in err
+    never = [line for line in out.splitlines() if line.startswith("never taken: ")]
+    assert "never taken: session: idle leave -> ended" in never
+    assert "never taken: session: active end_for_all !granted -> token_lacks_grant" in never
+    assert not [line for line in never if line.startswith("never taken: session: idle join authorized")]
+
+
 def test_what_was_not_exhausted_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
     """A limit that is reached: exit 1, and said so."""
     assert main(["check", "full", "--limit", "50", "--json"]) == 1
@@ -41,3 +70,21 @@ def test_a_scenario_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> Non
     """One line, and which there are."""
     assert main(["check", "nothing"]) == 2
     assert "glare" in capsys.readouterr().err
+
+
+def test_a_worker_that_fails_takes_the_others_with_it(tmp_path: Path) -> None:
+    """Its error is told as it is, at once, and nothing that would have taken minutes runs on."""
+    (tmp_path / "mine.py").write_text(ELSEWHERE)
+    with pytest.raises(RuntimeError, match="not in a worker"):
+        main(["check", "reconnect", f"{tmp_path}/mine.py:MINE", "--jobs", "2", "--json"])
+    assert not multiprocessing.active_children()
+
+
+def test_without_numpy_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line, with the command that mends it."""
+    monkeypatch.delattr(statecore.testing, "check")
+    monkeypatch.setitem(sys.modules, "statecore.testing.check", None)
+    assert main(["check", "--list"]) == 2
+    assert "pip install 'statecore[testing]'" in capsys.readouterr().err

@@ -19,8 +19,8 @@ from .._diagram import find
 if TYPE_CHECKING:
     from ...testing.check import Result, Scenario
 
-_told: Any = None
-"""In a worker: where it says how far it is."""
+_told: Any = {}
+"""Where a worker says how far it is."""
 
 
 def register(commands: Any) -> None:
@@ -98,8 +98,7 @@ def _work(name: str, number: int, limit: int | None) -> Told:
     scenario, where = _scenario(name, number)
 
     def progress(states: int, depth: int) -> None:
-        if _told is not None:
-            _told[scenario.name] = states, depth
+        _told[scenario.name] = states, depth
 
     result = check.check(scenario, limit=limit or check.LIMIT, progress=progress)
     found = result.violation
@@ -131,9 +130,11 @@ def _explore(chosen: dict[str, list[tuple[str, int]]], args: argparse.Namespace)
         try:
             _show(futures, told, quiet=args.json)
         except BaseException:
-            for process in list((pool._processes or {}).values()):  # noqa: SLF001 - nothing else ends them at once
+            # Not by `shutdown(wait=False)`: the pool would forget its processes before its thread has done with them.
+            for future in futures:
+                future.cancel()
+            for process in list(pool._processes.values()):  # noqa: SLF001 - nothing else ends them at once
                 process.terminate()
-            pool.shutdown(wait=False, cancel_futures=True)
             raise
         return [future.result() for future in futures]
 
