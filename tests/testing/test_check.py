@@ -16,10 +16,24 @@ from msgspec.structs import replace
 
 from statecore.cli import main
 from statecore.cli._diagram import find
+from statecore.endpoint import Effect, Endpoint, EndpointMachine, Input, Received
 from statecore.flow import FLOWS, Answer, Fire, Flow
-from statecore.testing.check import SCENARIOS, Scenario, as_mermaid, as_test, as_text, check, of_flow, replay, shipped
+from statecore.testing.check import (
+    SCENARIOS,
+    Core,
+    Result,
+    Scenario,
+    as_mermaid,
+    as_test,
+    as_text,
+    check,
+    of_flow,
+    replay,
+    shipped,
+)
 from statecore.testing.check._model import Model
 from statecore.testing.check._search import Search
+from statecore.wire import View
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -45,6 +59,25 @@ def test_what_is_reduced_changes_no_verdict(without: Callable[..., Flow]) -> Non
         less, more = check(scenario), check(scenario, reduces=False)
         assert less.states <= more.states
         assert (less.rows, less.violation is None) == (more.rows, more.violation is None)
+
+
+def test_media_that_drops_fails_its_call() -> None:
+    """Without a fault no media fails; one drop, which may last, brings every failure that a call knows."""
+    failed = {(row.state, row.trigger) for row in FLOWS["ringing"].rows if row.trigger == "failed"}
+    for faults, brought in (({}, set()), ({"drops": 1}, failed)):
+        assert _taken(check(_small("media", **faults)), "ringing") & failed == brought
+
+
+def test_a_sessions_own_clocks_may_run_out_at_any_time() -> None:
+    """Who is alone for too long, and what lasts too long, ends, whenever that may be."""
+    result = check(_small("session-alone"))
+    assert result.violation is None
+    assert _taken(result, "session") >= {("active", "idle_timeout"), ("active", "expire")}
+
+
+def _taken(result: Result, flow: str) -> set[tuple[str, str]]:
+    rows = FLOWS[flow].rows
+    return {(rows[place].state, rows[place].trigger) for place in result.rows[flow]}
 
 
 class Calm(Search):
@@ -115,6 +148,43 @@ def test_a_limit_that_is_reached_is_a_failure() -> None:
     assert "not exhausted" in found.why
     assert as_text(_small(), found) == f"ringing: {found.why}"
     assert (as_mermaid(_small(), found), as_test(found, "HERE")) == ("", "")
+
+
+def test_what_never_ends_is_found() -> None:
+    """Nobody in this scenario can hang up: found at once, told step by step, and replayed."""
+    scenario = replace(_small(), plans=SCENARIOS["ringing"].plans[:4])
+    found = check(scenario).violation
+    assert found is not None
+    assert found.why == "from here nothing ever ends"
+    assert as_text(scenario, found).count("\n") == 1 + len(found.trace)
+    with pytest.raises(AssertionError, match="from here nothing ever ends"):
+        replay(scenario, found.trace)
+
+
+def test_what_may_happen_once_happens_once() -> None:
+    """A way with more faults than its scenario bounds is none of its ways."""
+    replay(_small(cuts=1), [("cut", "a1")])
+    with pytest.raises(LookupError):
+        replay(_small(cuts=1), [("cut", "a1"), ("cut", "b1")])
+
+
+class Forgetful(EndpointMachine):
+    """A device that does not remember which calls have ended."""
+
+    def step(self, endpoint: Endpoint, given: Input, now: int) -> tuple[Endpoint, list[Effect]]:
+        """Take an input."""
+        if isinstance(given, Received) and isinstance(given.message, View):
+            endpoint = replace(endpoint, tombs={}, older={})
+        return super().step(endpoint, given, now)
+
+
+def test_a_device_that_hears_what_it_must_not_is_found() -> None:
+    """Nothing comes late in this scenario; that a ring after its end would ring is found all the same."""
+    scenario = _small()
+    found = check(scenario, core=Core(shipped(scenario).board, Forgetful(timers=scenario.durations))).violation
+    assert found is not None
+    assert "state='ringing'" in found.why
+    assert "brought" in found.why
 
 
 WHOLE = "from statecore.flow import RINGING\n\nMINE = RINGING.extend('mine')\n"

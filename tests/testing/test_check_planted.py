@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from statecore.model import Record
 from statecore.switchboard import Done, Switchboard
-from statecore.testing.check import SCENARIOS, Core, check, shipped
+from statecore.testing.check import SCENARIOS, Core, check, replay, shipped
 from statecore.wire import View
 
 LATE = {
@@ -59,3 +59,16 @@ def test_a_mistake_that_shows_late_is_found(name: str) -> None:
     assert found is not None
     assert "not exhausted" not in found.why
     assert len(found.trace) >= DEEP, f"{len(found.trace)} steps: {found.why}"
+
+
+def test_what_is_planted_is_replayed_with_what_it_was_planted_in() -> None:
+    """The way to a device that was not told ends in the same disagreement, and by the code that ships in none."""
+    scenario = replace(SCENARIOS["ringing"], faults={})
+    core = shipped(scenario)
+    board: Any = Forgetful(core.board, 5)
+    found = check(scenario, core=Core(board, core.machine)).violation
+    assert found is not None
+    with pytest.raises(AssertionError) as caught:
+        replay(scenario, found.trace, core=Core(board, core.machine))
+    assert str(caught.value) in found.why
+    replay(scenario, found.trace)

@@ -25,11 +25,6 @@ class _Rows(dict[int, Row]):
             self._seen.add(id(row))
         return row
 
-    def __getitem__(self, key: int) -> Row:
-        row = super().__getitem__(key)
-        self._seen.add(id(row))
-        return row
-
 
 class Coverage:
     """Looks on at which rows are taken: by the service, as it looks them up, and by devices, as they end by themselves,

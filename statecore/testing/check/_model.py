@@ -91,10 +91,6 @@ class Model:
                 raise self.faults[-number - 1]
         return after
 
-    def enabled(self, row: list[int]) -> list[Label]:
-        """Everything that can happen next in one state."""
-        return [label for label, _ in self._all(row)]
-
     def _all(self, row: list[int]) -> list[tuple[Label, list[int]]]:
         found = []
         for place in range(-1, len(self.devices)):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from statecore.testing.check._model import Label, Model
-from statecore.testing.check._scenario import Scenario, shipped
+from statecore.testing.check._scenario import Core, Scenario, shipped
 from statecore.testing.check._search import Search, Violation
 
 
@@ -62,10 +62,10 @@ class Result(Struct, frozen=True, kw_only=True):
         }
 
 
-def replay(scenario: Scenario, trace: list[Label]) -> None:
+def replay(scenario: Scenario, trace: Sequence[Label], *, core: Core | None = None) -> None:
     """Walk a way that a check has found. Raises what is wrong at its end, AssertionError if from there nothing ever
-    ends, LookupError if the way is not there any more."""
-    model = Model(shipped(scenario), scenario)
+    ends, LookupError if the way is not there any more. `core` is the code under test (default: what ships)."""
+    model = Model(core or shipped(scenario), scenario)
     row = model.begin()
     for step in trace:
         row = model.follow(row, tuple(step))

@@ -73,6 +73,7 @@ class Stations:
         self.sides = Numbers(nothing, key_of)
         self.messages: Numbers[bytes] = Numbers(b"")
         self._steps: dict[tuple[int, Any], tuple[int, tuple[int, ...]]] = {}
+        self._deaf: set[int] = set()
 
     def begin(self) -> Station:
         """A device that has just been started, without a link."""
@@ -101,7 +102,11 @@ class Stations:
             side = self.side(station)
             fires = isinstance(given, tuple)
             after, sent = self.rules.fire(side, given) if fires else self.rules.step(side, given)
-            known = self._steps[number] = self.sides.of(after), tuple(self.messages.of(one) for one in sent)
+            place = self.sides.of(after)
+            if place not in self._deaf:
+                self.rules.assert_deaf(after.endpoint)
+                self._deaf.add(place)
+            known = self._steps[number] = place, tuple(self.messages.of(one) for one in sent)
         was = self.side(station).endpoint
         up = (*station.up, *known[1]) if station.linked else ()
         station = station._replace(side=known[0], up=up)

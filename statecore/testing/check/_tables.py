@@ -20,9 +20,6 @@ class Numbers(Generic[T]):
         self._key = key
         self._ids: dict[Hashable, int] = {}
 
-    def __len__(self) -> int:
-        return len(self.values)
-
     def of(self, value: T) -> int:
         """The number of a value."""
         key: Hashable = value if self._key is None else self._key(value)
@@ -71,8 +68,6 @@ class Fans:
 
     def unfold(self, ids: Ids) -> tuple[Ids, Ids]:
         """All rows of many numbers: for each row the place in `ids` of its number, and the row."""
-        if not len(ids):
-            return np.zeros(0, np.int64), self._rows.rows[:0]
         distinct, back = np.unique(ids, return_inverse=True)
         spans = self._spans_of(distinct)[back]
         counts = spans[:, 1]
