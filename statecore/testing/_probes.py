@@ -52,7 +52,8 @@ def _probe_own(service: Service, machine: FlowMachine, record: Record, leg: Leg,
         return 0
     old = Act(leg.user, leg.device, leg.epoch, Command(record.session_id, leg.heard, trigger))
     assert not _writes(service, old), f"{trigger} was taken twice"
-    if trigger in machine.cells[leg.control.state]:
+    may_return = trigger == machine.flow.start and not record.receiver
+    if trigger in machine.cells[leg.control.state] or may_return:
         return 1
     act = Act(leg.user, leg.device, leg.epoch, Command(record.session_id, leg.heard + 1, trigger))
     decision = service.board.step(service.store, act, service.now)
@@ -64,7 +65,7 @@ def _probe_own(service: Service, machine: FlowMachine, record: Record, leg: Leg,
         assert replace(value, legs=legs) == replace(record, legs=tuple(replace(g, refused="") for g in counted))
     (effect,) = decision.effects
     assert isinstance(effect.message, Refused), f"{trigger} is legal in {leg.control.state}"
-    if effect.message.code == "illegal_transition":
-        assert effect.message.data["state"] == leg.control.state
-        assert effect.message.data["legal"] == machine.legal(leg.control.state)
+    assert effect.message.code == "illegal_transition"
+    assert effect.message.data["state"] == leg.control.state
+    assert effect.message.data["legal"] == machine.legal(leg.control.state)
     return 2

@@ -87,15 +87,10 @@ class CallPair:
 
     async def ring(self, **more: Any) -> Call:
         """The caller calls; answers with the call as it rings at the callee's. `more` is for `initiate_call`."""
-        rings: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
-
-        def heard(call: Call) -> None:
-            if not rings.done():
-                rings.set_result(call)
-
-        with self.callee.on("incoming_call_received", heard):
+        rings: asyncio.Queue[Call] = asyncio.Queue()
+        with self.callee.on("incoming_call_received", rings.put_nowait):
             await self.caller.initiate_call(self._names[1], **more)
-            return await rings
+            return await rings.get()
 
     async def talk(
         self,

@@ -443,8 +443,7 @@ class World:
         until = self.now + round(seconds * 1000)
         while True:
             self.settle()
-            due = self.timers()
-            at = self.copy()
+            due, at = self.timers(), self.copy()
             if due:
                 at.fire(due[0])
             if not due or at.now > until:
@@ -457,8 +456,7 @@ class World:
         self.settle()
         for device, place in self.places.items():
             for leg in place.endpoint.legs.values():
-                if leg.state != self._setup.machine.machines[leg.flow].flow.final:
-                    self.user(device, Do(leg.session, "end"))
+                self.user(device, Do(leg.session, "end"))
         return self.settle()
 
 

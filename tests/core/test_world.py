@@ -9,12 +9,12 @@ import pytest
 from msgspec.structs import replace
 
 from statecore.endpoint import Do
-from statecore.flow import FLOWS, RINGING, Answer, Fire, Flow, Tell
+from statecore.flow import FLOWS, RINGING, SESSION, Answer, Fire, Flow, Mark, Row, Tell, Trigger
 from statecore.model import Reason
-from statecore.switchboard import Goodbye
+from statecore.switchboard import Due, Goodbye, next_due
 from statecore.testing.explore import explore
 from statecore.testing.oracle import assert_always, assert_deaf, assert_over, assert_settled
-from statecore.testing.world import Plan, World
+from statecore.testing.world import NOON, Plan, World
 from statecore.wire import Beat, Bye, Command, TokenRequest
 
 THREE = {"a1": "alice", "b1": "bob", "b2": "bob"}
@@ -138,3 +138,66 @@ def test_a_world_answers_what_devices_ask() -> None:
     made._serve("a1", Bye())
     assert made.record("S").reason == Reason.LOST
     assert assert_deaf(made)
+
+
+def test_a_timer_that_is_due_is_not_premature() -> None:
+    """What is due may change a call, and is no probe; a moment before, it is one, and changes nothing."""
+    made = small()
+    early = made.copy()
+    made.now = next_due(made.record("S"))
+    early.now = made.now - 1
+    assert made.board.step(made.store, Due(("call", "S")), made.now).writes  # type: ignore[union-attr]
+    assert not early.board.step(early.store, Due(("call", "S")), early.now).writes  # type: ignore[union-attr]
+    assert assert_deaf(made) == assert_deaf(early)
+
+
+OPEN = SESSION.extend("open", without=[row for row in SESSION.rows if row.state == SESSION.final])
+
+
+def test_coming_back_is_no_illegal_input() -> None:
+    """A session whose table says nothing of those who left lets them come back, and the probes know it."""
+    made = World({"a1": "alice", "b1": "bob"}, flows={"open": OPEN}).settle()
+    for device in ("a1", "b1"):
+        made.say(device, "join", flow="open", token="fresh")
+    made.settle(media=True)
+    assert made.say("a1", "leave") == "ok"
+    assert assert_deaf(made)
+    assert made.say("a1", "join", flow="open", token="fresh") == ""
+    assert [leg.user for leg in made.record("S").legs] == ["alice", "bob", "alice"]
+
+
+KNOCK = RINGING.extend(
+    "knock",
+    triggers=[Trigger("knock", "user")],
+    flags=["loud"],
+    rows=[Row("ringing", "knock", "ringing", [Mark("loud")])],
+)
+
+
+def test_a_command_without_consent_agrees_to_nothing() -> None:
+    """The oracle keeps no yes of a user who has given none, whatever else he says."""
+    made = World({"a1": "alice", "b1": "bob"}, flows={"knock": KNOCK}).settle()
+    made.say("a1", "initiate", flow="knock", receiver="bob")
+    assert made.say("b1", "knock") == "ok"
+    assert ("a1", "S") in made.watch.agreed
+    assert ("b1", "S") not in made.watch.agreed
+
+
+def test_time_passes_where_nothing_waits_for_it() -> None:
+    """A world without devices has no timers, and its clock goes on."""
+    assert World({}).pass_time(2.5).now == NOON + 2500
+
+
+def test_what_else_must_hold_is_asked_in_every_world() -> None:
+    """A check of one's own sees each world once, and what it raises tells the way there."""
+    seen: list[bytes] = []
+    found = explore(small(), limit=100_000, always=lambda world: seen.append(world.digest()))
+    assert found.exhaustive
+    assert len(seen) == len(set(seen)) == found.states
+
+    def nobody_answers(world: World) -> None:
+        assert world.state("b1", "S") != "accepted"
+
+    with pytest.raises(AssertionError) as caught:
+        explore(small(), always=nobody_answers)
+    assert "('plan', 2)" in "".join(caught.value.__notes__)

@@ -9,7 +9,7 @@ from contextlib import suppress
 import attrs
 import pytest
 
-from statecore.errors import CallEnded, CallGone, CallRejected
+from statecore.errors import CallEnded, CallGone, CallRejected, IllegalTransition
 from statecore.testing import CallPair, FaultyNetwork, VirtualClock, assert_fully_reaped, assert_invariants, run_virtual
 from statecore.trace import Entry, Outcome, Trace
 
@@ -57,6 +57,19 @@ def test_a_call_that_is_declined() -> None:
             await pair.callee.reject_call(call.session_id)
             with pytest.raises(CallRejected):
                 await pair.caller.answered(call.session_id)
+
+    run_virtual(main())
+
+
+def test_a_command_that_the_flow_does_not_know_breaks_nothing() -> None:
+    """It is refused, it is recorded, and what was recorded keeps what must hold."""
+
+    async def main() -> None:
+        async with CallPair(clock=VirtualClock()) as pair:
+            mine, _ = await pair.talk()
+            with pytest.raises(IllegalTransition):
+                await mine.trigger("sing")
+            await mine.end()
 
     run_virtual(main())
 

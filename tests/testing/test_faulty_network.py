@@ -173,3 +173,77 @@ def test_several_reasons_to_reconnect_at_once_are_one_reconnect() -> None:
 
     with assert_fully_reaped():
         run_virtual(main())
+
+
+class _Slow:
+    """A way to the service that takes its time to connect, and keeps what it made."""
+
+    def __init__(self, inner: Signaling) -> None:
+        self.user, self.device, self.inner = inner.user, inner.device, inner
+        self.made: list[Channel] = []
+
+    async def connect(self) -> Channel:
+        """A new connection, after a second."""
+        await asyncio.sleep(1)
+        self.made.append(await self.inner.connect())
+        return self.made[-1]
+
+
+def test_a_link_that_is_cut_while_it_connects_leaves_no_connection() -> None:
+    """The attempt fails as any other, and what it had come by is closed on the other side."""
+
+    async def main() -> None:
+        async with FaultyNetwork() as network, CallService(clock=VirtualClock()) as service:
+            slow = _Slow(service.signaling("a", "d"))
+            link = network.link(slow)
+            attempt = asyncio.create_task(link.connect())
+            await asyncio.sleep(0.5)
+            link.cut()
+            with pytest.raises(SignalingLost):
+                await attempt
+            await link.reaped()
+            with pytest.raises(SignalingLost):
+                slow.made[0].send(b"{}")
+
+    with assert_fully_reaped():
+        run_virtual(main())
+
+
+def test_what_is_on_its_way_when_a_link_falls_silent_vanishes() -> None:
+    """Sent before, due after: it does not arrive, and nobody is told."""
+
+    async def main() -> None:
+        async with FaultyNetwork(latency=1.0) as network, CallService(clock=VirtualClock()) as service:
+            link = network.link(service.signaling("a", "d"))
+            async with CallClient(link, clock=VirtualClock()) as client:
+                passed = link.passed
+                asking = asyncio.create_task(client.generate_token("room"))
+                await asyncio.sleep(0.5)
+                assert not link.idle
+                link.half_open()
+                await asyncio.sleep(2)
+                assert link.idle
+                assert (link.passed, client.connected) == (passed, True)
+                link.mend()
+                assert await asking
+
+    with assert_fully_reaped():
+        run_virtual(main())
+
+
+def test_a_service_that_goes_behind_a_silent_link_is_not_missed() -> None:
+    """A device at the end of a half-open link learns that the service has closed it only once the link is mended."""
+
+    async def main() -> None:
+        async with FaultyNetwork() as network, CallService(clock=VirtualClock()) as service:
+            link = network.link(service.signaling("a", "d"))
+            async with CallClient(link, clock=VirtualClock()) as client:
+                link.half_open()
+                await service.close()
+                await asyncio.sleep(1)
+                assert client.connected
+                link.mend()
+                await _until(False, client)
+
+    with assert_fully_reaped():
+        run_virtual(main())

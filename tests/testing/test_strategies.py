@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import date
 from typing import Any, get_args
 
 import attrs
 import pytest
 from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
 
 from statecore import CallSettings, ServiceSettings
 from statecore.errors import InvalidFlow, MalformedMessage, TokenError, UnsupportedVersion
@@ -117,7 +119,15 @@ def test_commands_name_a_flow_and_its_triggers(data: st.DataObject) -> None:
     assert decode_up(encode(command)) == command
 
 
+class Dated(Struct):
+    """A type of which no message has anything."""
+
+    day: date
+
+
 def test_a_type_without_a_strategy_is_named() -> None:
     """What cannot be made is refused when the strategy is built, not when it is drawn from."""
     with pytest.raises(TypeError, match="Struct"):
         made.of_struct(int)
+    with pytest.raises(TypeError, match="no strategy for DateType"):
+        made.of_struct(Dated)

@@ -43,10 +43,8 @@ def _video_only_if_both(made: World) -> None:
 def _no_ring(made: World) -> None:
     """Whoever placed a call that was merged before he saw the other's ring was shown none."""
     one_call(made)
-    merged = next((record for record in made.records() if record.merged_into), None)
-    if merged is not None:
-        device = merged.legs[0].device
-        assert made.watch.told.get((device, "call_ended_message_received"), 0) == 0
+    merged = next(record for record in made.records() if record.merged_into)
+    assert made.watch.told.get((merged.legs[0].device, "call_ended_message_received"), 0) == 0
 
 
 def _all_over_or_ring(made: World) -> None:

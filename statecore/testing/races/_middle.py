@@ -67,7 +67,7 @@ class Negotiating(World):
             self.signal(device, session, Relay(session, pid, "offer", "an offer"))
         elif kind == "offer":
             self.signal(device, session, Relay(session, pid, "answer", "an answer"))
-        elif kind == "answer":
+        else:  # an answer
             self.signal(device, session, Free(session, pid))
 
     def _count(self, device: str, kind: str) -> None:
@@ -148,8 +148,6 @@ def audio(*plans: Plan, **budget: Any) -> World:
 def _one_outcome(made: World) -> None:
     """Both are in a call of one type, nobody is asked any more, and whoever has a camera on has agreed."""
     record = made.record("S")
-    if record.ended_at:
-        return
     flags = {device: _leg(made, device).control.flags for device in TWO}
     wanting = [device for device, on in flags.items() if "wants_video" in on]
     assert len(wanting) <= 1, "both ask, which is agreeing"
