@@ -61,7 +61,9 @@ class MediaHost(Protocol):
         """
 
     def ask(self, pid: str) -> None:
-        """Ask for the pair's offer token. Answered, some time, by `MediaSession.granted(pid)`. Idempotent."""
+        """Ask for the pair's offer token. Answered, some time, by `MediaSession.granted(pid)`. Idempotent.
+
+        Lost while the link is cut, like everything: ask again when the session is `resumed`."""
 
     def free(self, pid: str) -> None:
         """Give the pair's offer token back: the answer was applied, or there is nothing left to offer. Idempotent.
@@ -144,10 +146,14 @@ class MediaSession(Protocol):
         """Take a piece of media signaling that a participant sent with `MediaHost.send`."""
 
     def granted(self, pid: str) -> None:
-        """The offer token of the pair with `pid` is this side's now: make an offer, or `free` it."""
+        """The offer token of the pair with `pid` is this side's now: make an offer, or `free` it.
+
+        While an offer has no answer yet, this is another turn: one of the two links was cut, so the offer or its answer
+        may be lost. Make it again; who has answered it already answers the same."""
 
     def resumed(self) -> None:
-        """The link to the service was cut and is back; what was sent meanwhile is lost: negotiate again if in need."""
+        """This side's link to the service was cut and is back; what was on its way is lost. Negotiate again if in need;
+        an offer that has no answer yet gets another turn by itself (see `granted`)."""
 
     async def set_enabled(self, kind: Literal["audio", "video"], enabled: bool) -> None:
         """Send the stream, or send nothing (mute, pause). Nothing of the source is captured while it is off and never

@@ -76,6 +76,10 @@ class Peer:
         self._round = 0
         self._waiting: tuple[int, int] | None = None
         """Generation and round of our offer that has no answer yet."""
+        self._said = ""
+        """That offer."""
+        self._answer: tuple[tuple[int, int], str] | None = None
+        """Generation and round of the offer that the connection answered last, and the answer."""
         self._timer: asyncio.TimerHandle | None = None
         self._jobs: asyncio.Queue[Callable[[], Coroutine[Any, Any, None]]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -154,7 +158,7 @@ class Peer:
     async def _drop(self) -> None:
         """Give up the connection, and the offer that may be under way on it."""
         self._settle()
-        link, self._link = self._link, None
+        link, self._link, self._answer = self._link, None, None
         if link is not None:
             await link.close()
             self._report(False)
@@ -178,9 +182,9 @@ class Peer:
     # --- offering
 
     async def _granted(self) -> None:
-        if self._waiting is not None:
-            return
-        if self._needs_offer():
+        if self._waiting is not None:  # a new turn: the offer, or its answer, may have been lost with a link
+            self._send_offer()
+        elif self._needs_offer():
             await self._offer()
         else:
             self._host.free(self.pid)
@@ -191,7 +195,7 @@ class Peer:
 
     async def _ask_if_needed(self) -> None:
         # Without a connection, whoever joined first is about to make one, with all that is wanted by then.
-        if self._link is not None and not self._link.fresh and self._needs_offer():
+        if self._waiting is None and self._link is not None and not self._link.fresh and self._needs_offer():
             self._host.ask(self.pid)
 
     async def _offer(self, attempt: int = 1) -> None:
@@ -205,9 +209,15 @@ class Peer:
         sdp, kinds = await link.offer(self._around.wanted)
         self._round += 1
         self._waiting = (self._gen, self._round)
-        self._timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._post, self._unanswered)
         self._attempt = attempt
-        self._host.send(self.pid, "offer", _body.encode(_body.Offer(self._gen, self._round, sdp, kinds)))
+        self._said = _body.encode(_body.Offer(self._gen, self._round, sdp, kinds))
+        self._send_offer()
+
+    def _send_offer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._post, self._unanswered)
+        self._host.send(self.pid, "offer", self._said)
 
     def _settle(self) -> None:
         self._waiting = None
@@ -239,6 +249,9 @@ class Peer:
 
     async def _offered(self, offer: _body.Offer) -> None:
         link = self._link
+        if link is not None and self._answer is not None and self._answer[0] == (offer.gen, offer.round):
+            self._host.send(self.pid, "answer", self._answer[1])  # the same offer again: the answer may have been lost
+            return
         if offer.round == 1 and offer.gen >= self._gen:
             if link is None or not link.fresh:
                 await self._drop()
@@ -256,7 +269,8 @@ class Peer:
             await self._drop()
             self._refuse(offer)
             raise
-        self._host.send(self.pid, "answer", _body.encode(_body.Answer(offer.gen, offer.round, sdp)))
+        self._answer = ((offer.gen, offer.round), _body.encode(_body.Answer(offer.gen, offer.round, sdp)))
+        self._host.send(self.pid, "answer", self._answer[1])
         await self._ask_if_needed()
 
     def _refuse(self, offer: _body.Offer) -> None:
@@ -271,9 +285,8 @@ class Peer:
     # --- how the connection fares
 
     async def _resume(self) -> None:
-        if self._waiting is not None:
-            await self._drop()
-        if self._link is None or not self._link.up:
+        # Who waits for an answer has the token, and gets a new turn.
+        if self._waiting is None and (self._link is None or not self._link.up or self._needs_offer()):
             self._host.ask(self.pid)
 
     async def _link_changed(self, link: Link) -> None:

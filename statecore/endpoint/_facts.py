@@ -6,7 +6,7 @@ from collections.abc import Container
 
 from msgspec.structs import replace
 
-from ..errors import CallGone, CallNotFound, NotAParty, StatecoreError
+from ..errors import CallGone, CallNotFound, IllegalTransition, NotAParty, StatecoreError
 from ..machine import FlowMachine
 from ..model import NO_FLAGS
 from ..wire import Command, Unknown, View
@@ -270,12 +270,16 @@ def refused(step: Step, session: str, n: int, error: StatecoreError) -> None:
 
 
 def _insist(step: Step, leg: LocalLeg, trigger: str, error: StatecoreError) -> None:
-    """An end was refused: either the switchboard has no such leg, or its table knows a surer word."""
+    """An end was refused: the switchboard has no such leg, or its table knows a surer word; or the leg has ended there,
+    too, and the view that says so has been overtaken. Until it comes the leg is not forgotten: older views that come
+    late would make it anew."""
     lost = step.machine(leg).flow.lost
-    if trigger == lost or isinstance(error, CallGone | CallNotFound | NotAParty):
+    if isinstance(error, CallGone | CallNotFound | NotAParty):
         _never_was(step, leg)
-    else:
+    elif trigger != lost:
         step.put(leg, owed=(step.owed_end(leg, lost),))
+    elif not leg.seq or not isinstance(error, IllegalTransition):
+        _never_was(step, leg)
 
 
 def _never_was(step: Step, leg: LocalLeg) -> None:

@@ -160,6 +160,8 @@ class Switchboard:
         effects = [Deliver(user, hello.device, hello.epoch, welcome)]
         for draft in work.listed(user):
             self._meet(work, draft, user, hello)
+            if before is not None and before.epoch == hello.epoch and hello.conn > before.conn:
+                self._offer_again(work, draft, user, hello)
         return [*effects, *self._catch_up(work, user, hello)]
 
     def _meet(self, work: Work, draft: Draft, user: str, hello: Hello) -> None:
@@ -172,6 +174,14 @@ class Switchboard:
         room = len(draft.legs) < self.settings.session_joins
         if invited and ring and room and (place_here is None or not draft.is_live(draft.legs[place_here])):
             work.apply(draft, work.add_leg(draft, user, hello.device, hello.epoch, "callee"), ring)
+
+    def _offer_again(self, work: Work, draft: Draft, user: str, hello: Hello) -> None:
+        """An offer, or its answer, may have been lost with the link: whoever made it gets a new turn to make it."""
+        place = draft.find(user, hello.device, hello.epoch)
+        if place is not None:
+            for offer in draft.offers:
+                if offer.holder and draft.legs[place].pid in offer.pair:
+                    set_offer(draft, self._asked(work, offer, offer.holder))
 
     def _catch_up(self, work: Work, user: str, hello: Hello) -> list[Deliver]:
         """A view for every session in which the device is behind, and `Unknown` for those in which it has no part."""

@@ -126,6 +126,12 @@ class MeetingRoom:
         """The participants of the pairs whose token I hold."""
         return [next(iter(pair - {me})) for pair, token in self._tokens.items() if me in pair and token.holder == me]
 
+    def grant_again(self, pid: str) -> None:
+        """Give whoever holds a token of a pair with this participant a new turn."""
+        for pair, token in self._tokens.items():
+            if pid in pair and token.holder:
+                self._grant(token, token.holder, next(iter(pair - {token.holder})))
+
     def forget(self, pid: str) -> None:
         """Somebody left: his tokens are void."""
         for pair in [pair for pair in self._tokens if pid in pair]:
@@ -178,7 +184,6 @@ class RoomHost:
         self.received: list[tuple[str, str, str]] = []
         """Every relay the session was given: (from pid, kind, body)."""
         self._inbox: deque[Callable[[MediaSession], None]] = deque()
-        self._wishes: deque[Callable[[], None]] = deque()
         self._waiting: list[asyncio.Future[None]] = []
         self._scheduled = False
         self._cut = False
@@ -217,12 +222,14 @@ class RoomHost:
             self.room.relay(self, pid, kind, body)
 
     def ask(self, pid: str) -> None:
-        """Ask for the pair's offer token; kept for later while the link is cut."""
-        self._wish(lambda: self.room.ask(self.pid, pid))
+        """Ask for the pair's offer token; lost while the link is cut."""
+        if self._session is not None and not self._cut:
+            self.room.ask(self.pid, pid)
 
     def free(self, pid: str) -> None:
-        """Give the pair's offer token back; kept for later while the link is cut."""
-        self._wish(lambda: self.room.free(self.pid, pid))
+        """Give the pair's offer token back; lost while the link is cut."""
+        if self._session is not None and not self._cut:
+            self.room.free(self.pid, pid)
 
     def up(self) -> None:
         """Media is up."""
@@ -286,28 +293,23 @@ class RoomHost:
         """Leave the room; the session, which is then for the caller to close, or None if there was none."""
         session, self._session = self._session, None
         self._inbox.clear()
-        self._wishes.clear()
         if session is not None:
             self.room.forget(self.pid)
             self.room.told()
         return session
 
     def cut(self) -> None:
-        """Cut the link: relays in both directions are lost from now on, also those on their way to the session."""
+        """Cut the link: from now on everything is lost in both directions, also what is on its way to the session."""
         self._cut = True
         self._inbox.clear()
 
     def mend(self) -> None:
-        """Mend the link: facts and wishes that waited are delivered, then every session hears `resumed`."""
-        # Wishes first, while nothing is delivered: the session hears once how things stand after them.
-        while self._wishes:
-            self._wishes.popleft()()
+        """Mend the link: who is here is told, and whoever made an offer to or from here has a new
+        turn, as it may be lost; the session hears `resumed`, and no other one does."""
         self._cut = False
         self.deliver_peers()
-        for pid in self.room.held(self.pid):
-            self.deliver_grant(pid)
-        for host in self.room.hosts:
-            host.deliver(lambda session: session.resumed())
+        self.room.grant_again(self.pid)
+        self.deliver(lambda session: session.resumed())
 
     # --- what the room calls
 
@@ -352,12 +354,6 @@ class RoomHost:
             except Exception as error:  # noqa: BLE001 - whatever it is, a session must not raise it here
                 self.room.violations.append(f"{self.pid} raised {error!r}")
             self._moved()
-
-    def _wish(self, wish: Callable[[], None]) -> None:
-        if self._cut:
-            self._wishes.append(wish)
-        elif self._session is not None:
-            wish()
 
     # --- waiting
 

@@ -270,7 +270,8 @@ def test_ending_is_done_here_at_once_and_owed() -> None:
 
 
 def test_an_end_that_is_refused_is_insisted_on() -> None:
-    """If the table over there has no such row, the surest word follows; if the leg is unknown, that is the end."""
+    """If the table over there has no such row, the surest word follows. If that is refused as well the leg has ended
+    there, and is kept until it is said when. If the leg is unknown, that is the end."""
     device = in_call(BOB)
     device.do("end")
     n = device.sent()[0].n
@@ -278,7 +279,11 @@ def test_an_end_that_is_refused_is_insisted_on() -> None:
     assert [message.trigger for message in device.sent()] == ["lost"]
     device.hear(Refused("S", n, "illegal_transition"))
     assert not device.effects
-    device.hear(Refused("S", n + 1, "illegal_transition"))
+    assert not device.hear(Refused("S", n + 1, "illegal_transition"))
+    assert not device.hear(view(device.leg().seq + 1, "active", peers=(BOB,), joined=1)), (
+        "it was overtaken by the refusals"
+    )
+    assert not device.hear(view(device.leg().seq + 2, "ended", reason=Reason.HANGUP, heard=n))
     assert not device.endpoint.legs
     other = in_call(BOB)
     other.do("end")

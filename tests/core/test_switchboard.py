@@ -838,6 +838,25 @@ def test_the_offer_token_comes_back_after_its_time_or_its_holders_end() -> None:
     assert_over(made)
 
 
+def test_a_link_that_is_back_gives_whoever_offers_another_turn() -> None:
+    """The offer may be lost with either link, or its answer: the holder's turn gets a new number. A connection that is
+    late or said twice is none that is back, and where nobody offers nothing is granted."""
+    made = active()
+    made.decide(Connect("bob", Hello("b1", "b1-1", 2)))
+    assert offers(made) == {"a1": {}, "b1": {}}
+    assert ask(made, "a1", Ask, "2") == {"a1": {"2": 1}, "b1": {}}
+    made.decide(Connect("bob", Hello("b1", "b1-1", 3)))
+    made.settle()
+    assert offers(made) == {"a1": {"2": 2}, "b1": {}}
+    made.decide(Connect("bob", Hello("b1", "b1-1", 3)))
+    made.decide(Connect("bob", Hello("b1", "b1-1", 2)))
+    made.settle()
+    assert offers(made) == {"a1": {"2": 2}, "b1": {}}
+    made.decide(Connect("alice", Hello("a1", "a1-1", 4)))
+    made.settle()
+    assert offers(made) == {"a1": {"2": 3}, "b1": {}}
+
+
 def test_relays_go_between_joined_legs_and_offers_by_the_token() -> None:
     """Candidates pass; an offer only from the holder, an answer only to him; strangers and the absent get nothing."""
     made = active(MANY)

@@ -117,8 +117,9 @@ def test_room_notes_what_a_session_raises() -> None:
     in_room(main)
 
 
-def test_room_keeps_wishes_of_a_cut_link() -> None:
-    """What is asked and freed while cut counts after mending; relays are lost; every session hears `resumed`."""
+def test_room_loses_what_is_said_over_a_cut_link() -> None:
+    """What is asked, freed and sent while cut is lost. Then the session hears `resumed`, and whoever holds the token of
+    a pair with it has another turn."""
 
     async def main(room: MeetingRoom) -> None:
         alice, bob, one, other = await puppets(room)
@@ -129,11 +130,15 @@ def test_room_keeps_wishes_of_a_cut_link() -> None:
         alice.send(bob.pid, "candidate", "lost")
         bob.send(alice.pid, "candidate", "lost")
         bob.ask(alice.pid)
+        alice.cut()
         alice.free(bob.pid)
-        assert room.held(bob.pid) == []
+        assert (room.held(alice.pid), room.held(bob.pid)) == ([bob.pid], [])
+        alice.mend()
         bob.mend()
-        await bob.wait(lambda: other.grants and len(resumed) == 2, "resuming")
-        assert resumed == [alice.pid, bob.pid]
+        await alice.wait(lambda: len(one.grants) == 3, "another turn")
+        await bob.wait(lambda: len(resumed) == 2, "resuming")
+        alice.free(bob.pid)
+        assert (room.held(alice.pid), room.held(bob.pid)) == ([], []), "Bob asked in vain"
         assert alice.received == bob.received == []
 
     in_room(main)

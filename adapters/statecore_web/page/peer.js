@@ -24,6 +24,8 @@ export class Peer {
     this.gen = 0;
     this.round = 0;
     this.waiting = null; // the numbers of our offer that has no answer yet
+    this.said = null; // our offer of the moment
+    this.answer = null; // our answer of the moment
     this.attempt = 1;
     this.timer = 0;
     this.watch = 0;
@@ -40,8 +42,8 @@ export class Peer {
 
   granted() {
     this.post(async () => {
-      if (this.waiting) return;
-      if (this.needsOffer()) await this.offer();
+      if (this.waiting) this.sendOffer(); // a new turn: the offer, or its answer, may have been lost with a link
+      else if (this.needsOffer()) await this.offer();
       else this.host.free(this.pid);
     });
   }
@@ -62,8 +64,7 @@ export class Peer {
   /** Signaling may have been lost. */
   resumed() {
     this.post(() => {
-      if (this.waiting) this.drop();
-      if (!this.link?.up) this.host.ask(this.pid);
+      if (!this.waiting && (!this.link?.up || this.needsOffer())) this.host.ask(this.pid); // who waits for an answer gets a new turn
     });
   }
 
@@ -107,7 +108,7 @@ export class Peer {
     this.settle();
     clearTimeout(this.watch);
     const { link } = this;
-    this.link = null;
+    this.link = this.answer = null;
     if (link) {
       link.close();
       this.report(false);
@@ -134,7 +135,7 @@ export class Peer {
 
   askIfNeeded() {
     // Without a connection, whoever joined first is about to make one, with all that is wanted by then.
-    if (this.link && !this.link.fresh && this.needsOffer()) this.host.ask(this.pid);
+    if (!this.waiting && this.link && !this.link.fresh && this.needsOffer()) this.host.ask(this.pid);
   }
 
   async offer(attempt = 1) {
@@ -148,9 +149,14 @@ export class Peer {
     this.round += 1;
     this.waiting = `${this.gen}.${this.round}`;
     this.attempt = attempt;
+    this.said = { gen: this.gen, round: this.round, sdp, kinds };
+    this.sendOffer();
+  }
+
+  sendOffer() {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.post(() => this.waiting && this.startOver()), ANSWER);
-    this.send("offer", { gen: this.gen, round: this.round, sdp, kinds });
+    this.send("offer", this.said);
   }
 
   async answered(answer) {
@@ -178,6 +184,10 @@ export class Peer {
 
   async offered(offer) {
     let { link } = this;
+    if (link && this.answer?.gen === offer.gen && this.answer.round === offer.round) {
+      this.send("answer", this.answer); // the same offer again: the answer may have been lost
+      return;
+    }
     if (offer.round === 1 && offer.gen >= this.gen) {
       if (!link?.fresh) {
         this.drop();
@@ -197,7 +207,8 @@ export class Peer {
       this.refuse(offer);
       throw error;
     }
-    this.send("answer", { gen: offer.gen, round: offer.round, sdp });
+    this.answer = { gen: offer.gen, round: offer.round, sdp };
+    this.send("answer", this.answer);
     if (!link.up) this.expect(link, STUCK);
     this.askIfNeeded();
   }

@@ -453,12 +453,16 @@ export class Step {
     else if (n === leg.first) this.neverWas(leg);
   }
 
-  /** An end was refused: either the switchboard has no such leg, or its table knows a surer word. */
+  /**
+   * An end was refused: the switchboard has no such leg, or its table knows a surer word; or the leg has ended there,
+   * too, and the view that says so has been overtaken. Until it comes the leg is not forgotten.
+   */
   insist(leg, trigger, error) {
     const { lost } = this.machine(leg).flow;
     const none = ["call_gone", "call_not_found", "not_a_party"].some((code) => error.is(code));
-    if (trigger === lost || none) this.neverWas(leg);
-    else this.oweEnd(leg, lost);
+    if (none) this.neverWas(leg);
+    else if (trigger !== lost) this.oweEnd(leg, lost);
+    else if (!leg.seq || !error.is("illegal_transition")) this.neverWas(leg);
   }
 
   /** The switchboard made no call of it, or knows it no more: no trace but the id. */
