@@ -106,6 +106,23 @@ def test_what_was_found_is_made_smaller_and_kept(tmp_path: Path, broken: Callabl
     assert str(found) == small.found
 
 
+def test_shrinking_stops_after_so_many_runs(broken: Callable[..., Flow]) -> None:
+    """What still shows the violation then is the answer, whatever else could be done without."""
+    core, runs = Core.of({**FLOWS, "ringing": broken("end", "active")}), 0
+
+    def find(script: Script) -> Violation | None:
+        nonlocal runs
+        runs += 1
+        return violation(script, run=partial(simulate, core=core))
+
+    script = next(s for s in (script_of(seed, calls=100) for seed in range(1, 6)) if find(s) is not None)
+    runs = 0
+    small = shrink(script, runs=3, find=find)
+    assert runs == 1 + 3 + 1  # to see it, to make it smaller, and once more without the idle devices
+    assert 12 < len(small.items) <= len(script.items)
+    assert find(small) is not None
+
+
 def test_a_script_without_a_violation_is_left_alone() -> None:
     """There is nothing to make smaller where nothing was found."""
     script = Script(1, {"a.0": "a", "b.0": "b"}, [Item(10, "cut", "a.0", how={"ms": 5})])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from statecore.flow import FLOWS, Flow
 from statecore.testing import races
 from statecore.testing.races.__main__ import main as walk
 from statecore.testing.sim import Core, simulate
-from statecore.testing.sim.__main__ import main
+from statecore.testing.sim.__main__ import PARTS, main
 from statecore.testing.sim.shrinking import load
 from statecore.testing.sim.soaking import run_core, soak
 
@@ -62,6 +65,42 @@ def test_what_a_soak_finds_is_kept(
     assert script.found
     assert len(script.items) < 20
     assert "1 violations" in capsys.readouterr().out
+
+
+def test_what_is_found_need_not_be_kept(monkeypatch: pytest.MonkeyPatch, broken: Callable[..., Flow]) -> None:
+    """Without a folder the report says what was found, and that it stands nowhere."""
+    core = Core.of({**FLOWS, "ringing": broken("cancel", "ringing")})
+    monkeypatch.setattr("statecore.testing.sim.soaking.simulate", partial(simulate, core=core))
+    (found,) = run_core(1)["violations"]
+    assert (found["seed"], found["kept"]) == (1, None)
+    assert found["what"].startswith("seed 1, at ")
+
+
+def test_a_soak_tells_now_and_then_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not oftener than every five seconds, and where progress does not mix with the result."""
+    seconds = iter((0.0, 4.0, 6.0, 6.0, 10.0))
+    monkeypatch.setitem(PARTS, "core", partial(run_core, calls=5))
+    monkeypatch.setattr("statecore.testing.sim.__main__.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    arguments = ["--part", "core", "--seeds", "5:8", "--jobs", "1", "--out", str(tmp_path / "soak.json")]
+    assert main([*arguments, "--keep", str(tmp_path)]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("core: seed 6, ")
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("sim", ["--part", "core", "--seeds", "5:5", "--out", "soak.json"]), ("races", ["no ring is shown"])],
+)
+def test_each_is_a_program(module: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run as `python -m`, each ends with the code that says that nothing was found."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [module, *words])
+    monkeypatch.delitem(sys.modules, f"statecore.testing.{module}.__main__")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"statecore.testing.{module}", run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
 
 
 def test_the_races_can_be_walked_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 from statecore.endpoint import Endpoint, LocalLeg, Media
@@ -30,21 +31,21 @@ class Faults(Office):
             self.agenda.after(notice, self.hang_up, wire)
         self.left(wire.device)
 
+    @abstractmethod
     def left(self, device: str) -> None:
         """A device knows that it has no connection."""
-        raise NotImplementedError
 
+    @abstractmethod
     def connect(self, device: str) -> None:
         """A device makes a connection."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leg(self, device: str, session: str) -> LocalLeg | None:
         """A device's leg, as the device knows it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def give(self, device: str, given: Any) -> Any:
         """An input for a device's endpoint."""
-        raise NotImplementedError
 
     def mend_all(self) -> None:
         """Everything works again."""
@@ -137,8 +138,9 @@ class Faults(Office):
         self.places[device].clock.set(self.agenda.now, jump=ms)
         self._rearm(device)
 
+    @abstractmethod
     def _rearm(self, device: str) -> None:
-        raise NotImplementedError
+        """A device's clock was turned: its timer is set anew."""
 
     # --- media
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from ._parts import Agenda, Mix, Wire, latency
 
 UP, DOWN = 0, 1
 
 
-class Network:
+class Network(ABC):
     """Carries messages, each way of each connection by itself."""
 
     def __init__(self) -> None:
@@ -52,22 +54,22 @@ class Network:
 
     # --- what the ends do about it
 
+    @abstractmethod
     def serve(self, wire: Wire, data: bytes) -> None:
         """The service takes a message."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hear(self, wire: Wire, data: bytes) -> None:
         """A device takes a message."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lost(self, wire: Wire) -> None:
         """A device learns that its connection is gone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def arrived(self, wire: Wire) -> None:
         """A message was taken, or lost."""
-        raise NotImplementedError
 
+    @abstractmethod
     def slowness(self, wire: Wire) -> int:
         """What this link's latency is more than usual, in milliseconds."""
-        raise NotImplementedError

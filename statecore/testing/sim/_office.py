@@ -186,9 +186,7 @@ class Office(Network):
         if isinstance(message, Hello):
             self._greet(wire, message)
             return
-        if self.wires.get(wire.device) is not wire:
-            self.hang_up(wire)  # a newer connection took its place
-            return
+        assert self.wires.get(wire.device) is wire, f"{message} of {wire.device} before its greeting was answered"
         who = (wire.user, wire.device, wire.epoch)
         if isinstance(message, Command):
             claims, error = self._verify(message.token)
@@ -199,9 +197,8 @@ class Office(Network):
             self.decide(Negotiate(*who, message))
         else:
             assert isinstance(message, Beat), message
-            if not self.decide(Confirm(*who)).writes:
-                self.hang_up(wire)
-            elif wire.there:
+            assert self.decide(Confirm(*who)).writes, f"{wire.device} is connected and not listed"
+            if wire.there:
                 self.carry(wire, 1, encode(Beat()))
 
     def _greet(self, wire: Wire, hello: Hello) -> None:
@@ -210,8 +207,7 @@ class Office(Network):
         self.wires[wire.device] = wire
         if older is not None and older is not wire:
             self.hang_up(older)
-        if not self.decide(Connect(wire.user, hello)).writes:
-            self.hang_up(wire)
+        assert self.decide(Connect(wire.user, hello)).writes, f"{wire.device} is not let in"
 
     def hang_up(self, wire: Wire) -> None:
         """The service closes its end, or learns that the other is gone."""

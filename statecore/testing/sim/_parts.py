@@ -30,11 +30,6 @@ class Agenda:
         """Schedule something for so much later."""
         self.at(self.now + milliseconds, do, *args)
 
-    @property
-    def next(self) -> int | None:
-        """When the next event is; None if there is none."""
-        return self._heap[0][0] if self._heap else None
-
     def step(self) -> None:
         """Let the next event happen."""
         self.now, _, do, args = heapq.heappop(self._heap)
@@ -97,7 +92,6 @@ class Place:
         self.endpoint = Endpoint(user, device, f"{device}-1")
         self.wire: Wire | None = None
         self.running = True
-        self.reconnecting = False
         self.cut_until = 0
         """No connection can be made before."""
         self.slow = (0, 0)

@@ -31,7 +31,6 @@ from statecore.endpoint import (
     Tick,
 )
 from statecore.flow import FLOWS, Flow, Timers
-from statecore.model import Leg
 from statecore.switchboard import Done, Switchboard
 from statecore.switchboard import Input as Asked
 from statecore.testing.oracle import assert_always, assert_over, assert_settled
@@ -135,8 +134,7 @@ class Simulation(Faults, Office):
         self._hold()
         for device, place in self.places.items():
             for leg in list(place.endpoint.legs.values()):
-                if leg.state != self.machine.machines[leg.flow].final:
-                    self._do(Item(self.agenda.now, "do", device, leg.session, {"trigger": "end"}))
+                self._do(Item(self.agenda.now, "do", device, leg.session, {"trigger": "end"}))
         self._until(lambda: self.quiet and all(record.ended_at for record in self.records()), at_most=150_000)
         self._hold()
         assert_over(cast("World", self))
@@ -144,9 +142,7 @@ class Simulation(Faults, Office):
 
     def _until(self, is_done: Callable[[], bool], at_most: int = 10**12) -> None:
         end = self.agenda.now + at_most
-        while not is_done():
-            if self.agenda.now > end:
-                break
+        while not is_done() and self.agenda.now <= end:
             self.mix.events += 1
             self.agenda.step()
 
@@ -167,11 +163,6 @@ class Simulation(Faults, Office):
     # --- what the oracle looks at
 
     @property
-    def now(self) -> int:
-        """The service's time."""
-        return self.clock
-
-    @property
     def quiet(self) -> bool:
         """Whether every link is up and nothing is on its way."""
         return not self.down and all(place.calm for place in self.places.values())
@@ -186,17 +177,11 @@ class Simulation(Faults, Office):
         leg = self.leg(device, session)
         return leg.state if leg is not None else ""
 
-    def its_leg(self, device: str, session: str) -> Leg | None:
-        """A device's newest leg, as the switchboard knows it."""
-        record = self.store["call", session]
-        return self.leg_of(record, device) if record is not None else None
-
     # --- links
 
     def connect(self, device: str) -> None:
         """A device makes a connection, or tries again soon."""
         place = self.places[device]
-        place.reconnecting = False
         if not place.running or place.wire is not None:
             return
         if self.down or place.cut_until > self.agenda.now:
@@ -207,21 +192,16 @@ class Simulation(Faults, Office):
         self.give(device, LinkUp(flows=self.machine.hashes))
 
     def reconnect(self, device: str) -> None:
-        """Connect after a pause, unless that is under way."""
+        """Connect after a pause."""
         place = self.places[device]
-        if place.running and not place.reconnecting:
-            place.reconnecting = True
-            pause = 50 + latency(place.chance) * 4
-            self.agenda.at(max(self.agenda.now + pause, place.cut_until), self.connect, device)
+        pause = 50 + latency(place.chance) * 4
+        self.agenda.at(max(self.agenda.now + pause, place.cut_until), self.connect, device)
 
     def lost(self, wire: Wire) -> None:
         """A device learns that its connection is gone."""
-        place = self.places[wire.device]
-        if not wire.here:
-            return
-        wire.here = False
-        if place.wire is wire:
-            place.wire = None
+        if wire.here:
+            wire.here = False
+            self.places[wire.device].wire = None
             self.left(wire.device)
 
     def left(self, device: str) -> None:
@@ -277,7 +257,7 @@ class Simulation(Faults, Office):
         after, effects = self.machine.step(before, given, now)
         self._last = f"{device} after {type(given).__name__}"
         if self._trace is not None:
-            self._record(device).took(before, given, now, after, effects)
+            self._record(device, self._trace).took(before, given, now, after, effects)
         place.endpoint = after
         self.watch.stepped(before, after, effects)
         for effect in effects:
@@ -291,17 +271,16 @@ class Simulation(Faults, Office):
             self._wake(device)
         return effects
 
-    def _record(self, device: str) -> Recorder:
+    def _record(self, device: str, trace: Callable[[str], object]) -> Recorder:
         epoch = self.places[device].endpoint.epoch
         if epoch not in self._recorders:
             self.lines[epoch] = []
-            self._recorders[epoch] = Recorder(partial(self._write, epoch), self.machine, TIMERS, self.clock)
+            self._recorders[epoch] = Recorder(partial(self._write, trace, epoch), self.machine, TIMERS, self.clock)
         return self._recorders[epoch]
 
-    def _write(self, epoch: str, line: str) -> None:
+    def _write(self, trace: Callable[[str], object], epoch: str, line: str) -> None:
         self.lines[epoch].append(line + "\n")
-        if self._trace is not None:
-            self._trace(f"{self.agenda.now} {epoch} {line}")
+        trace(f"{self.agenda.now} {epoch} {line}")
 
     def note_decision(self, given: Asked, decision: Done) -> None:
         """For the trace."""
@@ -312,8 +291,8 @@ class Simulation(Faults, Office):
 
     def _send(self, device: str, effect: Send) -> None:
         wire = self.places[device].wire
-        if wire is not None:
-            self.carry(wire, 0, encode(effect.message))
+        assert wire is not None, f"{device} says {effect.message} without a link"
+        self.carry(wire, 0, encode(effect.message))
 
     def _settle(self, device: str, effect: Settle) -> None:
         asked = self._asked.pop(effect.ticket, None)
@@ -344,10 +323,7 @@ class Simulation(Faults, Office):
         due = self.machine.next_due(place.endpoint)
         if due and place.clock.read(self.agenda.now) >= due:
             self.give(device, Tick())
-            if place.tick_at == self.agenda.now:  # a timer that changed nothing is looked at again a little later
-                place.tick_at = 0
-                place.tick_at = self.agenda.now + 1000
-                self.agenda.at(place.tick_at, self._tick, device, place.tick_at, place.number)
+            assert place.tick_at != self.agenda.now, f"a timer of {device} fires, and stays due"
         else:
             self._arm_tick(device, place)
 
@@ -389,7 +365,7 @@ class Simulation(Faults, Office):
             source, kind, _ = effect.args
             if kind == "offer":
                 self.give(device, Signal(session, Relay(session, source, "answer", "an answer")))
-            elif kind == "answer":
+            else:  # an answer
                 self.give(device, Signal(session, Free(session, source)))
 
     # --- users

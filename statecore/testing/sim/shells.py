@@ -53,20 +53,21 @@ class _Town:
     # --- the whole run
 
     async def run(self) -> None:
-        """Everything, from the first connection to the last check."""
-        async with self.network:
-            await self._open()
-            for device, user in self.script.devices.items():
-                self.homes[device] = Home(self, user, device)
-                await self.homes[device].start()
-            looking = asyncio.get_running_loop().create_task(self._look_on())
-            for item in self.script.items:
-                await asyncio.sleep(max(0.0, (item.at - now()) / 1000))
-                self._begin(item)
-            looking.cancel()
-            await asyncio.wait([looking])
-            await self._finish()
-            await self._check()
+        """Everything, from the first connection to the last check. What is wrong is raised as it is seen, and nobody
+        waits for those who are still connected then."""
+        await self._open()
+        for device, user in self.script.devices.items():
+            self.homes[device] = Home(self, user, device)
+            await self.homes[device].start()
+        looking = asyncio.get_running_loop().create_task(self._look_on())
+        for item in self.script.items:
+            await asyncio.sleep(max(0.0, (item.at - now()) / 1000))
+            self._begin(item)
+        looking.cancel()
+        await asyncio.wait([looking])
+        await self._finish()
+        await self._check()
+        await self.network.close()
 
     async def _open(self) -> None:
         service = CallService(clock=self.clock, store=self.store, key=b"k" * 32, timers=TIMERS, flows=self.flows)
@@ -83,16 +84,17 @@ class _Town:
             home.clock.shows.set(now(), rate=1.0)
             home.link.latency, home.link.jitter = 0.005, 0.06
         self.network.heal()
-        await self._until(lambda: all(h.client is not None and h.client.connected for h in self.homes.values()))
-        for home in self.homes.values():
-            for call in home.client.calls if home.client is not None else ():
-                self._spawn(self._settles(home, "end", home.client.end_call(call.session_id)))  # type: ignore[union-attr]
+        clients = {home: home.client for home in self.homes.values() if home.client is not None}
+        assert len(clients) == len(self.homes), "all that crashed have been started again"
+        await self._until(lambda: all(client.connected for client in clients.values()))
+        for home, client in clients.items():
+            for call in client.calls:
+                self._spawn(self._settles(home, "end", client.end_call(call.session_id)))
         await self._all(self.tasks)
-        await self._until(lambda: not any(h.client.calls for h in self.homes.values() if h.client is not None))
+        await self._until(lambda: not any(client.calls for client in clients.values()))
         await self._until_over()
-        for home in self.homes.values():
-            if home.client is not None:
-                await home.client.close()
+        for client in clients.values():
+            await client.close()
 
     async def _until(self, condition: Callable[[], bool], seconds: float = _PATIENCE) -> None:
         async with asyncio.timeout(seconds):
@@ -170,8 +172,7 @@ class _Town:
     async def _join(self, home: Home, client: CallClient, item: Item) -> None:
         token = await client.generate_token(item.session) if item.how.get("token") != "wrong" else "a.b.c"
         session = await client.start_session(token, type="audio" if self.script.seed % 2 else "video")
-        if home.client is client:
-            home.sessions[item.session] = session
+        home.sessions[item.session] = session
 
     async def _in_call(self, home: Home, client: CallClient, trigger: str, name: str) -> None:
         session = home.sessions.get(name)
@@ -243,11 +244,13 @@ class _Town:
         if home.client is None:
             return False
         self._meets("crash", home)
-        self._spawn(self._reboot(home, ms), self.stops)
+        client = home.client
+        home.crash()
+        self._spawn(self._reboot(home, client, ms), self.stops)
         return True
 
-    async def _reboot(self, home: Home, ms: int) -> None:
-        await home.crash()
+    async def _reboot(self, home: Home, client: CallClient, ms: int) -> None:
+        await client.close()
         await asyncio.sleep(ms / 1000)
         home.link.mend()
         await home.start()

@@ -1,0 +1,120 @@
+"""Scripts written by hand: what each fault brings about, and what the simulator takes for a violation."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from statecore.endpoint import EndpointMachine
+from statecore.switchboard import Done, Switchboard
+from statecore.testing.sim import Core, Item, Script, Violation, simulate
+from statecore.testing.sim._home import Board
+from statecore.testing.sim._run import TIMERS
+from statecore.testing.sim.shells import simulate_shells
+from statecore.wire import View, Welcome
+
+TWO = {"a.0": "a", "b.0": "b"}
+
+
+def _script(*items: Item) -> Script:
+    return Script(1, TWO, list(items))
+
+
+def _does(at: int, device: str, trigger: str, **how: Any) -> Item:
+    return Item(at, "do", device, "S", {"trigger": trigger, **how})
+
+
+def _breaks(at: int, what: str, device: str = "", **how: Any) -> Item:
+    return Item(at, what, device, how=how)
+
+
+CALL = (
+    _does(100, "a.0", "initiate", flow="ringing", receiver="b", type="video"),
+    _does(200, "b.0", "accept", when=["ringing"], wait=5000),
+    *(_does(300, device, "join", when=["accepted"], wait=5000) for device in TWO),
+)
+
+
+def test_a_process_that_is_dead_does_not_die_again() -> None:
+    """Of two crashes of one device before it is back, or in one moment, one counts, here and in the shells."""
+    core = _script(_breaks(100, "crash", "a.0", ms=5000), _breaks(200, "crash", "a.0", ms=10))
+    assert simulate(core).faults == {"crash": 1}
+    shells = _script(_breaks(1000, "crash", "a.0", ms=500), _breaks(1000, "crash", "a.0", ms=500))
+    assert simulate_shells(shells).faults == {"crash": 1}
+
+
+def test_a_device_whose_lease_runs_out_is_to_connect_anew() -> None:
+    """Whose clock is far too slow beats too seldom: the service loses it, closes its end, and lets it in again."""
+    lines: list[str] = []
+    script = _script(_breaks(100, "clock_rate", "a.0", rate=0.1), _breaks(65_000, "slow", "b.0", ms=1))
+    simulate(script, trace=lines.append)
+    decided = [json.loads(text) for _, who, text in (line.split(" ", 2) for line in lines) if who == "service"]
+    at = next(place for place, made in enumerate(decided) if made["service"] == "Due" and made["writes"])
+    assert [made["service"] for made in decided[at : at + 3]] == ["Due", "Disconnect", "Connect"]
+
+
+class Unwelcoming(Switchboard):
+    """A service that greets nobody."""
+
+    def step(self, *given: Any) -> Any:
+        """Decide."""
+        decision = super().step(*given)
+        assert isinstance(decision, Done)
+        return replace(decision, effects=tuple(e for e in decision.effects if not isinstance(e.message, Welcome)))
+
+
+def test_a_device_that_never_comes_to_rest_is_a_violation() -> None:
+    """The simulation does not wait for it for ever, and names it."""
+    with pytest.raises(Violation, match=r"never quiet: \['a.0', 'b.0'\]"):
+        simulate(_script(), core=Core(Unwelcoming(timers=TIMERS), EndpointMachine(timers=TIMERS)))
+
+
+@pytest.mark.parametrize(("milliseconds", "reason"), [(3000, "hangup"), (20_000, "lost")])
+def test_media_that_drops_may_come_back_in_time(milliseconds: int, reason: str) -> None:
+    """A call whose media was lost for three seconds goes on; one that has to wait too long for it is lost."""
+    end = _does(15_000, "a.0", "end")
+    mix = simulate_shells(_script(*CALL, _breaks(4000, "media_drop", "a.0", ms=milliseconds), end))
+    assert mix.faults == {"media_drop": 1}
+    assert mix.reasons == {reason: 1}
+
+
+def test_whoever_starts_while_the_service_is_down_waits_for_it() -> None:
+    """A process that comes back before the service does connects with it; a service that is down cannot stop."""
+    stops = (_breaks(1000, "stop", ms=15_000), _breaks(1500, "stop", ms=10))
+    mix = simulate_shells(
+        _script(*stops, _breaks(1600, "crash", "a.0", ms=500), *(replace(i, at=i.at + 20_000) for i in CALL))
+    )
+    assert mix.faults == {"stop": 1, "crash": 1}
+    assert mix.reasons == {"hangup": 1}
+
+
+def test_a_command_that_does_not_settle_is_a_violation() -> None:
+    """Nobody waits for longer than five minutes: a ring of seven is taken for one that never ends."""
+    call = _does(100, "a.0", "initiate", receiver="b", timeout=400_000)
+    with pytest.raises(Violation, match=r"initiate of a\.0 never settled"):
+        simulate_shells(_script(call, _breaks(305_000, "slow", "a.0", ms=1)))
+
+
+class Forgetful(Board):
+    """A service that tells nobody of a cancel."""
+
+    def step(self, *given: Any) -> Any:
+        """Decide."""
+        decision = super().step(*given)
+        if not isinstance(decision, Done):
+            return decision
+        return replace(decision, effects=tuple(e for e in decision.effects if not self._is_cancel(e.message)))
+
+    def _is_cancel(self, message: object) -> bool:
+        return isinstance(message, View) and message.reason == "cancelled" and message.role == "callee"
+
+
+def test_a_device_that_was_not_told_is_seen_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that rings on while the service knows that the call is over: who, and both states."""
+    monkeypatch.setattr("statecore.testing.sim.shells.Board", Forgetful)
+    later = _breaks(5000, "slow", "a.0", ms=1)
+    with pytest.raises(Violation, match=r"S b\.0: \d+ ended ringing"):
+        simulate_shells(_script(CALL[0], _does(2000, "a.0", "cancel"), later))
