@@ -231,7 +231,8 @@ Key: TypeAlias = tuple[str, str]
 
 
 class Store(Protocol):
-    """Versioned records with an all-or-nothing commit. Values are immutable."""
+    """Versioned records with an all-or-nothing commit. Values are immutable: a `Record` for the kind "call", a `Line`
+    for the kind "line", bytes for every other kind."""
 
     async def load(self, keys: Iterable[Key]) -> dict[Key, tuple[int, Any]]:
         """Each key with its version and value; (version, None) for a deleted key and (0, None) for one never written.

@@ -7,9 +7,11 @@ PostgreSQL is not supported yet.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,7 +65,7 @@ class SqliteStore:
     async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
         """Write all, or nothing."""
         rows = {
-            key: (version, None if value is None else msgspec.msgpack.encode(value))
+            key: (version, value if value is None or key[0] not in _TYPES else msgspec.msgpack.encode(value))
             for key, (version, value) in writes.items()
         }
 
@@ -115,6 +117,9 @@ class SqliteStore:
 
 
 def _opened(path: str) -> sqlite3.Connection:
+    # Secrets are kept here, too: a new file is for its owner only.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
     db = sqlite3.connect(path, isolation_level=None)
     try:
         _check_version(db, path)
@@ -136,7 +141,7 @@ def _check_version(db: sqlite3.Connection, path: str) -> None:
 
 
 def _decoded(kind: str, data: bytes | None) -> Any:
-    return None if data is None else msgspec.msgpack.decode(data, type=_TYPES[kind])
+    return data if data is None or kind not in _TYPES else msgspec.msgpack.decode(data, type=_TYPES[kind])
 
 
 __all__ = ["SqliteStore", "StoreUnusable"]

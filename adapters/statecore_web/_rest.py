@@ -166,7 +166,7 @@ class Users(Controller):
     @post(summary="Make a user known", responses=_TOLD)
     async def create(self, app: App, data: JSONBody[NewUser]) -> UserBody:
         """Make a user known, who can be rung from then on. Doing it again changes the name."""
-        app.service.add_user(data.uid, data.name)
+        await app.service.register_user(data.uid, data.name)
         return UserBody(data.uid, data.name, await app.service.online(data.uid))
 
     @get(summary="List the users", responses=_TOLD)
@@ -256,7 +256,7 @@ async def _known(app: CallApp, uid: str) -> Any:
 @post("/v1/dev/login", summary="Log in by name, in development", tags=["users"], opt={"open": True})
 async def login(app: App, data: JSONBody[NewUser]) -> AuthTokenBody:
     """An auth token for anybody who asks."""
-    app.service.add_user(data.uid, data.name)
+    await app.service.register_user(data.uid, data.name)
     text, made = await app.tokens.issue(data.uid, lifetime=86_400)
     return AuthTokenBody(made.id, made.user, made.issued_at, made.expires_at, text)
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from statecore.errors import StoreConflict, TokenExpired, TokenMalformed, TokenMissing, TokenRevoked
@@ -103,7 +103,7 @@ class AuthTokens:
     async def _load(self, user: str) -> tuple[int, tuple[AuthToken, ...]]:
         key = _key(user)
         version, value = (await self._store.load((key,)))[key]
-        return version, value if value is not None else ()
+        return version, msgpack.decode(value, type=tuple[AuthToken, ...]) if value is not None else ()
 
     async def _change(self, user: str, change: Callable[[tuple[AuthToken, ...]], tuple[AuthToken, ...]]) -> bool:
         for _ in range(_ATTEMPTS):
@@ -112,7 +112,7 @@ class AuthTokens:
             after = change(good)
             if after == kept:
                 return False
-            if await self._store.commit({_key(user): (version, after or None)}):
+            if await self._store.commit({_key(user): (version, msgpack.encode(after) if after else None)}):
                 return after != good
         raise StoreConflict(attempts=_ATTEMPTS)
 

@@ -6,9 +6,9 @@ import secrets
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from ..errors import CallGone, NotAParty, TokenError, TokenRevoked
+from ..errors import CallGone, NotAParty, StoreConflict, TokenError, TokenRevoked
 from ..model import Record
-from ..ports import Clock, Ids, Store
+from ..ports import Clock, Ids, Key, Store
 from ..settings import ServiceSettings
 from ..switchboard import check_id
 from ..tokens import Claims, JwtSigner, Keys, RevocationList, Role, TokenSigner, issue
@@ -16,6 +16,11 @@ from ..tokens import Claims, JwtSigner, Keys, RevocationList, Role, TokenSigner,
 Authorize: TypeAlias = Callable[[str, str], bool]
 """Takes (user, session id): whether the user may have a call token for a session that is not a ringing call. Only True
 is a yes."""
+
+_KEY: Key = "secret", "call tokens"
+"""Where the key stands that signs, unless one is given."""
+_REVOKED = "revoked"
+"""The kind of a record that a token is void: its id, and as the value until when that matters, as decimal digits."""
 
 
 def anybody(_user: str, _session: str) -> bool:
@@ -47,6 +52,24 @@ class TokenDesk:
         self._clock = clock
         self._ids = ids
 
+    async def recover(self) -> None:
+        """Take up the key and the revocations that the store holds. Raises StoreConflict."""
+        if self._made is None and self._key is None:
+            self._key = await self._write_once(_KEY, secrets.token_bytes(32))
+        for (_, token_id), until in await self._store.scan(_REVOKED):
+            self.revocations.revoke(token_id, int(until))
+        self.revocations.expire(self._clock.wall())
+
+    async def _write_once(self, key: Key, value: bytes) -> bytes:
+        """What stands at a key, after writing it if nothing did."""
+        for _ in range(self._settings.attempts):
+            version, kept = (await self._store.load((key,)))[key]
+            if kept is not None:
+                return bytes(kept)
+            if await self._store.commit({key: (version, value)}):
+                return value
+        raise StoreConflict(attempts=self._settings.attempts)
+
     @property
     def _signer(self) -> TokenSigner:
         """Made on first use: the library that signs is imported then."""
@@ -77,12 +100,15 @@ class TokenDesk:
         except TokenError as error:
             return None, error
 
-    def revoke(self, token: str) -> None:
-        """Void a token from now on. Raises TokenError if it is not one of this service's. Idempotent."""
+    async def revoke(self, token: str) -> None:
+        """Void a token from now on, and for the next service on this store once this returns. Idempotent.
+
+        Raises TokenError if it is not one of this service's, StoreConflict."""
         try:
             claims = self._signer.verify(token, self._clock.wall())
         except TokenRevoked:
             return
+        await self._write_once((_REVOKED, claims.token_id), str(claims.until).encode())
         self.revocations.expire(self._clock.wall())
         self.revocations.revoke(claims.token_id, claims.until)
 

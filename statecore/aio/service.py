@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Self
 
 from msgspec.structs import replace
@@ -60,12 +59,12 @@ from ..wire import (
     Up,
     View,
     decode_up,
-    encode,
 )
 from ._conditions import Condition, Conditions
 from ._find import CallPage, CallQuery, find
 from ._issuing import Authorize, TokenDesk
 from ._log import call_of_record
+from ._served import Served
 from ._tasks import Tasks
 from ._time import Deadlines, LoopClock, new_id
 from .link import MemoryChannel, MemoryLink
@@ -78,38 +77,13 @@ _AGAIN = 250
 """After how many milliseconds a timer is tried again that a store could not serve."""
 
 
-class _Connection:
-    """One device's connection."""
-
-    def __init__(self, channel: Channel, user: str) -> None:
-        self.channel = channel
-        self.user = user
-        self.hello: Hello | None = None
-        """What it said first, once it has."""
-        self.welcomed = False
-        """Whether that was decided upon."""
-
-    def send(self, message: Any) -> None:
-        with suppress(SignalingLost):  # the device hears it when it comes back
-            self.channel.send(encode(message))
-
-    def refuse(self, error: StatecoreError) -> None:
-        """Say that something could not be taken, or that nothing will be."""
-        self.send(Refused("", 0, error.code, error.data))
-
-    @property
-    def extra(self) -> dict[str, str]:
-        """What every log record carries."""
-        return {"session": "", "user": self.user, "device": self.hello.device if self.hello is not None else ""}
-
-
 class CallService:
     """The authority over calls, in this process. Use it as an async context manager, or call `close()`.
 
     `store` keeps the records (default: in memory), `authorize` decides who may have tokens for sessions by id, `key` is
-    the secret that signs call tokens (default: a new one for each service). `conditions` answers for what flows of
-    one's own declare: a name, and a function of (user, session id, the command's data). `clock` and `ids` make a run
-    repeatable. It runs on whatever loop is running when the first device connects, and on that one only.
+    the secret that signs call tokens (default: a new one for each store, kept there). `conditions` answers for what
+    flows of one's own declare: a name, and a function of (user, session id, the command's data). `clock` and `ids` make
+    a run repeatable. It runs on whatever loop is running when the first device connects, and on that one only.
     """
 
     def __init__(
@@ -135,8 +109,8 @@ class CallService:
             self.store, self.settings, authorize=authorize, signer=signer, key=key, clock=self._clock, ids=ids
         )
         self._conditions = Conditions(conditions or {}, flows.values())
-        self._connections: dict[str, dict[str, _Connection]] = {}
-        self._open: set[_Connection] = set()
+        self._connections: dict[str, dict[str, Served]] = {}
+        self._open: set[Served] = set()
         self._deadlines = Deadlines(self._clock.wall, self._ring)
         self._tasks = Tasks(self._failed)
         self._users: dict[str, str] = {}
@@ -164,7 +138,7 @@ class CallService:
         await asyncio.gather(*(self._shut(connection) for connection in list(self._open)))
         await self._tasks.finish(self.switchboard.timers.close)
 
-    async def _shut(self, connection: _Connection) -> None:
+    async def _shut(self, connection: Served) -> None:
         try:
             async with asyncio.timeout(self.switchboard.timers.close):
                 await connection.channel.close()
@@ -178,6 +152,7 @@ class CallService:
         await asyncio.shield(self._recovery)
 
     async def _take_up(self) -> None:
+        await self._tokens.recover()
         for key, line in await self.store.scan("line"):
             if isinstance(line, Line) and line.devices:
                 await self._decide(Restart(key[1]))
@@ -188,9 +163,15 @@ class CallService:
     # --- users and links
 
     def add_user(self, user: str, name: str = "") -> None:
-        """Make a user known, who can then be rung whether a device is connected or not. Idempotent."""
+        """Make a user known, who can then be rung whether a device is connected or not. The store hears of it with the
+        next decision; `register_user` waits for that. Idempotent."""
         if self._users.get(check_id("user", user)) != name:
             self._users[user] = self._pending[user] = name
+
+    async def register_user(self, user: str, name: str = "") -> None:
+        """Make a user known: once this returns, the store has it. Raises StoreConflict. Idempotent."""
+        self.add_user(user, name)
+        await self._save_users()
 
     def signaling(self, user: str, device: str | None = None, *, name: str = "") -> MemoryLink:
         """A link for one device of a user, in this process. The user is known from now on."""
@@ -206,9 +187,9 @@ class CallService:
         """Speak with a device over a channel that another transport has made and authenticated."""
         if self._closing is not None:
             raise SignalingLost("the service is closed")
-        self._tasks.start(self._converse(_Connection(channel, user)), f"statecore service {user}")
+        self._tasks.start(self._converse(Served(channel, user)), f"statecore service {user}")
 
-    async def _converse(self, connection: _Connection) -> None:
+    async def _converse(self, connection: Served) -> None:
         self._open.add(connection)
         try:
             await self._recover()
@@ -224,7 +205,7 @@ class CallService:
             await self._shut(connection)
             await self._gone(connection)
 
-    async def _hear(self, connection: _Connection, data: bytes) -> None:
+    async def _hear(self, connection: Served, data: bytes) -> None:
         """One message. What is wrong with it, or with this service, costs this message, and only a first one the
         connection: a device that is not known to be here would wait for nothing."""
         try:
@@ -248,7 +229,7 @@ class CallService:
         if connection.hello is not None and not connection.welcomed:
             raise SignalingLost
 
-    async def _gone(self, connection: _Connection) -> None:
+    async def _gone(self, connection: Served) -> None:
         hello = connection.hello
         if hello is None:
             return
@@ -262,7 +243,7 @@ class CallService:
 
     # --- messages
 
-    async def _take(self, connection: _Connection, message: Up) -> None:
+    async def _take(self, connection: Served, message: Up) -> None:
         hello = connection.hello
         if isinstance(message, Hello):
             if hello is not None:
@@ -285,7 +266,7 @@ class CallService:
         else:
             await self._presence(connection, who, message)
 
-    async def _command(self, connection: _Connection, who: tuple[str, str, str], command: Command) -> None:
+    async def _command(self, connection: Served, who: tuple[str, str, str], command: Command) -> None:
         try:
             claims, error = self._tokens.verify(command.token)
             given = self._conditions.hold(who[0], command)
@@ -293,7 +274,7 @@ class CallService:
         except (StoreConflict, AdapterMissing) as refusal:
             connection.send(Refused(command.session, command.n, refusal.code, refusal.data))
 
-    async def _presence(self, connection: _Connection, who: tuple[str, str, str], message: Beat | Bye) -> None:
+    async def _presence(self, connection: Served, who: tuple[str, str, str], message: Beat | Bye) -> None:
         if isinstance(message, Bye):
             await self._decide(Goodbye(*who))
             raise SignalingLost
@@ -301,7 +282,7 @@ class CallService:
             raise SignalingLost  # its lease ran out: it is to connect anew
         connection.send(Beat())
 
-    async def _hello(self, connection: _Connection, hello: Hello) -> None:
+    async def _hello(self, connection: Served, hello: Hello) -> None:
         for name, digest in hello.flows.items():
             if self._hashes.get(name, digest) != digest:
                 raise UnsupportedVersion(theirs=name, ours=name)
@@ -329,12 +310,15 @@ class CallService:
 
     async def _decide(self, given: Input) -> Done:
         """Ask the switchboard until the store takes the decision, then carry it out. Raises StoreConflict."""
+        await self._save_users()
+        return await self._settle(given)
+
+    async def _save_users(self) -> None:
         for user, name in list(self._pending.items()):
             # It stays pending until it is done: whoever comes meanwhile must not take the user for unknown.
             await self._settle(Register(user, name))
             if self._pending.get(user) == name:
                 del self._pending[user]
-        return await self._settle(given)
 
     async def _settle(self, given: Input) -> Done:
         keys = self._likely(given)
@@ -435,13 +419,17 @@ class CallService:
         """A call token, as the host application gives it: any role, for any session that may be.
 
         `lifetime`, `not_before` and `grants` may be given as for `tokens.issue`."""
+        await self._recover()
         return await self._tokens.issue(user, session_id, role, ask=False, **more)
 
-    def revoke_token(self, token: str) -> None:
-        """Void a call token from now on. Raises TokenError if it is not one of this service's. Idempotent."""
-        self._tokens.revoke(token)
+    async def revoke_token(self, token: str) -> None:
+        """Void a call token: from now on, and once this returns, also for the next service on this store.
 
-    async def _token_request(self, connection: _Connection, request: TokenRequest) -> None:
+        Raises TokenError if it is not one of this service's, StoreConflict. Idempotent."""
+        await self._recover()
+        await self._tokens.revoke(token)
+
+    async def _token_request(self, connection: Served, request: TokenRequest) -> None:
         try:
             token = await self._tokens.issue(connection.user, request.session, ask=True)
         except StatecoreError as error:

@@ -84,8 +84,8 @@ _ONE, _TWO, _THREE = Line("one"), Line("two"), Line("three")
 class StoreConformance:
     """What every `Store` must do, as tests. Inherit, and override `opened`.
 
-    Values are what the switchboard writes: Line and Record. A store may hand back the value it was given, or an equal
-    one. Every test uses a store of its own, in a loop of its own."""
+    Values are what the switchboard writes, Line and Record, and bytes for kinds of others. A store may hand back the
+    value it was given, or an equal one. Every test uses a store of its own, in a loop of its own."""
 
     def opened(self) -> AbstractAsyncContextManager[Store]:
         """A new and empty store; leaving releases it."""
@@ -173,6 +173,22 @@ class StoreConformance:
                 assert await store.commit({_B: (1, _THREE)})
                 assert await store.scan("line") == [(_B, _THREE), (_A, _ONE)]
                 assert await store.scan("call") == [(_C, record)]
+
+        self.run(main())
+
+    def test_other_kinds_are_kept_as_bytes(self) -> None:
+        """A kind that the store never heard of is written, read, found, changed and deleted like the others."""
+
+        async def main() -> None:
+            async with self.opened() as store:
+                key, value = ("of others", "a"), bytes(range(256))
+                assert await store.commit({key: (0, value), _A: (0, _ONE)})
+                assert await store.load([key]) == {key: (1, value)}
+                assert await store.scan("of others") == [(key, value)]
+                assert await store.commit({key: (1, b"")})
+                assert await store.scan("of others") == [(key, b"")]
+                assert await store.commit({key: (2, None)})
+                assert await store.load([key]) == {key: (3, None)}
 
         self.run(main())
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,8 @@ def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
         (["token", "x", "--session", "s", "--role", "king"], {}, "role"),
         (["serve", "--host", "0.0.0.0", "--dev"], {}, "loopback"),  # noqa: S104 - it is refused
         (["serve", "--tls-cert", "x"], {}, "belong together"),
+        (["serve", "--store", "mongo:x"], {}, "memory or sqlite:PATH"),
+        (["serve", "--store", "sqlite"], {}, "where"),
     ],
 )
 def test_what_is_asked_wrongly_is_told_in_a_line(
@@ -147,3 +150,30 @@ def test_in_development_a_name_is_enough() -> None:
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=20)[1] == ""
     assert process.returncode == 0
+
+
+def test_what_a_service_on_a_file_knew_outlives_kill_9(tmp_path: Path) -> None:
+    """Users, names, auth tokens, revoked ones and call tokens are the same for the next process on the file."""
+    store = f"sqlite:{tmp_path / 'calls.db'}"
+    process, told = _serve("--store", store, "--api-key", "key")
+    shell = Shell(told["url"], "key")
+    kept, void = (json.loads(shell("token", user, "--json").stdout)["token"] for user in ("dora", "erik"))
+    assert shell("users").stdout.count("offline") == 2
+    request = urllib.request.Request(  # noqa: S310 - the address is our own
+        f"{told['url']}/v1/users/erik/auth-tokens", headers={"Authorization": "Bearer key"}, method="DELETE"
+    )
+    urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 - as above
+    process.kill()
+    process.communicate()
+
+    process, told = _serve("--store", store, "--api-key", "key")
+    again = Shell(told["url"], "key")
+    assert {user["uid"] for user in json.loads(again("users", "--json").stdout)} == {"dora", "erik"}
+    assert "does not know the user" in again("call", "nobody", "--token", kept).stderr
+    assert "revoked" in again("call", "dora", "--token", void).stderr
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20)[1] == ""
+    assert process.returncode == 0
+    assert (tmp_path / "calls.db").stat().st_mode & 0o077 == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"calls.db"}
+    assert kept.encode() not in (tmp_path / "calls.db").read_bytes()

@@ -6,7 +6,10 @@ import asyncio
 from contextlib import closing
 from pathlib import Path
 
-from statecore import Call, CallClient, CallService, Reason
+import pytest
+
+from statecore import Call, CallClient, CallService, Reason, User
+from statecore.errors import TokenRevoked
 from statecore.testing import MemoryMedia, assert_fully_reaped
 from statecore_sql import SqliteStore
 
@@ -21,7 +24,7 @@ def test_calls_of_a_service_before_this_one_are_in_the_log_and_lines_are_free(tm
     async def main() -> list[str]:
         with closing(SqliteStore(tmp_path / "calls.db")) as store, assert_fully_reaped():
             async with (
-                CallService(store=store, key=b"k" * 32) as service,
+                CallService(store=store) as service,
                 CallClient(service.signaling("alice"), MemoryMedia()) as alice,
                 CallClient(service.signaling("bob"), MemoryMedia()) as bob,
             ):
@@ -38,3 +41,27 @@ def test_calls_of_a_service_before_this_one_are_in_the_log_and_lines_are_free(tm
     assert len(first) == 1
     assert len(second) == 2
     assert set(first) < set(second)
+
+
+def test_users_tokens_and_revocations_are_known_to_the_next_service(tmp_path: Path) -> None:
+    """Nothing is said to the second service: it knows the user, takes a token of the first, refuses a void one."""
+
+    async def main() -> None:
+        with closing(SqliteStore(tmp_path / "calls.db")) as store:
+            async with CallService(store=store) as first:
+                await first.register_user("alice", "Alice")
+                good, void = [await first.generate_token("alice", "room") for _ in range(2)]
+                await first.revoke_token(void)
+        with closing(SqliteStore(tmp_path / "calls.db")) as store, assert_fully_reaped():
+            async with (
+                CallService(store=store) as second,
+                CallClient(second.signaling("alice", name="Alice"), MemoryMedia()) as alice,
+            ):
+                assert await second.users() == [User(uid="alice", name="Alice")]
+                with pytest.raises(TokenRevoked):
+                    await alice.start_session(void)
+                session = await alice.start_session(good)
+                assert session.state == "active"
+                await session.end()
+
+    asyncio.run(main())

@@ -12,9 +12,14 @@ import os
 import secrets
 import signal
 from collections.abc import Iterator
-from typing import Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
 
 from ...errors import AdapterMissing, InvalidArgument
+
+if TYPE_CHECKING:
+    from ... import CallService
+    from ...ports import Store
 
 _GRACE = 10
 """Seconds that what is under way has to finish when the service is told to stop."""
@@ -31,6 +36,12 @@ def register(commands: Any) -> None:
         metavar="KEY",
         help="what back ends show; better in the variable STATECORE_API_KEY (default: a new one, printed)",
     )
+    parser.add_argument(
+        "--store",
+        default="memory",
+        metavar="STORE",
+        help="where calls, users and tokens are kept: memory, or sqlite:PATH to outlive the process (default: memory)",
+    )
     parser.add_argument("--origin", action="append", default=[], help="a web origin whose pages may connect (repeat)")
     parser.add_argument("--dev", action="store_true", help="let anybody log in by name; on a loopback address only")
     parser.add_argument("--tls-cert", metavar="FILE", help="a certificate chain, as PEM")
@@ -41,12 +52,6 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted or terminated; both are a clean end."""
-    try:
-        import uvicorn
-
-        from statecore_web import CallApp
-    except ImportError as missing:
-        raise AdapterMissing(what="statecore_web", extra="'statecore[web]'") from missing
     if args.dev and not _is_loopback(args.host):
         raise InvalidArgument("--dev lets anybody in: it is for a loopback address only", name="dev")
     if bool(args.tls_cert) != bool(args.tls_key):
@@ -54,7 +59,22 @@ def run(args: argparse.Namespace) -> int:
     from ... import CallService
 
     key = args.api_key or secrets.token_urlsafe(24)
-    service = CallService()
+    store = _opened(args.store)
+    try:
+        return _serve(args, CallService(store=store), key)
+    finally:
+        if store is not None and hasattr(store, "close"):
+            store.close()
+
+
+def _serve(args: argparse.Namespace, service: CallService, key: str) -> int:
+    try:
+        import uvicorn
+
+        from statecore_web import CallApp
+    except ImportError as missing:
+        raise AdapterMissing(what="statecore_web", extra="'statecore[web]'") from missing
+
     app = CallApp(service, api_key=key, origins=args.origin, dev=args.dev)
     config = uvicorn.Config(
         app,
@@ -90,6 +110,28 @@ def run(args: argparse.Namespace) -> int:
     server = Server(config)
     server.run()
     return 0 if server.started else 1
+
+
+def _opened(spec: str) -> Store | None:
+    """The store that is meant: None for the service's own, in memory."""
+    name, _, where = spec.partition(":")
+    if spec == "memory":
+        return None
+    if name not in ("sqlite", *_others()):
+        raise InvalidArgument(f"--store is memory or sqlite:PATH, and not {spec!r}", name="store")
+    if not where:
+        raise InvalidArgument(f"--store {name} needs to know where: {name}:PATH", name="store")
+    if name == "sqlite":
+        from statecore_sql import SqliteStore
+
+        return SqliteStore(where)
+    made: Store = _others()[name].load()(where)
+    return made
+
+
+def _others() -> dict[str, EntryPoint]:
+    """Stores that other packages bring."""
+    return {entry.name: entry for entry in entry_points(group="statecore.store") if entry.name != "memory"}
 
 
 def _announce(args: argparse.Namespace, port: int, key: str) -> None:
