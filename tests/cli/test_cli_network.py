@@ -107,10 +107,14 @@ def test_nobody_answers(shell: Shell) -> None:
 
 
 def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
-    """Ctrl-C: exit 130, one line, and the bot is offline."""
+    """It answers call after call, and does not echo unless it is told to; Ctrl-C: exit 130, one line, and it is
+    offline. A token from the environment is enough to call it."""
     bot = shell.start("answer", "--as", "carol", "--json")
     while {"uid": "carol", "name": "", "online": True} not in json.loads(shell("users", "--json").stdout):
         assert bot.poll() is None
+    token = json.loads(shell("token", "alice", "--json").stdout)["token"]
+    called = shell("call", "carol", "--seconds", "0.2", STATECORE_API_KEY="", STATECORE_TOKEN=token)
+    assert called.returncode == 0, called.stderr
     bot.send_signal(signal.SIGINT)
     assert bot.communicate(timeout=20)[1] == "statecore: interrupted\n"
     assert bot.returncode == 130
@@ -144,7 +148,7 @@ def test_what_is_asked_wrongly_is_told_in_a_line(
 
 def test_in_development_a_name_is_enough() -> None:
     """`serve --dev` lets anybody in by name, without a key; an interruption stops it cleanly."""
-    process, told = _serve("--dev")
+    process, told = _serve("--dev", "--host", "localhost")
     done = Shell(told["url"], "")("call", "nobody", "--as", "alice")
     assert "does not know the user" in done.stderr
     process.send_signal(signal.SIGINT)

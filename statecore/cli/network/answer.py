@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 from typing import Any
 
 from ...aio import Call
@@ -17,7 +18,7 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--limit", type=int, default=10, metavar="N", help="calls at once; above it is busy (default: 10)"
     )
-    parser.add_argument("--calls", type=int, metavar="N", help="stop after so many calls")
+    parser.add_argument("--calls", type=int, default=math.inf, metavar="N", help="stop after so many calls")
     add_talk_options(parser)
     parser.set_defaults(run=run)
 
@@ -45,10 +46,9 @@ async def _answer(args: argparse.Namespace) -> None:
                     await session.play(session.audio(call.initiator))
                 await talker.lasted(session, about)
                 talker.say(f"{call.initiator}: over, {about['reason']}, {about['seconds']:.1f} s")
-        if left is not None:
-            left -= 1
-            if left <= 0:
-                enough.set()
+        left -= 1
+        if left <= 0:
+            enough.set()
 
     async with talker.client as client:
         talker.say(f"{client.user.uid} answers (Ctrl-C stops)")

@@ -100,10 +100,9 @@ def _serve(args: argparse.Namespace, service: CallService, key: str) -> int:
                 loop.add_signal_handler(number, self.handle_exit, number, None)
             yield
 
-        async def startup(self, sockets: Any = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                _announce(args, self.servers[0].sockets[0].getsockname()[1], key)
+        async def main_loop(self) -> None:  # of one that has started
+            _announce(args, self.servers[0].sockets[0].getsockname()[1], key)
+            await super().main_loop()
 
     # Uvicorn takes a refusal with a reason for a mistake, and says so each time.
     logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing handshake" not in record.msg)

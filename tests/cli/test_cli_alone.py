@@ -1,0 +1,91 @@
+"""The commands of the network where something is missing: adapters, a service, or what it should say."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from statecore.cli import main
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Something that stands in front of a service, and has none."""
+
+    def do_GET(self) -> None:
+        """Answer, as a proxy would."""
+        self.send_error(502)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def proxy() -> Iterator[str]:
+    """The address of one."""
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        serving.join()
+
+
+def test_an_answer_that_is_not_the_services_is_told_by_its_status(
+    proxy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A page of HTML is no error of ours: one line, with the HTTP status."""
+    assert main(["users", "--url", proxy]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "HTTP status 502" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "missing", "extra"),
+    [
+        (["serve"], "uvicorn", "statecore[web]"),
+        (["call", "bob", "--as", "alice"], "statecore_aiortc", "statecore[web,aiortc]"),
+        (["answer", "--as", "bob"], "statecore_web", "statecore[web,aiortc]"),
+    ],
+)
+def test_a_missing_adapter_is_told_with_what_mends_it(
+    words: list[str],
+    missing: str,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without what an extra brings: exit 2, and one line with the command that installs it."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert f"pip install '{extra}'" in err
+    assert err.count("\n") == 1
+
+
+PLACE = r"The call service is at http://127\.0\.0\.1:\d+ \(Ctrl-C stops it\)\.\n"
+KEY = r"Its API key, for other shells: export STATECORE_API_KEY=\S{32}\n"
+
+
+@pytest.mark.parametrize(("words", "told"), [([], [PLACE, KEY]), (["--dev"], [PLACE])])
+def test_a_service_tells_people_where_it_is_and_its_key(words: list[str], told: list[str]) -> None:
+    """Lines that can be read and copied, the key only where one is needed; an interruption is a clean end."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("STATECORE_")}
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "statecore.cli", "serve", "--port", "0", *words],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in told]
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 0
+    assert all(re.fullmatch(pattern, line) for pattern, line in zip(told, lines, strict=True)), lines
