@@ -539,6 +539,13 @@ class StoreConflict(NetworkError):
     template = "the store refused the commit {attempts} times"
 
 
+class StoreUnusable(NetworkError):
+    """The store cannot be used as it is; nothing was changed."""
+
+    code = "store_unusable"
+    template = "{store} cannot be used: {why}"
+
+
 def _tree(cls: type[StatecoreError]) -> dict[str, type[StatecoreError]]:
     found = {cls.code: cls}
     for sub in cls.__subclasses__():
@@ -602,6 +609,7 @@ __all__ = [
     "SpacedId",
     "StatecoreError",
     "StoreConflict",
+    "StoreUnusable",
     "TokenError",
     "TokenExpired",
     "TokenForeign",

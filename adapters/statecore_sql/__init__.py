@@ -17,12 +17,26 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from statecore.errors import StoreUnusable
 from statecore.model import Line, Record
 from statecore.ports import Key
 
 T = TypeVar("T")
 
 _SCHEMA = 1
+_MARK = 0x53746361
+"""SQLite's `application_id` of our files."""
+_ADVICE = {
+    "SQLITE_NOTADB": "it is not a SQLite database: choose another file",
+    "SQLITE_CORRUPT": "it is damaged: put a copy back that you have saved",
+    "SQLITE_BUSY": "another process keeps it locked: stop that one, or choose another file",
+    "SQLITE_READONLY": "it may not be written: give this process the right to, for its directory as well",
+    "SQLITE_PERM": "it may not be written: give this process the right to, for its directory as well",
+    "SQLITE_CANTOPEN": "it cannot be opened: check that its directory is there and may be written",
+    "SQLITE_FULL": "the disk is full: make room",
+    "SQLITE_IOERR": "the disk does not read or write: see what is wrong with it",
+}
+"""By the beginning of SQLite's name for what it met."""
 _TYPES: dict[str, Any] = {"call": Record, "line": Line}
 _CREATE = """CREATE TABLE IF NOT EXISTS records (
     place INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, value BLOB,
@@ -31,23 +45,20 @@ _WRITE = """INSERT INTO records (kind, id, version, value) VALUES (?, ?, ?, ?)
     ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, value = excluded.value"""
 
 
-class StoreUnusable(Exception):
-    """The file cannot be used as a store; the message says why and what to do."""
-
-
 class SqliteStore:
     """Versioned records in a SQLite file, which is made if it is missing.
 
     A commit that returned True is on the disk (WAL, synchronous=FULL; with NORMAL a loss of power could take the newest
     commits back). A cancelled commit may have been written or not. Nothing is ever removed: ended calls stay.
 
-    Raises StoreUnusable if the file is no database or of a newer version; whatever else SQLite refuses (locked,
-    read-only, full disk) is raised as its own sqlite3.OperationalError."""
+    Raises StoreUnusable, which says what to do, if the file is no database, another program's, or of a newer version;
+    if it cannot be opened, read or written; and if another process kept it locked for `patience` seconds."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, patience: float = 5.0) -> None:
+        self._path = str(path)
         self._thread = ThreadPoolExecutor(1, "statecore-sqlite")
         try:
-            self._db = self._thread.submit(_opened, str(path)).result()
+            self._db = self._thread.submit(_opened, self._path, patience).result()
         except BaseException:
             self._thread.shutdown()
             raise
@@ -103,45 +114,62 @@ class SqliteStore:
 
     async def _run(self, begin: str, work: Callable[[], T]) -> T:
         def transaction() -> T:
-            self._db.execute(begin)
             try:
+                self._db.execute(begin)
                 done = work()
                 self._db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.DatabaseError):
+                    raise StoreUnusable(store=self._path, why=_why(error)) from error
                 raise
             return done
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
 
 
-def _opened(path: str) -> sqlite3.Connection:
-    # Secrets are kept here, too: a new file is for its owner only.
-    with suppress(FileExistsError):
+def _opened(path: str, patience: float) -> sqlite3.Connection:
+    # Secrets are kept here, too: a new file is for its owner only. What is wrong with a path, SQLite says below.
+    with suppress(OSError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-    db = sqlite3.connect(path, isolation_level=None)
     try:
-        _check_version(db, path)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute(_CREATE)
-        db.execute(f"PRAGMA user_version={_SCHEMA}")
-    except BaseException as error:
-        db.close()
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-            raise StoreUnusable(f"{path} is not a SQLite database: choose another file") from error
-        raise
+        db = sqlite3.connect(path, isolation_level=None, timeout=patience)
+        try:
+            _begin(db, path)
+        except BaseException:
+            db.close()
+            raise
+    except sqlite3.DatabaseError as error:
+        raise StoreUnusable(store=path, why=_why(error)) from error
     return db
 
 
-def _check_version(db: sqlite3.Connection, path: str) -> None:
-    if db.execute("PRAGMA user_version").fetchone()[0] > _SCHEMA:
-        raise StoreUnusable(f"{path} was written by a newer statecore: update statecore, or choose another file")
+def _begin(db: sqlite3.Connection, path: str) -> None:
+    """Check whose file it is before anything is written to it."""
+    (mark,), (version,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
+    if mark not in (0, _MARK) or (mark == 0 and db.execute("SELECT 1 FROM sqlite_schema").fetchone()):
+        raise StoreUnusable(store=path, why="it is another program's database: choose another file")
+    if version > _SCHEMA:
+        raise StoreUnusable(store=path, why="a newer statecore wrote it: update statecore, or choose another file")
+    if db.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
+        raise StoreUnusable(store=path, why="SQLite cannot keep a write-ahead log there: choose a file on a local disk")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("BEGIN IMMEDIATE")
+    db.execute(_CREATE)
+    db.execute(f"PRAGMA application_id={_MARK}")
+    db.execute(f"PRAGMA user_version={_SCHEMA}")
+    db.execute("COMMIT")
+
+
+def _why(error: sqlite3.DatabaseError) -> str:
+    """What SQLite found, and what to do."""
+    name = getattr(error, "sqlite_errorname", "")
+    return next((advice for start, advice in _ADVICE.items() if name.startswith(start)), str(error))
 
 
 def _decoded(kind: str, data: bytes | None) -> Any:
     return data if data is None or kind not in _TYPES else msgspec.msgpack.decode(data, type=_TYPES[kind])
 
 
-__all__ = ["SqliteStore", "StoreUnusable"]
+__all__ = ["SqliteStore"]

@@ -132,6 +132,7 @@ def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
         (["token", "x", "--session", "s", "--role", "king"], {}, "role"),
         (["serve", "--host", "0.0.0.0", "--dev"], {}, "loopback"),  # noqa: S104 - it is refused
         (["serve", "--tls-cert", "x"], {}, "belong together"),
+        (["serve", "--store", "sqlite:/nowhere/calls.db"], {}, "its directory is there"),
         (["serve", "--store", "mongo:x"], {}, "memory or sqlite:PATH"),
         (["serve", "--store", "sqlite"], {}, "where"),
     ],

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from statecore.errors import StoreUnusable
 from statecore.model import Line, Record
+from statecore.ports import Key
 from statecore.testing.stores import StoreConformance
-from statecore_sql import SqliteStore, StoreUnusable
+from statecore_sql import SqliteStore
 
 
 class TestSqliteStore(StoreConformance):
@@ -38,18 +41,59 @@ def test_what_was_committed_is_there_when_the_file_is_opened_again(tmp_path: Pat
         assert asyncio.run(again.load(writes)) == {("line", "a"): (1, line), ("call", "c"): (1, record)}
 
 
-def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    """A file with a higher schema number is not touched."""
-    with closing(sqlite3.connect(tmp_path / "calls.db")) as db:
+def _foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE songs (title TEXT)")
+
+
+def _newer(path: Path) -> None:
+    SqliteStore(path).close()
+    with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version=99")
-    with pytest.raises(StoreUnusable, match="newer"):
-        SqliteStore(tmp_path / "calls.db")
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    """Any other file is refused and left as it is."""
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (_newer, "a newer statecore wrote it"),
+        (_foreign, "another program's database"),
+        (lambda path: path.write_text("no database " * 100), "not a SQLite database"),
+        (lambda path: path.mkdir(), "cannot be opened"),
+    ],
+    ids=["newer", "foreign", "text", "directory"],
+)
+def test_a_file_that_is_no_store_of_ours_is_refused(spoil: Callable[[Path], object], why: str, tmp_path: Path) -> None:
+    """It says why and what to do, and the file is left as it is."""
     path = tmp_path / "calls.db"
-    path.write_text("no database " * 100)
-    with pytest.raises(StoreUnusable, match="not a SQLite"):
+    spoil(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(StoreUnusable, match=why) as caught:
         SqliteStore(path)
-    assert path.read_text() == "no database " * 100
+    assert caught.value.data["store"] == str(path)
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_a_file_that_another_keeps_locked_is_told_and_free_again_later(tmp_path: Path) -> None:
+    """Nothing is written meanwhile; afterwards everything goes on."""
+    path, write = tmp_path / "calls.db", {("line", "a"): (0, Line("a"))}
+    with closing(SqliteStore(path, patience=0.05)) as store, closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnusable, match="keeps it locked"):
+            asyncio.run(store.commit(write))
+        other.rollback()
+        assert asyncio.run(store.commit(write))
+
+
+def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -> None:
+    """A commit of two keys for the second of which there is no room leaves neither."""
+    writes: dict[Key, tuple[int, Any]] = {("line", "a"): (0, Line("a")), ("call", "c"): (0, _large())}
+    with closing(SqliteStore(tmp_path / "calls.db")) as store:
+        store._thread.submit(store._db.execute, "PRAGMA max_page_count=12").result()  # a disk that is full
+        with pytest.raises(StoreUnusable, match="the disk is full"):
+            asyncio.run(store.commit(writes))
+        assert asyncio.run(store.load(writes)) == {("line", "a"): (0, None), ("call", "c"): (0, None)}
+        assert asyncio.run(store.commit({("line", "a"): (0, Line("a"))}))
+
+
+def _large() -> Record:
+    return Record("c", "ringing", "audio", "a", "b", metadata="x" * 200_000)

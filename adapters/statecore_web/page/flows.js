@@ -336,4 +336,5 @@ export const ERRORS = {
   media_connection_failed: {"help": "Media could not reach the other side, or was lost for too long.", "retryable": true, "under": ["media", "network", "error"]},
   media_timeout: {"help": "A media step did not finish within its bound.", "retryable": true, "under": ["media", "network", "error"]},
   store_conflict: {"help": "The store kept refusing a commit; another node is working on the same call.", "retryable": true, "under": ["network", "error"]},
+  store_unusable: {"help": "The store cannot be used as it is; nothing was changed.", "retryable": true, "under": ["network", "error"]},
 };
