@@ -234,10 +234,11 @@ class Work:
         if row.refuse == "token":
             return self.token_error or act.token_error or TokenMissing()
         grant = draft.machine.triggers[trigger].grant
-        reason = leg.control.reason or draft.get("reason") or state
         named = draft.receiver if row.refuse == "unknown_user" else leg.user
         user = named if draft.fresh or not act.command.data else called(draft, act)
-        return from_code(row.refuse or "", session_id=draft.session_id, user=user, reason=reason, grant=grant)
+        return from_code(
+            row.refuse or "", session_id=draft.session_id, user=user, reason=leg.control.reason, grant=grant
+        )
 
     def _take(self, draft: Draft, place: int, row: f.Row, act: Act | None) -> None:
         leg = draft.legs[place]

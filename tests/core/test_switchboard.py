@@ -382,6 +382,7 @@ def test_registering_again_is_idempotent_and_may_rename() -> None:
     assert not made.decide(Register("bob")).writes
     line = made.decide(Register("bob", "Bobby")).writes["line", "bob"]
     assert line.name == "Bobby"
+    assert made.decide(Register("eve")).writes["line", "eve"] == Line("eve")
     assert made.decide(Connect("eve", Hello("e1", "e1-1", 1, name="Eve"))).writes["line", "eve"].name == "Eve"
 
 
@@ -576,6 +577,20 @@ def test_when_the_next_timer_fires() -> None:
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def test_everybody_in_a_session_hears_since_when_it_is_active() -> None:
+    """Also who has joined and whose own media is not up yet."""
+    made = world()
+    for device in TWO:
+        made.user(device, Do("S", "join", flow="session", token="fresh"))
+        made.settle()
+    made.now += 7
+    assert made.say("a1", "up") == "ok"
+    for device, state in (("a1", "active"), ("b1", "accepted")):
+        leg = made.leg(device, "S")
+        assert leg is not None
+        assert (leg.state, leg.at[2]) == (state, made.now)
 
 
 def test_a_session_waits_empty_for_somebody_to_come_back() -> None:
