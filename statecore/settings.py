@@ -252,6 +252,12 @@ class ServiceSettings:
         100, 10, 10_000, "In how many calls and sessions a user may be when he begins or joins another."
     )
     devices_per_user: int = _whole(50, 1, 10_000, "How many devices of one user may be connected at once.")
+    calls_per_minute: int = _whole(
+        600, 1, 1_000_000, "How many calls a minute one user may begin in the long run; as many may begin at once."
+    )
+    messages_per_second: int = _whole(
+        200, 1, 1_000_000, "How many messages a second a connection may send in the long run, ten times that at once."
+    )
     max_message_size: int = _whole(65_536, 1_024, 16_777_216, "The longest message taken from a device, in bytes.")
     log_limit: int = _whole(10_000, 0, 1_000_000_000, "How many ended calls the in-memory store keeps.")
     token_lifetime: float = _seconds(3_600.0, 1.0, 365 * _DAY, "How long a call token is good for.")

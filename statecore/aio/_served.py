@@ -8,13 +8,16 @@ from typing import Any
 from ..errors import SignalingLost, StatecoreError
 from ..ports import Channel
 from ..wire import Hello, Refused, encode
+from ._limits import Bucket
 
 
 class Served:
     """A connection, and what is known of the device."""
 
-    def __init__(self, channel: Channel, user: str) -> None:
+    def __init__(self, channel: Channel, user: str, allowance: Bucket) -> None:
         self.channel = channel
+        self.allowance = allowance
+        """How much it may still say."""
         self.user = user
         self.hello: Hello | None = None
         """What it said first, once it has."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from ..errors import (
     CallNotFound,
     InvalidArgument,
     MalformedMessage,
+    RateLimited,
     SignalingError,
     SignalingLost,
     SignalingRefused,
@@ -63,6 +65,7 @@ from ..wire import (
 from ._conditions import Condition, Conditions
 from ._find import CallPage, CallQuery, find
 from ._issuing import Authorize, TokenDesk
+from ._limits import Bucket, Buckets
 from ._log import call_of_record
 from ._served import Served
 from ._tasks import Tasks
@@ -104,7 +107,9 @@ class CallService:
         self.switchboard = Switchboard(flows=flows, timers=timers, settings=self.settings)
         self.store: Store = store if store is not None else MemoryStore(self.settings.log_limit)
         self._clock = clock or LoopClock()
+        self._flows = dict(flows)
         self._hashes = {name: flow.hash for name, flow in flows.items()}
+        self._calls = Buckets(self.settings.calls_per_minute / 60, self.settings.calls_per_minute)
         self._tokens = TokenDesk(
             self.store, self.settings, authorize=authorize, signer=signer, key=key, clock=self._clock, ids=ids
         )
@@ -187,7 +192,11 @@ class CallService:
         """Speak with a device over a channel that another transport has made and authenticated."""
         if self._closing is not None:
             raise SignalingLost("the service is closed")
-        self._tasks.start(self._converse(Served(channel, user)), f"statecore service {user}")
+        self._tasks.start(self._converse(Served(channel, user, self._allowance())), f"statecore service {user}")
+
+    def _allowance(self) -> Bucket:
+        rate = self.settings.messages_per_second
+        return Bucket(rate, 10 * rate, self._clock.monotonic())
 
     async def _converse(self, connection: Served) -> None:
         self._open.add(connection)
@@ -208,6 +217,9 @@ class CallService:
     async def _hear(self, connection: Served, data: bytes) -> None:
         """One message. What is wrong with it, or with this service, costs this message, and only a first one the
         connection: a device that is not known to be here would wait for nothing."""
+        if wait := connection.allowance.take(self._clock.monotonic()):
+            connection.refuse(RateLimited(what="messages", seconds=math.ceil(wait)))
+            raise SignalingLost
         try:
             await self._take(connection, decode_up(data, self.settings.max_message_size))
         except SignalingRefused as error:
@@ -268,11 +280,20 @@ class CallService:
 
     async def _command(self, connection: Served, who: tuple[str, str, str], command: Command) -> None:
         try:
+            self._not_too_soon(who[0], command)
             claims, error = self._tokens.verify(command.token)
             given = self._conditions.hold(who[0], command)
             await self._decide(Act(*who, command, claims, error, given, self._tokens.leeway))
-        except (StoreConflict, AdapterMissing) as refusal:
+        except (StoreConflict, AdapterMissing, RateLimited) as refusal:
             connection.send(Refused(command.session, command.n, refusal.code, refusal.data))
+
+    def _not_too_soon(self, user: str, command: Command) -> None:
+        """Count a call that a user begins. Raises RateLimited."""
+        flow = self._flows.get(command.flow)
+        if flow is None or flow.ring is None or command.trigger != flow.start:
+            return
+        if wait := self._calls.take(user, self._clock.monotonic()):
+            raise RateLimited(what="calls", seconds=math.ceil(wait))
 
     async def _presence(self, connection: Served, who: tuple[str, str, str], message: Beat | Bye) -> None:
         if isinstance(message, Bye):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from statecore import ServiceSettings
-from statecore.errors import SessionFull, SignalingLost, SignalingRefused, TokenExpired, TooManySessions
+from statecore.errors import RateLimited, SessionFull, SignalingLost, SignalingRefused, TokenExpired, TooManySessions
 from statecore.tokens import JwtSigner, Keys
-from statecore.wire import Beat, Hello, encode
+from statecore.wire import Beat, Hello, Refused, decode_down, encode
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
@@ -124,5 +124,68 @@ def test_the_signer_s_leeway_holds_at_the_switchboard(town: Town, run: Run, leew
             else:
                 with pytest.raises(TokenExpired):
                     await alice.start_session(token)
+
+    run(main)
+
+
+def test_calls_that_one_user_begins_in_a_minute(town: Town, run: Run) -> None:
+    """The one too many is refused, and says when it may be tried again; nobody else is refused, and nothing rings."""
+
+    async def main() -> None:
+        async with town("alice", "bob", settings=ServiceSettings(calls_per_minute=6)) as t:
+            alice, bob = t.clients["alice"], t.clients["bob"]
+            for _ in range(6):
+                await (await alice.initiate_call("bob")).cancel()
+            with pytest.raises(RateLimited) as raised:
+                await alice.initiate_call("bob")
+            assert raised.value.seconds == 10
+            await (await bob.initiate_call("alice")).cancel()
+            await asyncio.sleep(raised.value.seconds)
+            await (await alice.initiate_call("bob")).cancel()
+            assert len(await t.service.call_log()) == 8
+
+    run(main)
+
+
+def test_messages_that_one_connection_says_in_a_second(town: Town, run: Run) -> None:
+    """Who floods the service is told so, and loses the connection; who says as much over a longer time keeps it."""
+
+    async def main() -> None:
+        async with town(settings=ServiceSettings(messages_per_second=2)) as t:
+            channel = await t.service.signaling("eve").connect()
+            channel.send(encode(Hello("phone", "e1", 1)))
+            await channel.receive()
+            for _ in range(60):
+                await asyncio.sleep(0.5)
+                channel.send(encode(Beat()))
+                await channel.receive()
+            for _ in range(100):
+                channel.send(encode(Beat()))
+            heard: list[Any] = []
+
+            async def listen() -> None:
+                while True:
+                    heard.append(decode_down(await channel.receive()))
+
+            with pytest.raises(SignalingLost):
+                await listen()
+            assert set(heard[:-1]) == {Beat()}
+            assert 18 <= len(heard) <= 22, "ten seconds' worth"
+            assert heard[-1] == Refused("", 0, "rate_limited", {"what": "messages", "seconds": 1})
+
+    run(main)
+
+
+def test_who_does_little_is_not_remembered(town: Town, run: Run) -> None:
+    """Many users who called once, long ago, leave nothing behind."""
+
+    async def main() -> None:
+        async with town() as t:
+            calls = t.service._calls
+            now = 0
+            for number in range(10_000):
+                now += 1_000
+                assert calls.take(f"user-{number}", now) == 0
+            assert len(calls) <= 1_000
 
     run(main)
