@@ -61,7 +61,7 @@ fuzz: venv-dev ## fuzz every decoder, guided by coverage, one target a core (ARG
 	@$(VENV)/bin/python -P tests/fuzz/fuzz.py $(ARGS)
 
 soak: venv-dev ## draw many more examples than `make test`; simulate a million calls under faults; writes out/soak.json (SEEDS=1:50, ARGS="--part shells")
-	@$(if $(SEEDS)$(ARGS),,$(VENV)/bin/python -P -m pytest -n $(WORKERS) --timeout=0 -m hypothesis \
+	@$(if $(SEEDS)$(ARGS),,$(VENV)/bin/python -P -m pytest -n $(WORKERS) --timeout=0 -m "hypothesis or soak" \
 		--hypothesis-profile=soak --hypothesis-seed=$(SEED))
 	@$(VENV)/bin/python -P -m statecore.testing.sim $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
