@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,31 @@ def test_a_missing_adapter_is_told_with_what_mends_it(
     err = capsys.readouterr().err
     assert f"pip install '{extra}'" in err
     assert err.count("\n") == 1
+
+
+ATTIC = """from statecore import MemoryStore
+
+class Attic(MemoryStore):
+    def __init__(self, where):
+        super().__init__()
+        self.where = where
+
+    def close(self):
+        print("closed", self.where)
+"""
+
+
+def test_a_store_of_another_package_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is installed under `statecore.store` may be named, is told where, and closed whatever comes of it."""
+    (tmp_path / "attic.py").write_text(ATTIC)
+    (tmp_path / "attic-1.dist-info").mkdir()
+    (tmp_path / "attic-1.dist-info" / "entry_points.txt").write_text("[statecore.store]\nattic = attic:Attic\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["serve", "--store", "attic:box"]) == 2
+    assert capsys.readouterr().out == "closed box\n"
 
 
 PLACE = r"The call service is at http://127\.0\.0\.1:\d+ \(Ctrl-C stops it\)\.\n"

@@ -115,6 +115,8 @@ def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
     token = json.loads(shell("token", "alice", "--json").stdout)["token"]
     called = shell("call", "carol", "--seconds", "0.2", STATECORE_API_KEY="", STATECORE_TOKEN=token)
     assert called.returncode == 0, called.stderr
+    assert bot.stdout is not None
+    assert json.loads(bot.stdout.readline())["caller"] == "alice"
     bot.send_signal(signal.SIGINT)
     assert bot.communicate(timeout=20)[1] == "statecore: interrupted\n"
     assert bot.returncode == 130

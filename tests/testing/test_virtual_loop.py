@@ -84,6 +84,20 @@ def test_a_thread_is_waited_for() -> None:
     assert now == 0.0
 
 
+def test_word_from_a_thread_wakes_whoever_has_nothing_else_to_wait_for() -> None:
+    """While nothing is ready and no timer set, the loop waits in real time, and goes on with what comes."""
+
+    async def main() -> float:
+        loop, word = asyncio.get_running_loop(), asyncio.Event()
+        thread = threading.Timer(0.05, loop.call_soon_threadsafe, (word.set,))
+        thread.start()
+        await word.wait()
+        thread.join()
+        return loop.time()
+
+    assert run_virtual(main()) == 0.0
+
+
 def test_another_loop_may_be_given() -> None:
     """The loop is made by who is asked to."""
 
