@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from statecore import CallQuery, StatecoreError, Status, __version__, errors
 
+from ._metrics import CONTENT_TYPE
 from .app import CallApp
 
 App: TypeAlias = NamedDependency[CallApp]
@@ -281,6 +282,12 @@ async def readyz(app: App) -> Response[str]:
     return Response("ok" if ready else "not ready", status_code=200 if ready else 503, media_type=MediaType.TEXT)
 
 
+@get("/metrics", summary="What it did, for Prometheus", tags=["health"], media_type=MediaType.TEXT)
+async def metrics(app: App) -> Response[bytes]:
+    """Counters and gauges, in Prometheus' text format."""
+    return Response(await app.metrics.text(), media_type=CONTENT_TYPE)
+
+
 @get("/openapi.json", summary="This description", tags=["health"], opt={"open": True}, include_in_schema=False)
 async def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """What can be asked, as an OpenAPI document."""
@@ -347,6 +354,7 @@ def rest(app: CallApp, api_key: str | None, *, dev: bool) -> Litestar:
             *([login] if dev else []),
             healthz,
             readyz,
+            metrics,
             openapi,
         ],
         dependencies={"app": _given(app)},

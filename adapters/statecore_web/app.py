@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import msgspec
 from statecore import CallService, StatecoreError
 from statecore.errors import SignalingRefused, TokenError, TokenMissing, UnsupportedVersion
 
+from ._metrics import Metrics
 from ._page import Page
 from ._socket import Receive, Scope, Send, Socket, deny
 from .auth import Authenticate, AuthTokens
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("statecore.web")
 _BEARER = "statecore.token."
 """How a subprotocol begins that carries an auth token: browsers can set no header on a WebSocket."""
+_PATIENCE = 2.0
+"""How many seconds the store may take before this server counts as not ready."""
 _UNSENT = 1024 * 1024
 """How many bytes may wait for a slow reader before its device is let go, to resume later."""
 
@@ -46,6 +50,8 @@ class CallApp:
     ) -> None:
         self.service = service
         """The call service."""
+        self.metrics = Metrics(service)
+        """What it did, for Prometheus."""
         self.tokens = AuthTokens(service.store)
         """The auth tokens it gives out, unless the application has others."""
         self._authenticate = authenticate or self.tokens.verify
@@ -132,8 +138,16 @@ class CallApp:
     # --- requests
 
     async def ready(self) -> bool:
-        """Whether new connections are taken."""
-        return not self._draining
+        """Whether new connections are taken, and the store answers."""
+        if self._draining:
+            return False
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self.service.store.load((("line", "?"),))
+        except Exception:  # noqa: BLE001 - and whatever it is
+            _log.warning("the store does not answer", exc_info=True, extra={"session": "", "user": "", "device": ""})
+            return False
+        return True
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if await self._page.serve(scope, send, _path(scope), _headers(scope)):

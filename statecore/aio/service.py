@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeAlias
 
 from msgspec.structs import replace
 
@@ -80,6 +80,10 @@ _AGAIN = 250
 """After how many milliseconds a timer is tried again that a store could not serve."""
 
 
+Observer: TypeAlias = Callable[[Input, Done, Mapping[Key, Any]], None]
+"""See `CallService.observe`."""
+
+
 class CallService:
     """The authority over calls, in this process. Use it as an async context manager, or call `close()`.
 
@@ -107,7 +111,9 @@ class CallService:
         self.switchboard = Switchboard(flows=flows, timers=timers, settings=self.settings)
         self.store: Store = store if store is not None else MemoryStore(self.settings.log_limit)
         self._clock = clock or LoopClock()
-        self._flows = dict(flows)
+        self.flows = dict(flows)
+        """The flows it carries, by name."""
+        self._observers: list[Observer] = []
         self._hashes = {name: flow.hash for name, flow in flows.items()}
         self._calls = Buckets(self.settings.calls_per_minute / 60, self.settings.calls_per_minute)
         self._tokens = TokenDesk(
@@ -289,7 +295,7 @@ class CallService:
 
     def _not_too_soon(self, user: str, command: Command) -> None:
         """Count a call that a user begins. Raises RateLimited."""
-        flow = self._flows.get(command.flow)
+        flow = self.flows.get(command.flow)
         if flow is None or flow.ring is None or command.trigger != flow.start:
             return
         if wait := self._calls.take(user, self._clock.monotonic()):
@@ -354,6 +360,8 @@ class CallService:
                 decision = self.switchboard.step(view, given, self._clock.wall())
             if await self._commit(decision, loaded, view):
                 self._carry_out(decision)
+                for observer in self._observers:
+                    observer(given, decision, view)
                 return decision
             keys = tuple(loaded)
         raise StoreConflict(attempts=self.settings.attempts)
@@ -464,6 +472,16 @@ class CallService:
             connection.send(Token(request.session, request.n, token))
 
     # --- looking
+
+    @property
+    def connections(self) -> int:
+        """How many devices are connected, or about to say who they are."""
+        return len(self._open)
+
+    def observe(self, observer: Observer) -> None:
+        """Call this with every decision that was committed: the input, what was decided, and the records that it rests
+        on as they were. It must neither wait nor raise."""
+        self._observers.append(observer)
 
     async def call_log(self) -> list[Call]:
         """Every call that has ended and is kept, oldest first. Each stands there exactly once."""
