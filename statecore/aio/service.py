@@ -40,7 +40,6 @@ from ..switchboard import (
     Need,
     Negotiate,
     Register,
-    Restart,
     Route,
     Switchboard,
     check_id,
@@ -67,6 +66,7 @@ from ._find import CallPage, CallQuery, find
 from ._issuing import Authorize, TokenDesk
 from ._limits import Bucket, Buckets
 from ._log import call_of_record
+from ._recovery import take_up_lines
 from ._served import Served
 from ._tasks import Tasks
 from ._time import Deadlines, LoopClock, new_id
@@ -164,9 +164,7 @@ class CallService:
 
     async def _take_up(self) -> None:
         await self._tokens.recover()
-        for key, line in await self.store.scan("line"):
-            if isinstance(line, Line) and line.devices:
-                await self._decide(Restart(key[1]))
+        await take_up_lines(self.store, self.switchboard, self._clock.wall, self._watch)
         for key, record in await self.store.scan("call"):
             if due := next_due(record):
                 self._deadlines.watch(key, due)
@@ -385,10 +383,13 @@ class CallService:
         return await self.store.commit({**{k: c for k, c in checks.items() if c[1] is not None}, **writes})
 
     def _carry_out(self, decision: Done) -> None:
-        for key, value in decision.writes.items():
-            self._deadlines.watch(key, next_due(value))
+        self._watch(decision.writes)
         for effect in decision.effects:
             self._deliver(effect)
+
+    def _watch(self, writes: Mapping[Key, Any]) -> None:
+        for key, value in writes.items():
+            self._deadlines.watch(key, next_due(value))
 
     def _deliver(self, effect: Deliver) -> None:
         connection = self._connections.get(effect.user, {}).get(effect.device)
