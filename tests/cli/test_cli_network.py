@@ -137,6 +137,8 @@ def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
         (["serve", "--store", "sqlite:/nowhere/calls.db"], {}, "its directory is there"),
         (["serve", "--store", "mongo:x"], {}, "memory or sqlite:PATH"),
         (["serve", "--store", "sqlite"], {}, "where"),
+        (["serve", "--keep", "9"], {}, "for a sqlite store"),
+        (["serve", "--store", "sqlite:x", "--keep", "0"], {}, "number of days"),
     ],
 )
 def test_what_is_asked_wrongly_is_told_in_a_line(

@@ -42,6 +42,12 @@ def register(commands: Any) -> None:
         metavar="STORE",
         help="where calls, users and tokens are kept: memory, or sqlite:PATH to outlive the process (default: memory)",
     )
+    parser.add_argument(
+        "--keep",
+        type=float,
+        metavar="DAYS",
+        help="how long a sqlite store keeps a call in the log after its end (default: for ever)",
+    )
     parser.add_argument("--origin", action="append", default=[], help="a web origin whose pages may connect (repeat)")
     parser.add_argument("--dev", action="store_true", help="let anybody log in by name; on a loopback address only")
     parser.add_argument("--tls-cert", metavar="FILE", help="a certificate chain, as PEM")
@@ -59,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from ... import CallService
 
     key = args.api_key or secrets.token_urlsafe(24)
-    store = _opened(args.store)
+    store = _opened(args.store, args.keep)
     try:
         return _serve(args, CallService(store=store), key)
     finally:
@@ -111,9 +117,11 @@ def _serve(args: argparse.Namespace, service: CallService, key: str) -> int:
     return 0 if server.started else 1
 
 
-def _opened(spec: str) -> Store | None:
+def _opened(spec: str, keep: float | None) -> Store | None:
     """The store that is meant: None for the service's own, in memory."""
     name, _, where = spec.partition(":")
+    if keep is not None and (name != "sqlite" or not keep > 0):
+        raise InvalidArgument("--keep is a number of days, for a sqlite store", name="keep")
     if spec == "memory":
         return None
     if name not in ("sqlite", *_others()):
@@ -123,7 +131,7 @@ def _opened(spec: str) -> Store | None:
     if name == "sqlite":
         from statecore_sql import SqliteStore
 
-        return SqliteStore(where)
+        return SqliteStore(where, keep=keep * 86_400 if keep is not None else None)
     made: Store = _others()[name].load()(where)
     return made
 
