@@ -508,6 +508,14 @@ def test_second_names_end_with_their_call() -> None:
     assert device.settled() == {3: "call_gone"}
 
 
+def test_a_device_that_never_had_a_link_calls_nobody() -> None:
+    """It is told so at once; nothing is said, kept or timed."""
+    machine, new = EndpointMachine(), Endpoint("alice", "a1", "a1-1")
+    after, effects = machine.step(new, Do("S", "initiate", 1, flow="ringing", receiver="bob"), 5)
+    assert [(e.ticket, e.error.code) for e in effects if isinstance(e, Settle) and e.error] == [(1, "not_connected")]
+    assert (len(effects), after, machine.next_due(after)) == (1, new, 0)
+
+
 RING = View("Y", 1, "2", "ringing", "bob", receiver="alice")
 """Bob calls Alice."""
 
