@@ -8,7 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from litestar import Litestar, asgi
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from statecore import CallClient, CallService
 from statecore.errors import InvalidArgument, SignalingLost, SignalingRefused, TokenExpired
@@ -290,19 +293,19 @@ def _under_litestar(app: CallApp) -> Any:
     return Litestar([asgi("/calls", is_mount=True, copy_scope=True)(app)], logging_config=None)
 
 
-def _under_a_root_path(app: CallApp) -> Any:
-    async def mounted(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "lifespan":  # as Starlette and FastAPI do: the path stays whole, and the life is their own
-            await app({**scope, "root_path": "/calls"}, receive, send)
-            return
-        for step in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{step}.complete"})
-
-    return mounted
+def _under_starlette(app: CallApp) -> Any:
+    return Starlette(routes=[Mount("/calls", app)])
 
 
-@pytest.mark.parametrize("mount", [_under_litestar, _under_a_root_path], ids=lambda mount: mount.__name__)
+def _under_fastapi(app: CallApp) -> Any:
+    api = FastAPI()
+    api.mount("/calls", app)
+    return api
+
+
+@pytest.mark.parametrize(
+    "mount", [_under_litestar, _under_starlette, _under_fastapi], ids=lambda mount: mount.__name__.removeprefix("_")
+)
 def test_it_stands_under_a_path_of_another_application(served: Any, ask: Any, mount: Any) -> None:
     """Devices and back ends reach it there, and what else that application has is not touched."""
 
