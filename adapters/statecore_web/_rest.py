@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from statecore import CallQuery, StatecoreError, Status, __version__, errors
 
+from ._asyncapi import asyncapi
 from ._metrics import CONTENT_TYPE
 from .app import CallApp
 
@@ -294,6 +295,14 @@ async def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return request.app.openapi_schema.to_schema()
 
 
+@get(
+    "/asyncapi.json", summary="What devices say and hear", tags=["health"], opt={"open": True}, include_in_schema=False
+)
+async def messages() -> dict[str, Any]:
+    """The protocol of the WebSocket, as an AsyncAPI document."""
+    return asyncapi()
+
+
 # --- together ---------------------------------------------------------------------------------------------------------
 
 STATUS: dict[type[StatecoreError], int] = {
@@ -356,6 +365,7 @@ def rest(app: CallApp, api_key: str | None, *, dev: bool) -> Litestar:
             readyz,
             metrics,
             openapi,
+            messages,
         ],
         dependencies={"app": _given(app)},
         guards=[guard],

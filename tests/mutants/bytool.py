@@ -16,7 +16,7 @@ from typing import Any
 from mutmut.mutation.file_mutation import create_mutations, deep_replace
 from run import CORE, Mutant
 
-WORDS = ("Trigger(", "raise AssertionError(")
+WORDS = ("Trigger(", "raise AssertionError(", "(why=")
 """Calls whose last text is for people: no test should hold to its wording."""
 NOTHING = re.compile(r'^"\w+",$|\bgc=|^(Input|Effect) = ')
 """Lines whose change no program can notice: names in `__all__`, garbage collection, aliases of types."""
