@@ -516,6 +516,16 @@ def test_a_device_that_never_had_a_link_calls_nobody() -> None:
     assert (len(effects), after, machine.next_due(after)) == (1, new, 0)
 
 
+def test_a_call_that_is_over_here_hides_no_timer_of_another() -> None:
+    """The end that is still owed has no time; what is waited for in another call has its own."""
+    device = Device()
+    device.hear(View("Y", 1, "2", "ringing", "bob", receiver="alice"))
+    device.do("reject", session="Y")
+    device.do("initiate", session="X", flow="ringing", receiver="carol", ticket=1)
+    assert list(device.endpoint.legs) == ["Y", "X"]
+    assert device.machine.next_due(device.endpoint) == device.now + 10_000
+
+
 RING = View("Y", 1, "2", "ringing", "bob", receiver="alice")
 """Bob calls Alice."""
 
