@@ -107,6 +107,12 @@ def _tested(figures: dict[str, Any]) -> Iterator[str]:
         "- *Races*: [the catalogue](../reference/races.md) generates the interleavings of each, and says of which it drew "
         "only a part."
     )
+    yield (
+        "- *Killed*: `statecore serve` on a SQLite file, as a process, 600 times with -9 among 3,109 calls of three pairs\n"
+        "  over real sockets, by seeds from 1000, 5000 and 7000: every call went on or ended, once for each side, as the log\n"
+        "  says. A call that no service heard of in its command's time is lost to its caller, and has no row. `make soak`\n"
+        "  runs 200, `make test` a sample."
+    )
     yield "- *Every decoder* is fuzzed, by chance and guided by coverage: `make fuzz`; what was found is kept and tried again."
     yield (
         "- *The whole system* is held to a plain model of a telephone, the table to `transitions` in every cell, and what "
