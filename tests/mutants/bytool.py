@@ -18,7 +18,7 @@ from run import CORE, Mutant
 
 WORDS = ("Trigger(", "raise AssertionError(", "(why=")
 """Calls whose last text is for people: no test should hold to its wording."""
-NOTHING = re.compile(r'^"\w+",$|\bgc=|^(Input|Effect) = ')
+NOTHING = re.compile(r'^"\w+",$|\bgc=|^(Input|Effect|\w+: TypeAlias) = ')
 """Lines whose change no program can notice: names in `__all__`, garbage collection, aliases of types."""
 EQUIVALENT = (
     ("switchboard/_plans.py", "_SOURCES = (", "only the places of the names count, and they stay"),
