@@ -179,13 +179,13 @@ class Users(Controller):
     @get("/{uid:str}", summary="Read a user", responses=_TOLD)
     async def read(self, app: App, uid: FromPath[str]) -> UserBody:
         """One user."""
-        user = await _known(app, uid)
+        user = await app.service.user(uid)
         return UserBody(user.uid, user.name, await app.service.online(uid))
 
     @post("/{uid:str}/auth-tokens", summary="Issue an auth token", responses=_TOLD)
     async def issue(self, app: App, uid: FromPath[str], data: JSONBody[NewAuthToken]) -> AuthTokenBody:
         """A token that a device of this user connects with. It is not kept, and cannot be had again."""
-        await _known(app, uid)
+        await app.service.user(uid)
         text, made = await app.tokens.issue(uid, lifetime=data.lifetime)
         return AuthTokenBody(made.id, made.user, made.issued_at, made.expires_at, text)
 
@@ -246,13 +246,6 @@ class Calls(Controller):
         """A token that admits a user to a session, in any role. For a call that rings, only its two people."""
         more = {"lifetime": data.lifetime} if data.lifetime is not None else {}
         return CallTokenBody(await app.service.generate_token(data.user, session_id, role=data.role, **more))
-
-
-async def _known(app: CallApp, uid: str) -> Any:
-    user = next((user for user in await app.service.users() if user.uid == uid), None)
-    if user is None:
-        raise errors.UnknownUser(user=uid)
-    return user
 
 
 @post("/v1/dev/login", summary="Log in by name, in development", tags=["users"], opt={"open": True})

@@ -21,6 +21,7 @@ from ..errors import (
     SignalingRefused,
     StatecoreError,
     StoreConflict,
+    UnknownUser,
     UnsupportedVersion,
 )
 from ..flow import FLOWS, Flow, Timers
@@ -504,6 +505,13 @@ class CallService:
         lines = [line for _, line in await self.store.scan("line") if isinstance(line, Line)]
         known = {line.user: line.name for line in lines} | self._pending
         return [User(uid=uid, name=name) for uid, name in sorted(known.items())]
+
+    async def user(self, uid: str) -> User:
+        """One who is known, by one look into the store. Raises UnknownUser."""
+        line = (await self.store.load((("line", uid),)))["line", uid][1]
+        if uid not in self._pending and not isinstance(line, Line):
+            raise UnknownUser(user=uid)
+        return User(uid=uid, name=self._pending.get(uid, line.name if isinstance(line, Line) else ""))
 
     async def online(self, user: str) -> bool:
         """Whether a device of this user is connected. False for who is not known."""

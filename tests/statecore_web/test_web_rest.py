@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
 
 from statecore import CallClient, CallService
-from statecore.errors import UserBusy
+from statecore.errors import UnknownUser, UserBusy
 from statecore_web import CallApp, WebSocketSignaling
 
 _app = CallApp(CallService(), api_key="key")
@@ -190,5 +190,21 @@ def test_calls_are_found(served: Any, ask: Any) -> None:
             assert token.count(".") == 2
             assert (await ask(url, "POST", "/v1/calls/c3/tokens", {"user": "carol"}))[0] == 403
             assert (await ask(url, "POST", "/v1/calls/c0/tokens", {"user": "alice"}))[0] == 410
+
+    _run(served, main)
+
+
+def test_one_user_is_looked_up_without_the_others(served: Any, ask: Any) -> None:
+    """Somebody made known a moment ago is read with the name given last, also when it was taken into the store."""
+
+    async def main(app: CallApp, url: str) -> None:
+        app.service.add_user("alice", "Al")  # not in the store before something is decided
+        assert (await ask(url, "GET", "/v1/users/alice"))[1] == {"uid": "alice", "name": "Al", "online": False}
+        async with CallClient(app.service.signaling("bob")):
+            assert (await app.service.user("alice")).name == "Al"
+            app.service.add_user("alice", "Alice")
+            assert (await app.service.user("alice")).name == "Alice"
+            with pytest.raises(UnknownUser):
+                await app.service.user("nobody")
 
     _run(served, main)
