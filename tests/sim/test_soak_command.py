@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -93,14 +93,18 @@ def test_a_soak_tells_now_and_then_how_far_it_is(
     ("module", "words"),
     [("sim", ["--part", "core", "--seeds", "5:5", "--out", "soak.json"]), ("races", ["no ring is shown"])],
 )
-def test_each_is_a_program(module: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_is_a_program(module: str, words: list[str], tmp_path: Path) -> None:
     """Run as `python -m`, each ends with the code that says that nothing was found."""
+    command = [sys.executable, "-P", "-m", f"statecore.testing.{module}", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, bool(done.stdout)) == (0, True), done.stderr
+
+
+def test_races_are_walked_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counts are printed, and nothing is written."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [module, *words])
-    monkeypatch.delitem(sys.modules, f"statecore.testing.{module}.__main__")
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_module(f"statecore.testing.{module}", run_name="__main__", alter_sys=True)
-    assert ended.value.code == 0
+    assert walk(["both end at once", "--limit", "10"]) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_races_can_be_walked_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
