@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from ..errors import (
     AdapterMissing,
-    CallNotFound,
     InvalidArgument,
     MalformedMessage,
     RateLimited,
@@ -21,11 +20,10 @@ from ..errors import (
     SignalingRefused,
     StatecoreError,
     StoreConflict,
-    UnknownUser,
     UnsupportedVersion,
 )
 from ..flow import FLOWS, Flow, Timers
-from ..model import Call, Line, Record, User
+from ..model import Line
 from ..ports import Channel, Clock, Ids, Key, Store
 from ..settings import ServiceSettings
 from ..switchboard import (
@@ -63,10 +61,9 @@ from ..wire import (
     decode_up,
 )
 from ._conditions import Condition, Conditions
-from ._find import CallPage, CallQuery, find
 from ._issuing import Authorize, TokenDesk
 from ._limits import Bucket, Buckets
-from ._log import call_of_record
+from ._looking import Looking
 from ._recovery import take_up_lines
 from ._served import Served
 from ._tasks import Tasks
@@ -85,7 +82,7 @@ Observer: TypeAlias = Callable[[Input, Done, Mapping[Key, Any]], None]
 """See `CallService.observe`."""
 
 
-class CallService:
+class CallService(Looking):
     """The authority over calls, in this process. Use it as an async context manager, or call `close()`.
 
     `store` keeps the records (default: in memory), `authorize` decides who may have tokens for sessions by id, `key` is
@@ -473,7 +470,7 @@ class CallService:
         else:
             connection.send(Token(request.session, request.n, token))
 
-    # --- looking
+    # --- watching
 
     @property
     def connections(self) -> int:
@@ -484,47 +481,6 @@ class CallService:
         """Call this with every decision that was committed: the input, what was decided, and the records that it rests
         on as they were. It must neither wait nor raise."""
         self._observers.append(observer)
-
-    async def call_log(self) -> list[Call]:
-        """Every call that has ended and is kept, oldest first. Each stands there exactly once."""
-        records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
-        return [call_of_record(r) for r in records if r.ended_at and not r.merged_into]
-
-    async def calls(self) -> list[Call]:
-        """Every live call and session."""
-        records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
-        return [call_of_record(r) for r in records if not r.ended_at and not r.merged_into]
-
-    async def find_calls(self, query: CallQuery | None = None) -> CallPage:
-        """The calls that a query asks for, live and ended, newest first, a page at a time."""
-        records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
-        return find(records, query or CallQuery())
-
-    async def users(self) -> list[User]:
-        """Everybody who is known, and so can be rung."""
-        lines = [line for _, line in await self.store.scan("line") if isinstance(line, Line)]
-        known = {line.user: line.name for line in lines} | self._pending
-        return [User(uid=uid, name=name) for uid, name in sorted(known.items())]
-
-    async def user(self, uid: str) -> User:
-        """One who is known, by one look into the store. Raises UnknownUser."""
-        line = (await self.store.load((("line", uid),)))["line", uid][1]
-        if uid not in self._pending and not isinstance(line, Line):
-            raise UnknownUser(user=uid)
-        return User(uid=uid, name=self._pending.get(uid, line.name if isinstance(line, Line) else ""))
-
-    async def online(self, user: str) -> bool:
-        """Whether a device of this user is connected. False for who is not known."""
-        line = (await self.store.load((("line", user),)))["line", user][1]
-        return isinstance(line, Line) and any(device.online for device in line.devices)
-
-    async def fetch(self, session_id: str) -> Call:
-        """One call, live or ended, by its id or a second name. Raises CallNotFound."""
-        check_id("session_id", session_id)
-        record = (await self.store.load((("call", session_id),)))["call", session_id][1]
-        if not isinstance(record, Record):
-            raise CallNotFound(session_id=session_id)
-        return await self.fetch(record.merged_into) if record.merged_into else call_of_record(record)
 
 
 def _has_failed(task: asyncio.Task[None]) -> bool:

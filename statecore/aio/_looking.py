@@ -1,0 +1,63 @@
+"""What can be asked of a service: users and calls, as the store has them."""
+
+from __future__ import annotations
+
+from ..errors import CallNotFound, UnknownUser
+from ..model import Call, Line, Record, User
+from ..ports import Store
+from ..switchboard import check_id
+from ._find import CallPage, CallQuery, find
+from ._log import call_of_record
+
+
+class Looking:
+    """Looks into the store of a service. Nothing here changes anything."""
+
+    store: Store
+    """Where the records are."""
+    _pending: dict[str, str]
+    """The names of users whom the store does not have yet."""
+
+    async def call_log(self) -> list[Call]:
+        """Every call that has ended and is kept, oldest first. Each stands there exactly once."""
+        records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
+        return [call_of_record(r) for r in records if r.ended_at and not r.merged_into]
+
+    async def calls(self) -> list[Call]:
+        """Every live call and session."""
+        records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
+        return [call_of_record(r) for r in records if not r.ended_at and not r.merged_into]
+
+    async def find_calls(self, query: CallQuery | None = None) -> CallPage:
+        """The calls that a query asks for, live and ended, newest first, a page at a time."""
+        records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
+        return find(records, query or CallQuery())
+
+    async def users(self) -> list[User]:
+        """Everybody who is known, and so can be rung."""
+        lines = [line for _, line in await self.store.scan("line") if isinstance(line, Line)]
+        known = {line.user: line.name for line in lines} | self._pending
+        return [User(uid=uid, name=name) for uid, name in sorted(known.items())]
+
+    async def user(self, uid: str) -> User:
+        """One who is known, by one look into the store. Raises UnknownUser."""
+        line = (await self.store.load((("line", uid),)))["line", uid][1]
+        if uid not in self._pending and not isinstance(line, Line):
+            raise UnknownUser(user=uid)
+        return User(uid=uid, name=self._pending.get(uid, line.name if isinstance(line, Line) else ""))
+
+    async def online(self, user: str) -> bool:
+        """Whether a device of this user is connected. False for who is not known."""
+        line = (await self.store.load((("line", user),)))["line", user][1]
+        return isinstance(line, Line) and any(device.online for device in line.devices)
+
+    async def fetch(self, session_id: str) -> Call:
+        """One call, live or ended, by its id or a second name. Raises CallNotFound."""
+        check_id("session_id", session_id)
+        record = (await self.store.load((("call", session_id),)))["call", session_id][1]
+        if not isinstance(record, Record):
+            raise CallNotFound(session_id=session_id)
+        return await self.fetch(record.merged_into) if record.merged_into else call_of_record(record)
+
+
+__all__ = ["Looking"]
