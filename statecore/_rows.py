@@ -304,6 +304,8 @@ class Flow:
     """What an endpoint fires at itself when it was alone for too long."""
     expire: str | None = None
     """What an endpoint fires at itself when the session lasted as long as its settings allow."""
+    dismissed: str | None = None
+    """What the service fires at every leg when the application ends the call. Where it has no row a leg is lost."""
     lingers: bool = False
     """Whether an empty call waits `Timers.empty` for somebody to come back."""
 
@@ -401,7 +403,8 @@ def _names_known(flow: Flow) -> str:
     conditions = _known_conditions(flow)
     fired = {e.trigger for row in flow.rows for e in row.effects if isinstance(e, Fire)}
     used = {row.trigger for row in flow.rows} | fired | {deadline.trigger for deadline in flow.deadlines}
-    used |= {flow.start, flow.up, flow.failed, flow.lost, flow.idle or flow.start, flow.expire or flow.start}
+    used |= {flow.start, flow.up, flow.failed, flow.lost}
+    used |= {role for role in (flow.idle, flow.expire, flow.dismissed) if role is not None}
     if used - declared:
         return f"trigger {min(used - declared)!r} is not declared"
     if declared - used:

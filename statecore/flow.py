@@ -82,7 +82,7 @@ _LEAVING = (
     Trigger("end", "user", "end my part; of two, either ends the call"),
     Trigger("leave", "user", "the same as end, named for sessions"),
     Trigger("end_for_all", "user", "end the session for everyone", grant="end_for_all"),
-    Trigger("dismissed", "leg", "somebody with the grant ended the session for all"),
+    Trigger("dismissed", "leg", "the application, or somebody with the grant, ended it for all"),
 )
 _JOINING = (Trigger("join", "user", "join the session with a call token", consent=("audio", "video")),)
 _ACTIONS = (
@@ -270,6 +270,8 @@ def _ringing() -> tuple[Row, ...]:
         caller("lost", "ended", Release(), Fire("peer_lost", "others"), _OVER, reason=Reason.LOST, decider="endpoint"),
         callee("lost", "ended", Release(), _OVER, reason=Reason.LOST, decider="endpoint"),
         callee("peer_lost", "ended", *missed, _OVER, reason=Reason.LOST),
+        # The application takes the call back, as the caller might.
+        caller("dismissed", "ended", Release(), Fire("cancelled", "others"), _OVER, reason=Reason.CANCELLED),
         Row("ringing", "join", "ringing", refuse="not_accepted"),
     )
 
@@ -341,6 +343,7 @@ RINGING = Flow(
     lost="lost",
     idle="idle_timeout",
     expire="expire",
+    dismissed="dismissed",
 )  # fmt: skip
 """One user calls another, whose devices ring."""
 
@@ -393,6 +396,7 @@ SESSION = Flow(
     lost="lost",
     idle="idle_timeout",
     expire="expire",
+    dismissed="dismissed",
     lingers=True,
 )
 """Whoever holds a valid call token is in."""

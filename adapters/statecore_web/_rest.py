@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import uuid
 from typing import Annotated, Any, Literal, TypeAlias
 
 from litestar import Controller, Litestar, MediaType, Request, Response, Router, delete, get, post
@@ -59,12 +60,31 @@ class AuthTokenBody(Struct, omit_defaults=True):
     token: str = ""
 
 
+RoleName: TypeAlias = Literal["host", "moderator", "presenter", "participant", "viewer"]
+
+
 class NewCallToken(Struct, forbid_unknown_fields=True):
     """What a call token is to be like."""
 
     user: Id
-    role: Literal["host", "moderator", "presenter", "participant", "viewer"] = "participant"
+    role: RoleName = "participant"
     lifetime: Seconds | None = None
+
+
+class NewSession(Struct, forbid_unknown_fields=True):
+    """A session to be, and who may come to it."""
+
+    users: Annotated[
+        dict[Id, RoleName], Meta(min_length=1, max_length=100, description="Who may join, and in which role.")
+    ]
+    lifetime: Seconds | None = None
+
+
+class SessionBody(Struct):
+    """A session that nobody has joined yet."""
+
+    session_id: str
+    tokens: dict[str, str]
 
 
 class CallTokenBody(Struct):
@@ -176,6 +196,13 @@ class Users(Controller):
         """Everybody who is known."""
         return [UserBody(u.uid, u.name, await app.service.online(u.uid)) for u in await app.service.users()]
 
+    @delete("/{uid:str}", summary="Delete a user", responses=_TOLD)
+    async def remove(self, app: App, uid: FromPath[str]) -> None:
+        """The user's auth tokens are void, calls end, connections are closed. What has ended stays in the log."""
+        await app.service.user(uid)
+        await app.tokens.revoke(uid)
+        await app.service.delete_user(uid)
+
     @get("/{uid:str}", summary="Read a user", responses=_TOLD)
     async def read(self, app: App, uid: FromPath[str]) -> UserBody:
         """One user."""
@@ -233,6 +260,21 @@ class Calls(Controller):
         )  # fmt: skip
         page = await app.service.find_calls(query)
         return CallPageBody([_call(call) for call in page.calls], page.older, page.newer)
+
+    @post(summary="Create a session", responses=_TOLD)
+    async def create(self, app: App, data: JSONBody[NewSession]) -> SessionBody:
+        """A new session without ringing: its id, and a call token for each who may join. It begins with the first who
+        joins. A call that rings is begun by a device: only its user can say yes to microphone and camera."""
+        session_id = str(uuid.uuid4())
+        more = {"lifetime": data.lifetime} if data.lifetime is not None else {}
+        issue = app.service.generate_token
+        tokens = {uid: await issue(uid, session_id, role=role, **more) for uid, role in data.users.items()}
+        return SessionBody(session_id, tokens)
+
+    @post("/{session_id:str}/end", summary="End a call", responses=_TOLD, status_code=200)
+    async def end(self, app: App, session_id: FromPath[str]) -> CallBody:
+        """End a call for everyone in it. One that has ended stays as it is."""
+        return _call(await app.service.end_call(session_id))
 
     @get("/{session_id:str}", summary="Read a call", responses=_TOLD)
     async def read(self, app: App, session_id: FromPath[str]) -> CallBody:

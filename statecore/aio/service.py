@@ -34,11 +34,11 @@ from ..switchboard import (
     Disconnect,
     Done,
     Due,
+    End,
     Goodbye,
     Input,
     Need,
     Negotiate,
-    Register,
     Route,
     Switchboard,
     check_id,
@@ -61,9 +61,9 @@ from ..wire import (
     decode_up,
 )
 from ._conditions import Condition, Conditions
+from ._governing import Governing
 from ._issuing import Authorize, TokenDesk
 from ._limits import Bucket, Buckets
-from ._looking import Looking
 from ._recovery import take_up_lines
 from ._served import Served
 from ._tasks import Tasks
@@ -82,7 +82,7 @@ Observer: TypeAlias = Callable[[Input, Done, Mapping[Key, Any]], None]
 """See `CallService.observe`."""
 
 
-class CallService(Looking):
+class CallService(Governing):
     """The authority over calls, in this process. Use it as an async context manager, or call `close()`.
 
     `store` keeps the records (default: in memory), `authorize` decides who may have tokens for sessions by id, `key` is
@@ -167,18 +167,7 @@ class CallService(Looking):
             if due := next_due(record):
                 self._deadlines.watch(key, due)
 
-    # --- users and links
-
-    def add_user(self, user: str, name: str = "") -> None:
-        """Make a user known, who can then be rung whether a device is connected or not. The store hears of it with the
-        next decision; `register_user` waits for that. Idempotent."""
-        if self._users.get(check_id("user", user)) != name:
-            self._users[user] = self._pending[user] = name
-
-    async def register_user(self, user: str, name: str = "") -> None:
-        """Make a user known: once this returns, the store has it. Raises StoreConflict. Idempotent."""
-        self.add_user(user, name)
-        await self._save_users()
+    # --- links
 
     def signaling(self, user: str, device: str | None = None, *, name: str = "") -> MemoryLink:
         """A link for one device of a user, in this process. The user is known from now on."""
@@ -336,13 +325,6 @@ class CallService(Looking):
         await self._save_users()
         return await self._settle(given)
 
-    async def _save_users(self) -> None:
-        for user, name in list(self._pending.items()):
-            # It stays pending until it is done: whoever comes meanwhile must not take the user for unknown.
-            await self._settle(Register(user, name))
-            if self._pending.get(user) == name:
-                del self._pending[user]
-
     async def _settle(self, given: Input) -> Done:
         keys = self._likely(given)
         for _ in range(self.settings.attempts):
@@ -370,6 +352,8 @@ class CallService(Looking):
             return (("call", given.relay.session),)
         if isinstance(given, Negotiate):
             return (("call", given.wish.session),)
+        if isinstance(given, End):
+            return (("call", given.session),)
         return (given.key,) if isinstance(given, Due) else (("line", given.user),)
 
     async def _commit(self, decision: Done, loaded: dict[Key, tuple[int, Any]], view: dict[Key, Any]) -> bool:
@@ -426,6 +410,12 @@ class CallService(Looking):
 
     async def _read(self, key: Key) -> Any:
         return (await self.store.load((key,)))[key][1]
+
+    async def _dismiss(self, user: str) -> None:
+        """Close the connections of a user who is no more."""
+        for connection in list(self._connections.get(user, {}).values()):
+            connection.refuse(SignalingRefused(why="this user was deleted"))
+            await self._shut(connection)
 
     async def _drop_unlisted(self, line: Line) -> None:
         """A device whose lease ran out is to connect anew: its connection only seems to stand."""

@@ -34,6 +34,7 @@ from ..model import Device, Invitation, Leg, Line, Offer, Record
 from ..ports import Key
 from ..settings import ServiceSettings
 from ..wire import Ask, Hello, Refused, Relayed, Unknown, Welcome
+from ._application import end, forget, register
 from ._commands import (
     Act,
     Confirm,
@@ -42,6 +43,8 @@ from ._commands import (
     Disconnect,
     Done,
     Due,
+    End,
+    Forget,
     Goodbye,
     Input,
     Need,
@@ -104,9 +107,11 @@ class Switchboard:
             Connect: self._connect,
             Disconnect: self._disconnect,
             Due: self._fire_due,
+            End: end,
+            Forget: forget,
             Goodbye: self._goodbye,
             Negotiate: self._negotiate,
-            Register: self._register,
+            Register: register,
             Restart: self._restart,
             Route: self._route,
         }
@@ -134,14 +139,6 @@ class Switchboard:
             return Need(missing.keys)
 
     # --- devices
-
-    def _register(self, work: Work, command: Register) -> list[Deliver]:
-        line = work.line(command.user)
-        if line is None:
-            work.lines[command.user] = Line(command.user, command.name)
-        elif command.name and command.name != line.name:
-            work.lines[command.user] = replace(line, name=command.name)
-        return []
 
     def _connect(self, work: Work, command: Connect) -> list[Deliver]:
         """A device is here: its older incarnation is lost, it hears what it lacks, and what rings, rings there too."""
@@ -188,7 +185,7 @@ class Switchboard:
         live = [draft.session_id for draft in work.listed(user)]
         effects = []
         for session, seen in {**dict.fromkeys(live, -1), **hello.sessions}.items():
-            draft = self._named(work, session)
+            draft = work.named(session)
             place = draft.find(user, hello.device, hello.epoch) if draft else None
             if draft is None or place is None:
                 if session in hello.sessions:
@@ -196,12 +193,6 @@ class Switchboard:
             elif place not in draft.moved and draft.legs[place].seq > seen:
                 effects.append(deliver(draft.machine, work.now, draft.base, draft.legs[place]))
         return effects
-
-    def _named(self, work: Work, session: str) -> Draft | None:
-        """A call by its id, or by a second name."""
-        draft = work.draft(session)
-        merged: str = draft.get("merged_into") if draft else ""
-        return work.draft(merged) if merged else draft
 
     def _disconnect(self, work: Work, command: Disconnect) -> list[Deliver]:
         line = work.line(command.user) or Line(command.user)
@@ -257,7 +248,7 @@ class Switchboard:
         return fill(work, record, act, ()) if fill is not None else None
 
     def _act(self, work: Work, act: Act) -> list[Deliver] | Done:
-        draft = self._named(work, act.command.session)
+        draft = work.named(act.command.session)
         place = self._addressed(draft.machine, draft.legs, act) if draft else None
         if draft is not None and place is not None and act.command.n <= draft.legs[place].heard:
             return self._repeat(work, draft, place, act)
@@ -426,7 +417,7 @@ class Switchboard:
         self, work: Work, user: str, device: str, epoch: str, session: str, pid: str
     ) -> tuple[Draft, Leg, Leg] | None:
         """Two participants who have joined: the device's own leg, and another."""
-        draft = self._named(work, session)
+        draft = work.named(session)
         place = draft.find(user, device, epoch) if draft else None
         if draft is None or place is None:
             return None
@@ -497,6 +488,8 @@ __all__ = [
     "Disconnect",
     "Done",
     "Due",
+    "End",
+    "Forget",
     "Goodbye",
     "Input",
     "Need",

@@ -24,6 +24,20 @@ class Register(Struct, frozen=True, gc=False):
     """A name to show."""
 
 
+class Forget(Struct, frozen=True, gc=False):
+    """A user is no more: their calls end, the line is deleted. Of a session only their part ends. Idempotent."""
+
+    user: str
+    """The user's id."""
+
+
+class End(Struct, frozen=True, gc=False):
+    """The application ends a call, by its id or a second name of it, whatever its people do. Idempotent."""
+
+    session: str
+    """The session id."""
+
+
 class Connect(Struct, frozen=True, gc=False):
     """A device's link stands."""
 
@@ -106,7 +120,7 @@ class Restart(Struct, frozen=True, gc=False):
     user: str
 
 
-Input = Register | Connect | Disconnect | Confirm | Goodbye | Act | Route | Negotiate | Due | Restart
+Input = Register | Forget | End | Connect | Disconnect | Confirm | Goodbye | Act | Route | Negotiate | Due | Restart
 
 # --- out --------------------------------------------------------------------------------------------------------------
 

@@ -109,7 +109,7 @@ class Work:
         self.absent: set[str] = set()
         self.fires: deque[tuple[str, Draft, int]] = deque()
         self.by = ""
-        """The user whose act this is; empty for a timer, a device or the network."""
+        """The user whose act this is; empty for the application, a timer, a device or the network."""
         self.token_error: StatecoreError | None = None
         """Why the command's token was refused."""
 
@@ -125,6 +125,12 @@ class Work:
                 return None
             draft = self.drafts[session_id] = Draft(record, self.board.machine(record.flow), fresh=False)
         return draft
+
+    def named(self, session_id: str) -> Draft | None:
+        """A call by its id, or by a second name."""
+        draft = self.draft(session_id)
+        merged: str = draft.get("merged_into") if draft else ""
+        return self.draft(merged) if merged else draft
 
     def create(self, record: Record) -> Draft:
         """A call that did not exist."""

@@ -256,7 +256,7 @@ class Watch:
     def decided(self, board: Switchboard, before: Mapping[Key, Any], decision: Done, now: int) -> None:
         """The switchboard has decided."""
         for key, value in decision.writes.items():
-            assert value is not None, "nothing is ever deleted"
+            assert value is not None or key[0] == "line", "a call is never deleted"
             if isinstance(value, Record):
                 _check_record(board, before[key], value, now)
         for effect in decision.effects:
@@ -315,10 +315,10 @@ def _check_two(machine: FlowMachine, record: Record, live: list[Leg]) -> None:
 
 
 def assert_always(service: Service) -> None:
-    """What holds in every state: the lines agree with the calls."""
-    for value in service.store.values():
-        if isinstance(value, Line):
-            _check_line(service, value)
+    """What holds in every state: the lines agree with the calls. A user who was deleted is in none."""
+    for (kind, name), value in service.store.items():
+        if kind == "line":
+            _check_line(service, value or Line(name))
 
 
 def _check_line(service: Service, line: Line) -> None:
@@ -384,12 +384,11 @@ def assert_left(endpoint: Endpoint) -> None:
 
 def assert_closed(service: Service) -> None:
     """Every call of the service is a row of the log, and no line is busy."""
-    for key, value in service.store.items():
-        if isinstance(value, Line):
-            assert not value.holds, f"{value.user} is busy for ever"
-            assert not value.sessions
+    for (kind, name), value in service.store.items():
+        if kind == "line":
+            assert value is None or not (value.holds or value.sessions), f"{name} is busy for ever"
         else:
-            assert value.ended_at, f"call {key[1]} lives on"
+            assert value.ended_at, f"call {name} lives on"
             assert value.reason in set(Reason)
             assert next_due(value) == 0
             assert not value.offers

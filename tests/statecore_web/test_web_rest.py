@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
 
 from statecore import CallClient, CallService
-from statecore.errors import UnknownUser, UserBusy
+from statecore.errors import CallCancelled, SignalingRefused, UnknownUser, UserBusy
+from statecore.testing import MemoryMedia
 from statecore_web import CallApp, WebSocketSignaling
 
 _app = CallApp(CallService(), api_key="key")
@@ -206,5 +207,59 @@ def test_one_user_is_looked_up_without_the_others(served: Any, ask: Any) -> None
             assert (await app.service.user("alice")).name == "Alice"
             with pytest.raises(UnknownUser):
                 await app.service.user("nobody")
+
+    _run(served, main)
+
+
+def test_a_user_is_deleted(served: Any, ask: Any) -> None:
+    """The device is let go for good, its token is void, the other's call ends; the log still has it."""
+
+    async def main(app: CallApp, url: str) -> None:
+        for uid in ("alice", "bob"):
+            await ask(url, "POST", "/v1/users", {"uid": uid})
+        token = (await ask(url, "POST", "/v1/users/alice/auth-tokens", {}))[1]["token"]
+        async with (
+            CallClient(WebSocketSignaling(url, token)) as alice,
+            CallClient(app.service.signaling("bob")) as bob,
+        ):
+            call = await bob.initiate_call("alice", session_id="c")
+            assert (await ask(url, "DELETE", "/v1/users/alice"))[0] == 204
+            with pytest.raises(CallCancelled):
+                await call.answered()
+            async with asyncio.timeout(10):
+                while alice.connected:  # noqa: ASYNC110 - a client tells a session of its link, and there is none
+                    await asyncio.sleep(0.01)
+            with pytest.raises(SignalingRefused, match="revoked"):
+                await WebSocketSignaling(url, token).connect()
+        assert (await ask(url, "DELETE", "/v1/users/alice"))[1]["code"] == "unknown_user"
+        assert [user["uid"] for user in (await ask(url, "GET", "/v1/users"))[1]] == ["bob"]
+        assert (await ask(url, "GET", "/v1/calls/c"))[1]["status"] == "cancelled"
+
+    _run(served, main)
+
+
+def test_a_session_is_made_and_ended(served: Any, ask: Any) -> None:
+    """With the tokens that REST gives its people join, in their roles; ending it ends it for them."""
+
+    async def main(app: CallApp, url: str) -> None:
+        status, made = await ask(url, "POST", "/v1/calls", {"users": {"alice": "host", "bob": "viewer"}})
+        assert (status, set(made["tokens"])) == (201, {"alice", "bob"})
+        path = f"/v1/calls/{made['session_id']}"
+        assert (await ask(url, "GET", path))[0] == 404  # nobody has joined
+        assert (await ask(url, "POST", f"{path}/end"))[0] == 404
+        async with (
+            CallClient(app.service.signaling("alice"), MemoryMedia()) as alice,
+            CallClient(app.service.signaling("bob"), MemoryMedia()) as bob,
+        ):
+            sessions = [await client.start_session(made["tokens"][client.user.uid]) for client in (alice, bob)]
+            people = (await ask(url, "GET", path))[1]["participants"]
+            assert [one["uid"] for one in people] == ["alice", "bob"]
+            status, ended = await ask(url, "POST", f"{path}/end")
+            assert (status, ended["reason"], ended["ended_by"]) == (200, "kicked", None)
+            for session in sessions:
+                assert (await session.wait_ended()).what == "kicked"
+        assert (await ask(url, "POST", f"{path}/end"))[1] == ended
+        for wrong in ({"users": {}}, {"users": {"a": "king"}}, {}):
+            assert (await ask(url, "POST", "/v1/calls", wrong))[0] == 400
 
     _run(served, main)

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from statecore.model import Record
-from statecore.switchboard import Done, Switchboard
-from statecore.testing.check import SCENARIOS, Core, check, replay, shipped
+from statecore.switchboard import Done, Forget, Switchboard
+from statecore.testing.check import SCENARIOS, Core, as_mermaid, as_text, check, replay, shipped
 from statecore.wire import View
 
 LATE = {
@@ -71,4 +71,38 @@ def test_what_is_planted_is_replayed_with_what_it_was_planted_in() -> None:
     with pytest.raises(AssertionError) as caught:
         replay(scenario, found.trace, core=Core(board, core.machine))
     assert str(caught.value) in found.why
+    replay(scenario, found.trace)
+
+
+class Careless:
+    """A switchboard that deletes users, whatever they are in."""
+
+    def __init__(self, board: Switchboard) -> None:
+        self._board = board
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._board, name)
+
+    def step(self, store: Any, given: Any, now: int) -> Any:
+        """Decide."""
+        if not isinstance(given, Forget) or store["line", given.user] is None:
+            return self._board.step(store, given, now)
+        return Done({("line", given.user): None}, (("line", given.user),), ())
+
+
+def test_what_the_application_asks_is_explored() -> None:
+    """A user deleted in the middle of a call: what ships holds, and what forgets the call is found and shown."""
+    plans = SCENARIOS["dismissed"].plans
+    scenario = replace(SCENARIOS["dismissed"], plans=(plans[0], *plans[-2:]), faults={"asks": 1, "cuts": 1})
+    held = check(scenario)
+    assert held.violation is None, as_text(scenario, held.violation)
+    core = shipped(scenario)
+    board: Any = Careless(core.board)
+    found = check(scenario, core=Core(board, core.machine)).violation
+    assert found is not None
+    assert found.trace[-1] == ("ask", "Forget", "bob")
+    assert "service   the application asks     Forget bob" in as_text(scenario, found)
+    assert "Note over S: the application asks Forget bob" in as_mermaid(scenario, found)
+    with pytest.raises(AssertionError):
+        replay(scenario, found.trace, core=Core(board, core.machine))
     replay(scenario, found.trace)

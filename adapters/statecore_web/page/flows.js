@@ -17,6 +17,7 @@ export const FLOWS = {
     lost: "lost",
     idle: "idle_timeout",
     expire: "expire",
+    dismissed: "dismissed",
     lingers: false,
     states: ["idle", "ringing", "accepted", "active", "ended"],
     triggers: [
@@ -47,7 +48,7 @@ export const FLOWS = {
       {"name": "end", "by": "user", "help": "end my part; of two, either ends the call", "grant": null, "consent": [], "revokes": []},
       {"name": "leave", "by": "user", "help": "the same as end, named for sessions", "grant": null, "consent": [], "revokes": []},
       {"name": "end_for_all", "by": "user", "help": "end the session for everyone", "grant": "end_for_all", "consent": [], "revokes": []},
-      {"name": "dismissed", "by": "leg", "help": "somebody with the grant ended the session for all", "grant": null, "consent": [], "revokes": []},
+      {"name": "dismissed", "by": "leg", "help": "the application, or somebody with the grant, ended it for all", "grant": null, "consent": [], "revokes": []},
       {"name": "mute_audio", "by": "user", "help": "stop sending sound", "grant": null, "consent": [], "revokes": []},
       {"name": "unmute_audio", "by": "user", "help": "send sound again", "grant": "audio", "consent": ["audio"], "revokes": []},
       {"name": "pause_video", "by": "user", "help": "stop sending the camera's picture", "grant": null, "consent": [], "revokes": []},
@@ -99,6 +100,7 @@ export const FLOWS = {
       {"state": "ringing", "trigger": "lost", "to": "ended", "effects": [{"do": "Release"}, {"do": "Fire", "trigger": "peer_lost", "at": "others"}, {"do": "Tell", "event": "call_ended_message_received"}], "when": ["caller"], "unless": [], "reason": "lost", "refuse": null, "decider": "endpoint"},
       {"state": "ringing", "trigger": "lost", "to": "ended", "effects": [{"do": "Release"}, {"do": "Tell", "event": "call_ended_message_received"}], "when": [], "unless": ["caller"], "reason": "lost", "refuse": null, "decider": "endpoint"},
       {"state": "ringing", "trigger": "peer_lost", "to": "ended", "effects": [{"do": "Answer", "state": "unanswered"}, {"do": "Release"}, {"do": "Tell", "event": "call_ended_message_received"}], "when": [], "unless": ["caller"], "reason": "lost", "refuse": null, "decider": "switchboard"},
+      {"state": "ringing", "trigger": "dismissed", "to": "ended", "effects": [{"do": "Release"}, {"do": "Fire", "trigger": "cancelled", "at": "others"}, {"do": "Tell", "event": "call_ended_message_received"}], "when": ["caller"], "unless": [], "reason": "cancelled", "refuse": null, "decider": "switchboard"},
       {"state": "ringing", "trigger": "join", "to": "ringing", "effects": [], "when": [], "unless": [], "reason": null, "refuse": "not_accepted", "decider": "switchboard"},
       {"state": "accepted", "trigger": "join", "to": "accepted", "effects": [{"do": "OpenMedia"}], "when": ["authorized"], "unless": ["joined", "full"], "reason": null, "refuse": null, "decider": "switchboard"},
       {"state": "accepted", "trigger": "join", "to": "accepted", "effects": [], "when": ["authorized", "full"], "unless": ["joined"], "reason": null, "refuse": "session_full", "decider": "switchboard"},
@@ -181,6 +183,7 @@ export const FLOWS = {
     lost: "lost",
     idle: "idle_timeout",
     expire: "expire",
+    dismissed: "dismissed",
     lingers: true,
     states: ["idle", "accepted", "active", "ended"],
     triggers: [
@@ -194,7 +197,7 @@ export const FLOWS = {
       {"name": "end", "by": "user", "help": "end my part; of two, either ends the call", "grant": null, "consent": [], "revokes": []},
       {"name": "leave", "by": "user", "help": "the same as end, named for sessions", "grant": null, "consent": [], "revokes": []},
       {"name": "end_for_all", "by": "user", "help": "end the session for everyone", "grant": "end_for_all", "consent": [], "revokes": []},
-      {"name": "dismissed", "by": "leg", "help": "somebody with the grant ended the session for all", "grant": null, "consent": [], "revokes": []},
+      {"name": "dismissed", "by": "leg", "help": "the application, or somebody with the grant, ended it for all", "grant": null, "consent": [], "revokes": []},
       {"name": "mute_audio", "by": "user", "help": "stop sending sound", "grant": null, "consent": [], "revokes": []},
       {"name": "unmute_audio", "by": "user", "help": "send sound again", "grant": "audio", "consent": ["audio"], "revokes": []},
       {"name": "pause_video", "by": "user", "help": "stop sending the camera's picture", "grant": null, "consent": [], "revokes": []},
@@ -267,7 +270,7 @@ export const FLOWS = {
 };
 
 /** Their hashes: equal on both sides, or the two must not talk. */
-export const HASHES = {"ringing": "61bc363079091137", "session": "dc1e4eda2a2b5bf3"};
+export const HASHES = {"ringing": "83afcb10ed1496c8", "session": "f2844b32c7454956"};
 
 /** How long things take, in milliseconds. */
 export const TIMERS = {"ring": 45000, "connect": 30000, "heartbeat": 15000, "lease": 45000, "media_notice": 2000, "media_lost": 30000, "command": 10000, "close": 5000, "consent": 30000, "offer": 10000, "empty": 60000};

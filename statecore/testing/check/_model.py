@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import astuple
+
 from statecore.testing.check._coverage import Coverage
 from statecore.testing.check._office import Ask, OfficeRules, Post, Store, erased, is_empty, is_over
 from statecore.testing.check._scenario import FAULTS, Core, Scenario
@@ -130,13 +132,14 @@ class Model:
         return self.stations[place].of(move.go())
 
     def timers(self, store: int) -> list[tuple[int, int, int, int]]:
-        """The timers of the service, in the same form."""
-        if not self.scenario.timers:
-            return []
+        """The timers of the service, and what the application asks of it, in the same form."""
         found = []
-        for ask in self.office.timers(self.stores.values[store]):
+        for ask in self.office.timers(self.stores.values[store]) if self.scenario.timers else ():
             what = ask.what if isinstance(ask.what, tuple) else (ask.what,)
             found.append((self.labels.of(("due", ask.kind, *what)), 0, 0, self.asks.of(ask)))
+        for given in self.scenario.asks:
+            label = self.labels.of(("ask", type(given).__name__, *astuple(given)))
+            found.append((label, 0, 1 << 4 * FAULTS.index("asks"), self.asks.of(Ask("take", given))))
         return found
 
     def decision(self, store: int, ask: int) -> tuple[int, ...]:

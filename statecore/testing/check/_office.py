@@ -85,8 +85,9 @@ class OfficeRules:
     def _sink(self, store: Records, user: str, name: str) -> None:
         """A device has a newer connection: the number of the one that is known sinks."""
         line = store["line", user]
-        devices = tuple(replace(d, conn=d.conn - 1) if d.device == name else d for d in line.devices)
-        store["line", user] = replace(line, devices=devices)
+        if line is not None:
+            devices = tuple(replace(d, conn=d.conn - 1) if d.device == name else d for d in line.devices)
+            store["line", user] = replace(line, devices=devices)
 
     def timers(self, store: Store) -> list[Ask]:
         """The timers of calls that are armed. Those of lines are the devices' leases: see `Stations`."""
@@ -105,8 +106,9 @@ class OfficeRules:
         if ask.kind == "lease":
             user, name = ask.what
             line = store["line", user]
-            devices = tuple(replace(d, lease=NOON) if d.device == name else d for d in line.devices)
-            store["line", user] = replace(line, devices=devices)
+            if line is not None:
+                devices = tuple(replace(d, lease=NOON) if d.device == name else d for d in line.devices)
+                store["line", user] = replace(line, devices=devices)
             return Due(("line", user))
         session, place = ask.what if ask.kind == "leg" else (ask.what, -1)
         record = store["call", session]
@@ -204,11 +206,12 @@ def is_empty(store: Store) -> bool:
 
 def erased(store: Store, user: str) -> Store:
     """What concerns one user only."""
-    return tuple((key, _erased(value, user)) for key, value in store)
+    return tuple((key, _erased(key, value, user)) for key, value in store)
 
 
-def _erased(value: Any, user: str) -> Any:
-    if isinstance(value, Line):
-        return value if value.user == user else Line(value.user)
+def _erased(key: Key, value: Any, user: str) -> Any:
+    kind, name = key
+    if kind == "line":
+        return value if name == user else Line(name)
     legs = tuple(leg if leg.user == user else replace(leg, seq=0, heard=0, refused="") for leg in value.legs)
     return replace(value, legs=legs)

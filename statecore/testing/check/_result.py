@@ -99,7 +99,7 @@ def _carried(model: Model, row: list[int], label: Label) -> str:
         given = model.scenario.plans[label[2]].given
         return f"{given.trigger} {given.session}"
     if name not in ("up", "down", "again_up", "again_down", "die", "overtake"):
-        return " ".join(str(word) for word in label[2 if name != "due" else 1 :])
+        return " ".join(str(word) for word in label[1 if name in _SERVICE else 2 :])
     place = model.devices.index(label[1])
     station = model.stations[place].values[row[2 + place]]
     queue = station.up if "up" in name or name == "die" else station.down
@@ -114,7 +114,7 @@ def as_text(scenario: Scenario, found: Violation) -> str:
         return f"{scenario.name}: {found.why}"
     lines = [f"{scenario.name}: {found.why}", f"after {len(found.trace)} steps:"]
     for number, (label, carried) in enumerate(_steps(scenario, found.trace), 1):
-        who = "service" if label[0] == "due" else label[1]
+        who = "service" if label[0] in _SERVICE else label[1]
         lines.append(f"{number:4}  {who:8}  {_NAMES.get(label[0], label[0]):24} {carried}")
     return "\n".join(lines)
 
@@ -133,6 +133,7 @@ _NAMES = {
     "crash": "the process starts anew",
     "tick": "a timer fires",
     "due": "a timer fires",
+    "ask": "the application asks",
     "lease": "the lease runs out",
     "up_media": "media connects",
     "fail_media": "media fails",
@@ -141,13 +142,17 @@ _NAMES = {
 }
 
 
+_SERVICE = ("due", "ask")
+"""What happens at the service by itself."""
+
+
 def as_mermaid(scenario: Scenario, found: Violation) -> str:
     """The way there, as a sequence diagram. Empty for a limit that was reached."""
     if found.limit:
         return ""
     lines = ["sequenceDiagram", *(f"    participant {device}" for device in scenario.devices), "    participant S"]
     for label, carried in _steps(scenario, found.trace):
-        name, who = label[0], "S" if label[0] == "due" else label[1]
+        name, who = label[0], "S" if label[0] in _SERVICE else label[1]
         text = f"{carried}" if name in ("up", "down") else f"{_NAMES.get(name, name)} {carried}".strip()
         if name in ("up", "again_up", "die"):
             lines.append(f"    {who}->>S: {text}")

@@ -10,13 +10,14 @@ from msgspec import Struct, field
 from statecore.endpoint import EndpointMachine
 from statecore.flow import FLOWS, Flow, Timers
 from statecore.settings import ServiceSettings
-from statecore.switchboard import Switchboard
+from statecore.switchboard import Input, Switchboard
 from statecore.testing._world_parts import CALM, Plan
 
-FAULTS = ("cuts", "duplicates", "overtakings", "crashes", "deaths", "failures", "drops")
+FAULTS = ("cuts", "duplicates", "overtakings", "crashes", "deaths", "failures", "drops", "asks")
 """What a scenario bounds, each for all devices together: links cut, messages delivered twice, messages of the service
 that overtake one another, processes of devices that die and start anew, deaths of the service right after a commit,
-media that fails, media with one participant that drops and may come back."""
+media that fails, media with one participant that drops and may come back; and what the application asks of the service,
+which is no fault, but comes out of the blue as well."""
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
@@ -36,6 +37,8 @@ class Scenario(Struct, frozen=True, kw_only=True):
     """How often each of `FAULTS` may happen; those not named never do."""
     timers: bool = True
     """Whether every armed timer may fire at any time."""
+    asks: tuple[Input, ...] = ()
+    """What the application may ask of the service, each as often as the bound `asks` allows."""
     flows: Mapping[str, Flow] = field(default_factory=lambda: FLOWS)
     """The flows that service and devices hold."""
     durations: Timers = CALM

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from statecore.endpoint import Do
 from statecore.flow import FLOWS, Flow, OpenMedia, Row
 from statecore.settings import ServiceSettings
+from statecore.switchboard import End, Forget
 from statecore.testing._world_parts import Plan
 from statecore.testing.check._scenario import Scenario
 
@@ -247,6 +248,19 @@ STANDARD: tuple[Scenario, ...] = (
     Scenario(
         name="full-call", help="a call whose session takes one person", devices=TWO,
         plans=(*_BASIC, *_BOTH_END), settings=ServiceSettings(session_capacity=1),
+    ),
+    Scenario(
+        name="dismissed", help="a call that the application ends, or whose callee it deletes", devices=TWO,
+        plans=(*_BASIC, *_BOTH_END), asks=(End("S"), Forget("bob")), faults={"asks": 2, "cuts": 1},
+    ),
+    Scenario(
+        name="session-dismissed", help="a session that the application ends, or one of whose people it deletes",
+        devices=TWO, plans=(*(enters(d) for d in TWO), *_BOTH_END), asks=(End("S"), Forget("bob")),
+        faults={"asks": 2},
+    ),
+    Scenario(
+        name="glare-dismissed", help="both call each other, and the application ends one call or both", devices=TWO,
+        plans=_GLARE, asks=(End("S"), End("T")), faults={"asks": 2},
     ),
     Scenario(
         name="recall-elsewhere", help="a caller's device is gone, and another of his calls again",

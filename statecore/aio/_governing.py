@@ -1,0 +1,60 @@
+"""What the application asks of a service: who is known, and that a call ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import UnknownUser
+from ..model import Call
+from ..switchboard import Done, End, Forget, Input, Register, check_id
+from ._looking import Looking
+
+
+class Governing(Looking):
+    """Governs the users and calls of a service."""
+
+    _users: dict[str, str]
+    """The names that users have been given."""
+
+    def add_user(self, user: str, name: str = "") -> None:
+        """Make a user known, who can then be rung whether a device is connected or not. The store hears of it with the
+        next decision; `register_user` waits for that. Idempotent."""
+        if self._users.get(check_id("user", user)) != name:
+            self._users[user] = self._pending[user] = name
+
+    async def register_user(self, user: str, name: str = "") -> None:
+        """Make a user known: once this returns, the store has it. Raises StoreConflict. Idempotent."""
+        self.add_user(user, name)
+        await self._save_users()
+
+    async def delete_user(self, user: str) -> None:
+        """A user is no more: calls that the user has a part in end, of a session only that part, and the connections
+        of the user's devices are closed for good. What has ended stays in the call log. Raises UnknownUser,
+        StoreConflict. Whoever connects as this user later makes the user known again: see to the auth tokens first."""
+        await self._save_users()
+        if not (await self._decide(Forget(check_id("user", user)))).writes:
+            raise UnknownUser(user=user)
+        self._users.pop(user, None)
+        await self._dismiss(user)
+
+    async def end_call(self, session_id: str) -> Call:
+        """End a call or session for everyone in it, as the application, and return it: `cancelled` if it still rang,
+        `kicked` if not, by nobody. One that has ended stays so. Raises CallNotFound, StoreConflict. Idempotent."""
+        await self._decide(End(check_id("session_id", session_id)))
+        return await self.fetch(session_id)
+
+    async def _save_users(self) -> None:
+        for user, name in list(self._pending.items()):
+            # It stays pending until it is done: whoever comes meanwhile must not take the user for unknown.
+            await self._settle(Register(user, name))
+            if self._pending.get(user) == name:
+                del self._pending[user]
+
+    if TYPE_CHECKING:  # the service has them
+
+        async def _decide(self, given: Input) -> Done: ...
+        async def _settle(self, given: Input) -> Done: ...
+        async def _dismiss(self, user: str) -> None: ...
+
+
+__all__ = ["Governing"]

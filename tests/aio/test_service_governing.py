@@ -1,0 +1,148 @@
+"""What the application does to calls and users: whatever goes on, both sides hear of it once, and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from statecore import Status
+from statecore.errors import BlankId, CallCancelled, CallNotFound, UnknownUser
+from statecore.model import Reason
+
+Town, Run = Callable[..., Any], Callable[..., Any]
+
+
+def test_the_application_ends_a_call_that_rings(town: Town, run: Run) -> None:
+    """It is cancelled, by nobody, for both; the lines are free, and ending it again changes nothing."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            alice, bob = t.clients["alice"], t.clients["bob"]
+            call = await alice.initiate_call("bob")
+            ended = await t.service.end_call(call.session_id)
+            assert (ended.status, ended.end_reason.what, ended.end_reason.by) == (
+                Status.CANCELLED, Reason.CANCELLED, None,
+            )  # fmt: skip
+            with pytest.raises(CallCancelled):
+                await call.answered()
+            await t.until(lambda: not bob.calls)
+            assert [(name, event) for name, event, _ in t.seen] == [
+                ("bob", "incoming_call_received"), ("alice", "call_ended_message_received"),
+                ("bob", "incoming_call_cancelled"),
+            ]  # fmt: skip
+            assert await t.service.end_call(call.session_id) == ended
+            await (await bob.initiate_call("alice")).cancel()
+
+    run(main)
+
+
+def test_the_application_ends_a_call_that_is_active(town: Town, run: Run) -> None:
+    """Both sides are told that it was ended for all, and media is closed."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            sessions = await t.pair()
+            ended = await t.service.end_call(sessions[0].session_id)
+            assert (ended.status, ended.end_reason.what) == (Status.ENDED, Reason.KICKED)
+            for session in sessions:
+                assert (await session.wait_ended()).what == Reason.KICKED
+
+    run(main)
+
+
+def test_the_application_ends_a_session_with_people_and_one_without(town: Town, run: Run) -> None:
+    """It is over at once, and does not wait for anybody to come back."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            together = await t.meet("alice", "bob")
+            ended = await t.service.end_call("room")
+            assert ended.end_reason.what == Reason.KICKED
+            for session in together:
+                assert (await session.wait_ended()).what == Reason.KICKED
+            (alone,) = await t.meet("alice", room="other")
+            await alone.leave()
+            assert [call.session_id for call in await t.service.calls()] == ["other"]
+            assert (await t.service.end_call("other")).end_reason.what == Reason.HANGUP
+            assert await t.service.calls() == []
+
+    run(main)
+
+
+def test_a_call_is_ended_by_its_second_name(town: Town, run: Run) -> None:
+    """Both have called each other: either id means the one call there is."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            alice, bob = t.clients["alice"], t.clients["bob"]
+            await asyncio.gather(
+                alice.initiate_call("bob", session_id="one"), bob.initiate_call("alice", session_id="two")
+            )
+            second = next(r.session_id for _, r in await t.service.store.scan("call") if r.merged_into)
+            ended = await t.service.end_call(second)
+            assert ended.session_id != second
+            assert ended.ended_at
+            await t.until(lambda: not alice.calls and not bob.calls)
+
+    run(main)
+
+
+def test_there_must_be_a_call_to_end(town: Town, run: Run) -> None:
+    """An id that no call has, or that can be none, is an error."""
+
+    async def main() -> None:
+        async with town() as t:
+            with pytest.raises(CallNotFound):
+                await t.service.end_call("nothing")
+            with pytest.raises(BlankId):
+                await t.service.end_call(" ")
+
+    run(main)
+
+
+def test_a_user_is_deleted_in_the_middle_of_everything(town: Town, run: Run) -> None:
+    """The call ends for both, of a session only that part, what rings stops, and the device does not come back."""
+
+    async def main() -> None:
+        async with town("alice", "bob", "carol") as t:
+            alice, bob = t.clients["alice"], t.clients["bob"]
+            one, other = await t.meet("alice", "bob")
+            call = await bob.initiate_call("alice")
+            await t.service.delete_user("alice")
+            assert (await one.wait_ended()).what == Reason.KICKED
+            assert other.state == "active"
+            with pytest.raises(CallCancelled):
+                await call.answered()
+            await t.until(lambda: not alice.connected)
+            await asyncio.sleep(600)
+            assert not alice.connected
+            assert {user.uid for user in await t.service.users()} == {"bob", "carol"}
+            with pytest.raises(UnknownUser):
+                await bob.initiate_call("alice")
+            with pytest.raises(UnknownUser):
+                await t.service.delete_user("alice")
+            t.service.add_user("alice")  # somebody else, by the same name
+            await (await bob.initiate_call("alice")).cancel()
+            await other.leave()
+
+    run(main)
+
+
+def test_a_user_without_a_device_is_deleted(town: Town, run: Run) -> None:
+    """Also one whom the store has not heard of yet."""
+
+    async def main() -> None:
+        async with town("alice") as t:
+            t.service.add_user("bob")
+            call = await t.clients["alice"].initiate_call("bob")
+            t.service.add_user("carol")
+            await t.service.delete_user("carol")
+            await t.service.delete_user("bob")
+            with pytest.raises(CallCancelled):
+                await call.answered()
+            assert [user.uid for user in await t.service.users()] == ["alice"]
+
+    run(main)
