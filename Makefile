@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench fuzz check check-deep mutants soak docs clean venv-demo venv-dev wheel system
+.PHONY: help demo demo-web test lint bench fuzz check check-deep mutants soak docs clean venv-demo venv-dev wheel system
 
 # What is tested is what is installed, never something that happens to lie on a path.
 unexport PYTHONPATH
@@ -42,6 +42,9 @@ help: ## list the targets
 
 demo: venv-demo ## two people call each other, in both flows; results in out/demo (ARGS="--play FILE", ARGS=--json)
 	@$(VENV)/bin/statecore demo $(ARGS)
+
+demo-web: venv-demo ## a page to call a bot from, in a browser; prints its address (ARGS="--port 9000")
+	@$(VENV)/bin/statecore demo --web $(ARGS)
 
 # Without its cache, because that one remembers where an import led before the module was there.
 lint: venv-dev ## ruff, mypy --strict and import-linter; each runs, whatever the others found

@@ -1,4 +1,6 @@
-"""`statecore demo`: two people call each other, in both flows, with real media, and what arrives is measured."""
+"""`statecore demo`: two people call each other, in both flows, with real media, and what arrives is measured.
+
+With `--web`: a page to call a bot from, in a browser."""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...errors import AdapterMissing, SourceError
+from ...errors import AdapterMissing, InvalidArgument, SourceError
 
 BREAKS = ("no-audio", "frozen-video", "swapped-reason")
 CALLS = ("video call", "call by tokens", "rejected", "cancelled", "busy", "unanswered", "wrong token")
@@ -26,20 +28,28 @@ def register(commands: Any) -> None:
     parser.add_argument("--only", action="append", choices=CALLS, metavar="CALL", help="only this call, by its name")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--break", dest="broken", choices=BREAKS, help="break something, to see that it is noticed")
+    parser.add_argument("--web", action="store_true", help="a page to call a bot from, in place of the two people")
+    parser.add_argument("--port", type=int, default=8765, help="the page's port; 0 takes a free one (default: 8765)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the calls; 0 if everything was as it should be, else 1."""
+    """Make the calls; 0 if everything was as it should be, else 1. Of the page: 0 once it is told to stop."""
+    if args.web and (args.only or args.broken):
+        raise InvalidArgument("--only and --break are for the calls of the two people, not for --web", name="web")
     try:
         import aiortc  # noqa: F401 - imported now, so that it does not count as something left behind
         import numpy as np  # noqa: F401
     except ImportError as error:
         raise AdapterMissing(what=str(error.name), extra="'statecore[aiortc,cli,tokens]'") from None
+    _playable(args.play)
+    if args.web:
+        from ._web import serve_page
+
+        return serve_page(args)
     from ._scenario import Demo
     from ._show import Show
 
-    _playable(args.play)
     args.out.mkdir(parents=True, exist_ok=True)
     show = Show(quiet=args.json)
     before = _held()

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import ipaddress
 import json
-import logging
 import os
 import secrets
-import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
-from ...errors import AdapterMissing, InvalidArgument
+from ...errors import InvalidArgument
+from ._server import serve
 
 if TYPE_CHECKING:
     from ... import CallService
     from ...ports import Store
-
-_GRACE = 10
-"""Seconds that what is under way has to finish when the service is told to stop."""
 
 
 def register(commands: Any) -> None:
@@ -74,47 +69,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace, service: CallService, key: str) -> int:
-    try:
-        import uvicorn
+    @contextlib.asynccontextmanager
+    async def running(port: int) -> AsyncIterator[None]:
+        _announce(args, port, key)
+        yield
 
-        from statecore_web import CallApp
-    except ImportError as missing:
-        raise AdapterMissing(what="statecore_web", extra="'statecore[web]'") from missing
-
-    app = CallApp(service, api_key=key, origins=args.origin, dev=args.dev)
-    config = uvicorn.Config(
-        app,
+    return serve(
+        service,
+        running,
+        api_key=key,
+        dev=args.dev,
+        origins=args.origin,
         host=args.host,
         port=args.port,
-        ws="websockets-sansio",
-        ws_max_size=service.settings.max_message_size,
-        ws_per_message_deflate=False,
-        log_level="warning",
-        lifespan="on",
         ssl_certfile=args.tls_cert,
         ssl_keyfile=args.tls_key,
-        timeout_graceful_shutdown=_GRACE,
     )
-
-    class Server(uvicorn.Server):
-        """Stops on a signal, and then is done: the signal is not raised again."""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self.handle_exit, number, None)
-            yield
-
-        async def main_loop(self) -> None:  # of one that has started
-            _announce(args, self.servers[0].sockets[0].getsockname()[1], key)
-            await super().main_loop()
-
-    # Uvicorn takes a refusal with a reason for a mistake, and says so each time.
-    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing handshake" not in record.msg)
-    server = Server(config)
-    server.run()
-    return 0 if server.started else 1
 
 
 def _opened(spec: str, keep: float | None) -> Store | None:

@@ -1,0 +1,71 @@
+"""The call service on a server of its own, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
+
+from ...errors import AdapterMissing
+
+if TYPE_CHECKING:
+    from ... import CallService
+
+_GRACE = 10
+"""Seconds that what is under way has to finish when the service is told to stop."""
+
+
+def serve(
+    service: CallService,
+    running: Callable[[int], AbstractAsyncContextManager[Any]],
+    *,
+    api_key: str,
+    dev: bool,
+    origins: Collection[str] = (),
+    **options: Any,
+) -> int:
+    """Serve until interrupted or terminated; gives the exit code: both are a clean end, of one that began.
+
+    `running` is entered with the port once it listens, and left when it is to stop, before the service does. `options`
+    are Uvicorn's: where to listen, and with which certificate. Raises AdapterMissing."""
+    try:
+        import uvicorn
+
+        from statecore_web import CallApp
+    except ImportError as missing:
+        raise AdapterMissing(what="statecore_web", extra="'statecore[web]'") from missing
+
+    config = uvicorn.Config(
+        CallApp(service, api_key=api_key, origins=origins, dev=dev),
+        ws="websockets-sansio",
+        ws_max_size=service.settings.max_message_size,
+        ws_per_message_deflate=False,
+        log_level="warning",
+        lifespan="on",
+        timeout_graceful_shutdown=_GRACE,
+        **options,
+    )
+
+    class Server(uvicorn.Server):
+        """Stops on a signal, and then is done: the signal is not raised again."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self.handle_exit, number, None)
+            yield
+
+        async def main_loop(self) -> None:  # of one that has started
+            async with running(self.servers[0].sockets[0].getsockname()[1]):
+                await super().main_loop()
+
+    # Uvicorn takes a refusal with a reason for a mistake, and says so each time.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing handshake" not in record.msg)
+    server = Server(config)
+    server.run()
+    return 0 if server.started else 1

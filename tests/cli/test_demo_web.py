@@ -1,0 +1,93 @@
+"""The demo for browsers without one: what it says, and a bot that answers whoever calls through its service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from statecore import CallClient, CallService
+from statecore.cli import main
+from statecore.cli.demo._web import BOT, announce, answering, media
+from statecore.testing.signals import dominant_hz, rms_dbfs, tone
+from statecore_aiortc import AiortcMedia
+
+STATECORE = [sys.executable, "-P", "-m", "statecore.cli"]
+ENV = {name: value for name, value in os.environ.items() if not name.startswith("STATECORE_")}
+TOLD = r"Open (http://127\.0\.0\.1:\d+/) in a browser, type a name, and call the bot\. Ctrl-C stops it\.\n"
+
+
+def test_people_are_told_what_to_open_and_programs_can_call_too(tmp_path: Path) -> None:
+    """One line with one address; a caller in another process hears the file that the bot is to play; being terminated
+    is a clean end."""
+    played, heard = tmp_path / "played.wav", tmp_path / "heard.wav"
+    with wave.open(str(played), "wb") as file:
+        file.setparams((1, 2, 48_000, 0, "NONE", ""))
+        file.writeframes(tone(700.0).tobytes())
+    with subprocess.Popen(
+        [*STATECORE, "demo", "--web", "--port", "0", "--play", str(played)],
+        env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.fullmatch(TOLD, line)
+        assert found, (line, process.stderr)
+        words = ["call", BOT, "--as", "alice", "--url", found[1], "--video", "--seconds", "0.6", "--json"]
+        called = subprocess.run(
+            [*STATECORE, *words, "--record", str(heard)],
+            env=ENV, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20) == ("", "")
+    assert (called.returncode, called.stderr) == (0, "")
+    assert process.returncode == 0
+    told = json.loads(called.stdout)
+    assert (told["status"], told["reason"], told["error"]) == ("ended", "hangup", None)
+    with wave.open(str(heard)) as file:
+        sound = np.frombuffer(file.readframes(file.getnframes()), np.int16).reshape(-1, file.getnchannels())
+        assert abs(dominant_hz(sound[-file.getframerate() // 4 :], file.getframerate()) - 700) < 6
+
+
+def test_programs_are_told_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """One object with the address."""
+    announce("http://127.0.0.1:1/", as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"url": "http://127.0.0.1:1/"}
+
+
+def test_the_bot_plays_a_tune_and_agrees_to_video() -> None:
+    """Whoever calls with sound only hears it, asks for video, and sees a picture; the bot is free afterwards."""
+
+    async def main() -> None:
+        async with (
+            CallService() as service,
+            answering(service, media(None)),
+            CallClient(service.signaling("alice"), AiortcMedia()) as alice,
+        ):
+            async with alice.call(BOT, type="audio") as session, asyncio.timeout(20):
+                async for frame in session.audio(BOT):
+                    if rms_dbfs(frame.samples) > -30:
+                        break
+                await session.switch_to_video()
+                async for picture in session.video(BOT):
+                    assert picture.pixels.std() > 8
+                    break
+            async with alice.call(BOT, type="audio"):
+                pass
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("words", [["--only", "busy"], ["--break", "no-audio"]])
+def test_what_is_for_the_two_people_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Choosing or breaking one of the demo's own calls makes no sense of a page."""
+    assert main(["demo", "--web", *words]) == 2
+    assert "not for --web" in capsys.readouterr().err
