@@ -120,6 +120,7 @@ function logOut() {
 }
 
 function link(state, text) {
+  $("link").hidden = false;
   $("link").dataset.state = state;
   $("link").lastElementChild.textContent = text;
   $("link").title = text;
@@ -245,6 +246,7 @@ function rings(call) {
   ]);
   sounds.ringIn();
   document.title = `${nameOf(call.with)} calls`;
+  say(`${kind} from ${nameOf(call.with)}`);
 }
 
 async function place(uid, type) {
@@ -288,6 +290,14 @@ function decline(call) {
   client.rejectCall(call.sessionId).catch((error) => notice(reason(error)));
 }
 
+/** Escape gives up a call of one's own, and silences one that comes in: nothing is declined by accident. */
+function escape(event) {
+  if (event.key !== "Escape") return;
+  event.preventDefault();
+  sounds.silence();
+  $("cancel")?.click();
+}
+
 function over(call) {
   document.title = "statecore";
   const shown = shut(call.sessionId) || screen.session?.sessionId === call.sessionId || joining === call.sessionId;
@@ -314,6 +324,7 @@ async function join(call) {
     const session = await client.startSession(call.sessionId, { type: call.type });
     if (session.over) return;
     shut();
+    notice("");
     sounds.connected();
     screen.open(session, nameOf(call.with));
     show("call");
@@ -334,7 +345,8 @@ $("login").addEventListener("submit", logIn);
 $("logout").addEventListener("click", logOut);
 $("search").addEventListener("input", drawPeople);
 $("developer").addEventListener("click", () => developer.toggle());
-$("ring").addEventListener("cancel", (event) => event.preventDefault()); // Escape declines nothing by accident
+$("ring").addEventListener("cancel", (event) => event.preventDefault());
+$("ring").addEventListener("keydown", escape);
 document.addEventListener("visibilitychange", look);
 document.addEventListener("pointerdown", sounds.unlock, { once: true });
 document.addEventListener("keydown", (event) => {

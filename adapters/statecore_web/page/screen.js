@@ -11,6 +11,7 @@ export class CallScreen {
     this.lost = new Set();
     this.asking = false;
     this.clock = 0;
+    this.left = null; // what there is to say of the time left, while it is asked about
     const acts = {
       mute: () => this.session.toggleAudio(),
       camera: () => this.session.toggleVideo(),
@@ -72,7 +73,7 @@ export class CallScreen {
       "screen_share_stopped", "hand_raised", "hand_lowered", "layout_changed",
     ]) session.on(event, draw);
     session.addCallEventListener("page", {
-      onCallSwitchToVideoRequested: (who) => this.asked(who),
+      onCallSwitchToVideoRequested: (_, initiator) => this.asked(initiator),
       onCallSwitchedToVideo: () => this.answered(),
       onCallSwitchToVideoDeclined: () => this.answered(),
       onIdlePrompt: (seconds) => this.idle(seconds),
@@ -102,7 +103,7 @@ export class CallScreen {
     const { call, state } = this.session;
     const began = call.activeAt ? Date.now() / 1000 - call.activeAt : 0;
     $("call-state").textContent = STATES[state] || duration(began);
-    $("call-state").setAttribute("aria-live", "off");
+    if (this.left) $("asked-text").textContent = this.left();
   }
 
   connection(who, lost) {
@@ -132,11 +133,13 @@ export class CallScreen {
 
   unasked() {
     $("asked").hidden = true;
+    this.left = null;
   }
 
-  asked(who) {
+  asked(uid) {
     const { session } = this;
-    this.question(`${who.name} asks to switch to video.`, "Accept with video", "Decline",
+    const name = session.participants.find((one) => one.uid === uid)?.name ?? uid;
+    this.question(`${name} asks to switch to video.`, "Accept with video", "Decline",
       () => session.acceptVideo(), () => session.declineVideo());
   }
 
@@ -161,8 +164,10 @@ export class CallScreen {
   }
 
   idle(seconds) {
-    this.question(`Nobody else is here. The call ends in ${Math.round(seconds)} seconds.`, "End now", "",
-      () => this.session.end(), () => {});
+    const until = performance.now() + seconds * 1000;
+    const left = () => `Nobody else is here. The call ends in ${Math.max(0, Math.round((until - performance.now()) / 1000))} seconds.`;
+    this.question(left(), "End now", "", () => this.session.end(), () => {});
+    this.left = left;
   }
 
   // --- drawing

@@ -12,6 +12,7 @@ export class Session {
     this.settings = settings;
     this.layout = settings.layout ?? "tile";
     this.listeners = new Listeners();
+    this.streams = new Map();
     this.leg = null;
     this.media = null;
     this.opening = null;
@@ -195,6 +196,20 @@ export class Session {
     return this.media?.remote(pid, kind) ?? null;
   }
 
+  /** What is heard and seen of a participant, as one stream that stays and changes with it: for a video element. */
+  stream(pid) {
+    if (!this.streams.has(pid)) this.streams.set(pid, new MediaStream());
+    this.fillStream(pid);
+    return this.streams.get(pid);
+  }
+
+  fillStream(pid) {
+    const stream = this.streams.get(pid);
+    const tracks = ["audio", "video"].map((kind) => this.track(pid, kind)).filter(Boolean);
+    for (const track of stream?.getTracks() ?? []) if (!tracks.includes(track)) stream.removeTrack(track);
+    for (const track of tracks) stream?.addTrack(track); // one that it has already changes nothing
+  }
+
   /** The track that this device sends, or null. */
   localTrack(kind = "video") {
     return this.media?.track(kind) ?? null;
@@ -271,6 +286,12 @@ export class Session {
     if (event === "call_ended") return [reason];
     if (event === "user_left") return [who, "left"];
     if (event === "user_list_updated") return [this.participants];
+    if (["user_muted", "user_unmuted", "user_video_paused", "user_video_resumed"].includes(event)) return [who, who.uid];
+    if (["audio_muted", "audio_unmuted", "video_paused", "video_resumed"].includes(event)) return [this.client.user];
+    if (event.startsWith("call_switch")) {
+      const other = leg.peers.find((one) => one.joined)?.user ?? "";
+      return [this.sessionId, ...(peer ? [who.uid, this.client.user.uid] : [this.client.user.uid, other])];
+    }
     if (event === "idle_prompt" || event === "error") return [value];
     if (event === "custom") return value;
     if (event === "flag_changed") return [who, ...value];
@@ -357,7 +378,8 @@ class Host {
     this.session.listeners.emit("media_changed");
   }
 
-  remoteChanged() {
+  remoteChanged(pid) {
+    this.session.fillStream(pid);
     this.session.listeners.emit("media_changed");
   }
 

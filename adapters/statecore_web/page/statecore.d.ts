@@ -178,6 +178,8 @@ export class Session {
   setLayout(layout: Layout): void;
   press(button: string): void;
   track(pid: string, kind?: MediaKind): MediaStreamTrack | null;
+  /** What is heard and seen of a participant: stays, and changes with what arrives. */
+  stream(pid: string): MediaStream;
   localTrack(kind?: MediaKind): MediaStreamTrack | null;
   chooseDevice(kind: "audio" | "video", deviceId: string | null): Promise<void>;
   stats(): Promise<StreamStats[]>;
