@@ -31,6 +31,8 @@ ELSEWHERE: dict[str, str] = {
     "a token that is forged, without a signature, or revoked": "tests/test_tokens.py",
     "many calls among many people, with everything going wrong at once": "tests/sim/test_simulator.py",
     "the same through the asyncio shells": "tests/sim/test_shell_simulator.py",
+    "any of these with a browser on one side, whose table it runs": "tests/browser/test_browser_endpoint.py",
+    "a browser has several tabs, is loaded anew or loses the network": "tests/browser/test_browser_trouble.py",
 }
 """What is not generated here, and the tests that hold it."""
 
@@ -44,7 +46,6 @@ WAITING: dict[str, str] = {
     "the log tells missed calls from answered elsewhere": "queries of the call log",
     "webhooks arrive twice and out of order": "webhooks",
     "a request body that is malformed": "the REST interface",
-    "any of these with a browser on one side": "the browser's table",
 }
 """What cannot be checked yet, and what it waits for."""
 
