@@ -8,20 +8,39 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+import wave
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from hypothesis import settings
 from websockets.asyncio.client import ClientConnection, connect
 
 from statecore import CallService
+from statecore.testing.signals import tone
 from statecore_web import CallApp
+
+DRAWN = 2
+"""How many of the tests that `make soak` runs all of `make test` runs, drawn by the seed: each takes seconds."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what was not drawn."""
+    if settings.default is settings.get_profile("soak"):
+        return
+    long = [item for item in items if item.path.parent == Path(__file__).parent and item.get_closest_marker("soak")]
+    seed = str(config.getoption("--hypothesis-seed"))  # the same in every process that collects
+    drawn = random.Random(seed).sample(long, min(DRAWN, len(long)))  # noqa: S311 - to be drawn again
+    config.hook.pytest_deselected(items=[item for item in long if item not in drawn])
+    items[:] = [item for item in items if item not in long or item in drawn]
+
 
 FLAGS = (
     "--headless=new",
@@ -41,6 +60,20 @@ FLAGS = (
     "--remote-debugging-port=0",
     "--window-size=1280,800",
 )
+
+
+# What a page opens is kept, to be seen closed afterwards.
+_WATCH = """
+globalThis.opened = [];
+for (const name of ['getUserMedia', 'getDisplayMedia']) {
+  const open = navigator.mediaDevices?.[name].bind(navigator.mediaDevices);
+  if (open) navigator.mediaDevices[name] = async (...wanted) => {
+    const stream = await open(...wanted);
+    opened.push(...stream.getTracks());
+    return stream;
+  };
+}
+"""
 
 
 class Tab:
@@ -111,11 +144,33 @@ class Tab:
 
     async def sees(self, user: str, kind: str = "video") -> None:
         """Wait until moving pictures of a user are shown: other pixels now than before."""
-        await self.until(_MOVES % json.dumps(f'.tile[data-user="{user}"][data-kind="{kind}"] video'))
+        await self.moves(f'.tile[data-user="{user}"][data-kind="{kind}"] video')
+
+    async def moves(self, selector: str) -> None:
+        """Wait until a video element shows moving pictures."""
+        await self.until(_MOVES % json.dumps(selector))
 
     async def hears(self) -> None:
         """Wait until sound arrives: samples with energy, that grows."""
         await self.until(_SOUNDS)
+
+    async def rings(self) -> None:
+        """Wait until it rings here."""
+        await self.until("document.querySelector('#accept')?.checkVisibility()")
+
+    async def hz(self) -> float:
+        """The strongest frequency in what is heard."""
+        return float(await self.run(_HZ))
+
+    async def off(self) -> None:
+        """Wait until no microphone, camera or screen is open: of whatever this page has ever opened."""
+        await self.until("opened.every((track) => track.readyState === 'ended')")
+
+    async def reload(self) -> None:
+        """As by the browser's button. The page logs in again by itself."""
+        await self.run("document.body.dataset.view = 'leaving'")
+        await self.send("Page.reload")
+        await self.until("!['leaving', 'loading'].includes(document.body.dataset.view) && statecore.connected")
 
     async def shot(self, path: Path) -> None:
         """A picture of the page."""
@@ -141,6 +196,21 @@ _MOVES = """(async () => {
   const after = look();
   return before.some((value, n) => Math.abs(value - after[n]) > 8) && new Set(after).size > 8;
 })()"""
+_HZ = """(async () => {
+  const context = new AudioContext();
+  const analyser = Object.assign(context.createAnalyser(), { fftSize: 8192, smoothingTimeConstant: 0 });
+  context.createMediaStreamSource(document.querySelector('#sound audio').srcObject).connect(analyser);
+  const loud = new Float32Array(analyser.frequencyBinCount);
+  let best = -1;
+  for (let turn = 0; turn < 50 && best < 1; turn++) {
+    await new Promise((done) => setTimeout(done, 100));
+    analyser.getFloatFrequencyData(loud);
+    const top = loud.indexOf(Math.max(...loud));
+    best = loud[top] > -60 ? top * context.sampleRate / analyser.fftSize : -1;
+  }
+  await context.close();
+  return best;
+})()"""
 _SOUNDS = """(async () => {
   const energy = async () => {
     const [session] = [...statecore.sessions.values()];
@@ -164,14 +234,14 @@ class Browser:
         self._contexts: dict[str, str] = {}
         self._reader = asyncio.get_running_loop().create_task(self._read())
         self.logged: list[str] = []
-        """What pages threw and did not catch."""
+        """What pages threw and did not catch, and every other error that stands in their consoles."""
+        self.offline = False
+        """Whether it may stand there that something could not be reached."""
 
     async def _read(self) -> None:
         async for text in self._socket:
             message = json.loads(text)
-            if message.get("method") == "Runtime.exceptionThrown":
-                details = message["params"]["exceptionDetails"]
-                self.logged.append(details.get("exception", {}).get("description") or details["text"])
+            self._note(message.get("method", ""), message.get("params", {}))
             future = self._answers.pop(message.get("id"), None)
             if future is None or future.done():
                 continue
@@ -179,6 +249,17 @@ class Browser:
                 future.set_exception(AssertionError(message["error"]["message"]))
             else:
                 future.set_result(message["result"])
+
+    def _note(self, method: str, params: dict[str, Any]) -> None:
+        if method == "Runtime.exceptionThrown":
+            details = params["exceptionDetails"]
+            self.logged.append(details.get("exception", {}).get("description") or details["text"])
+        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
+            self.logged.append(str(params["args"]))
+        elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
+            entry = params["entry"]
+            if not (self.offline and "ERR_" in entry["text"]):
+                self.logged.append(f"{entry['source']}: {entry['text']} {entry.get('url', '')}")
 
     async def send(self, method: str, session: str | None = None, **params: Any) -> Any:
         """One command of the DevTools protocol."""
@@ -196,8 +277,9 @@ class Browser:
         target = await self.send("Target.createTarget", url="about:blank", browserContextId=self._contexts[person])
         attached = await self.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         tab = Tab(self, target["targetId"], attached["sessionId"])
-        await tab.send("Runtime.enable")
-        await tab.send("Page.enable")
+        for domain in ("Runtime", "Log", "Page"):
+            await tab.send(f"{domain}.enable")
+        await tab.send("Page.addScriptToEvaluateOnNewDocument", source=_WATCH)
         return tab
 
     async def close(self) -> None:
@@ -216,8 +298,14 @@ def devtools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert os.environ.get("CI") != "true", "Chromium is missing"
         pytest.skip("Chromium is missing: apt-get install chromium")
     home = tmp_path_factory.mktemp("chromium")
+    speech = home / "speech.wav"
+    _speech(speech)
     with (home / "log").open("wb") as log:
-        process = subprocess.Popen([program, *FLAGS, f"--user-data-dir={home}", "about:blank"], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [program, *FLAGS, f"--use-file-for-fake-audio-capture={speech}", f"--user-data-dir={home}", "about:blank"],
+            stdout=log,
+            stderr=log,
+        )
     port = home / "DevToolsActivePort"
     end = time.monotonic() + 30
     while not port.exists() or not port.read_text().strip().count("\n"):
@@ -230,6 +318,14 @@ def devtools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process.wait(20)
 
 
+def _speech(path: Path) -> None:
+    """What every microphone hears: a tone of 1 kHz, in bursts, as a steady one would be suppressed for noise."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 48_000, 0, "NONE", ""))
+        for _ in range(10):
+            file.writeframes(tone(1000.0, seconds=0.3).tobytes() + bytes(2 * 9600))
+
+
 class _Server(uvicorn.Server):
     """Leaves the signals to the tests."""
 
@@ -238,13 +334,63 @@ class _Server(uvicorn.Server):
         yield
 
 
+class Wire:
+    """What stands between the pages and the service: it can be cut, and mended."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._whole = True
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what comes on one connection, both ways."""
+        try:
+            if not self._whole:
+                return
+            there, back = await asyncio.open_connection("127.0.0.1", self._port)
+            ends = {writer, back}
+            self._open |= ends
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_pump(reader, back))
+                group.create_task(_pump(there, writer))
+            self._open -= ends
+        finally:
+            writer.transport.abort()
+
+    def cut(self) -> None:
+        """Cut every connection, and let none begin."""
+        self._whole = False
+        for writer in self._open:
+            writer.transport.abort()
+        self._open.clear()
+
+    def mend(self) -> None:
+        """Let connections begin again."""
+        self._whole = True
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort()
+
+
 class World:
     """A service with its page, and people who have it open."""
 
-    def __init__(self, service: CallService, url: str, browser: Browser) -> None:
-        self.service = service
+    def __init__(self, app: CallApp, url: str, browser: Browser, wire: Wire) -> None:
+        self.app = app
+        self.service = app.service
         self.url = url
         self.browser = browser
+        self.wire = wire
+
+    async def calls(self) -> list[tuple[str, str]]:
+        """Every call in the log, newest first: its status, and the reason of its end."""
+        found = (await self.service.find_calls()).calls
+        return [(str(call.status), call.end_reason.what if call.end_reason else "") for call in found]
 
     async def person(self, name: str) -> Tab:
         """Somebody logs in, in a page of their own."""
@@ -254,9 +400,20 @@ class World:
 
 
 @asynccontextmanager
-async def _world(devtools: str, **settings: Any) -> AsyncIterator[World]:
-    service = CallService(**settings)
-    app = CallApp(service, api_key="key", dev=True)
+async def _browser(devtools: str) -> AsyncIterator[Browser]:
+    async with connect(devtools, max_size=None, ping_interval=None) as socket:
+        browser = Browser(socket)
+        try:
+            yield browser
+            assert browser.logged == []
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def _world(devtools: str, origins: Sequence[str] = (), **more: Any) -> AsyncIterator[World]:
+    service = CallService(**more)
+    app = CallApp(service, api_key="key", dev=True, origins=origins)
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, ws="websockets-sansio", log_level="warning", lifespan="on",
         timeout_graceful_shutdown=5,
@@ -266,19 +423,24 @@ async def _world(devtools: str, **settings: Any) -> AsyncIterator[World]:
     while not server.started:
         assert not task.done(), "the server did not start"
         await asyncio.sleep(0.005)
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    async with connect(devtools, max_size=None, ping_interval=None) as socket:
-        browser = Browser(socket)
-        try:
-            yield World(service, url, browser)
-            assert browser.logged == []
-        finally:
-            await browser.close()
-            server.should_exit = True
-            await task
+    wire = Wire(server.servers[0].sockets[0].getsockname()[1])
+    try:
+        async with await asyncio.start_server(wire.take, "127.0.0.1", 0) as front, _browser(devtools) as browser:
+            yield World(app, f"http://127.0.0.1:{front.sockets[0].getsockname()[1]}/", browser, wire)
+    finally:
+        wire.cut()
+        server.should_exit = True
+        await task
 
 
 @pytest.fixture
 def world(devtools: str) -> Callable[..., AbstractAsyncContextManager[World]]:
-    """A service on a port of its own and a browser: `async with world() as all:`."""
-    return lambda **settings: _world(devtools, **settings)
+    """A service on a port of its own and a browser: `async with world() as all:`. Takes the origins whose pages may
+    connect, and whatever a service does."""
+    return lambda origins=(), **more: _world(devtools, origins, **more)
+
+
+@pytest.fixture
+def browser(devtools: str) -> Callable[[], AbstractAsyncContextManager[Browser]]:
+    """A browser alone: `async with browser() as pages:`. Nothing may be left in the consoles of its pages."""
+    return lambda: _browser(devtools)

@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from statecore import CallClient
+import numpy as np
+import pytest
+
+from statecore import CallClient, Session
 from statecore.aio import Call
+from statecore.flow import Timers
+from statecore.testing.signals import dominant_hz, rms_dbfs
 from statecore_aiortc import AiortcMedia, Picture, Tone
 
 
@@ -88,5 +93,107 @@ def test_an_audio_call_becomes_video_by_consent(world: Any) -> None:
             await alice.click("#to-video")
             await bob.click("#asked-yes")
             await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
+
+    asyncio.run(main())
+
+
+@pytest.mark.soak
+def test_a_page_shares_its_screen(world: Any) -> None:
+    """The other page sees the screen beside the camera; once it is no longer shared, nothing of it stays open."""
+
+    async def main() -> None:
+        async with world() as all_:
+            alice, bob = await all_.person("alice"), await all_.person("bob")
+            await alice.call("bob")
+            await bob.click("#accept")
+            await asyncio.gather(alice.in_call(), bob.in_call())
+            await alice.click("#share")
+            await asyncio.gather(bob.sees("alice", "screen"), bob.sees("alice"))
+            await alice.click("#share")
+            await bob.until("!document.querySelector('[data-kind=screen]')")
+            await alice.until("opened.filter((track) => track.readyState === 'live').length === 2")
+            await bob.click("#end")
+            await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
+
+    asyncio.run(main())
+
+
+def test_python_calls_a_page(world: Any) -> None:
+    """A program rings a page, whose user accepts: each hears the other's tone and sees moving pictures."""
+
+    async def main() -> None:
+        async with world() as all_:
+            all_.service.add_user("python")
+            alice = await all_.person("alice")
+            media = AiortcMedia(Tone(600.0), Picture())
+            async with CallClient(all_.service.signaling("python"), media) as python:
+                call = await python.initiate_call("alice", type="video")
+                await alice.click("#accept")
+                await call.answered()
+                async with python.started(call.session_id, type="video") as session:
+                    looking = asyncio.create_task(_moves(session))
+                    listening = asyncio.create_task(_hears(session, 1000))
+                    await asyncio.gather(alice.sees("python"), alice.hears())
+                    assert abs(await alice.hz() - 600) < 15
+                    await asyncio.wait_for(asyncio.gather(looking, listening), 15)
+                    await session.end()
+            await asyncio.gather(alice.at_home(), alice.off())
+
+    asyncio.run(main())
+
+
+async def _hears(session: Session, hz: float) -> None:
+    """Until the tone of the page's microphone was heard."""
+    heard = np.zeros((0, 1), np.int16)
+    async for frame in session.audio("alice"):
+        heard = np.concatenate((heard, frame.samples[:, :1]))[-frame.rate // 4 :]
+        if rms_dbfs(heard) > -40 and abs(dominant_hz(heard, frame.rate) - hz) < 15:
+            return
+
+
+async def _moves(session: Session) -> None:
+    """Until a picture came that is not uniform, and then another that differs from it."""
+    first: Any = None
+    async for frame in session.video("alice"):
+        if first is None and frame.pixels.std() > 8:
+            first = frame.pixels.astype(int)
+        elif first is not None and first.shape == frame.pixels.shape and np.abs(first - frame.pixels).max() > 32:
+            return
+
+
+@pytest.mark.soak
+def test_a_busy_user_is_not_disturbed(world: Any) -> None:
+    """Who calls somebody in a call is told so, and it rings nowhere; the call goes on, and the log has the other."""
+
+    async def main() -> None:
+        async with world() as all_:
+            alice, bob, carol = [await all_.person(name) for name in ("alice", "bob", "carol")]
+            await alice.call("bob", "audio")
+            await bob.click("#accept")
+            await asyncio.gather(alice.in_call(), bob.in_call())
+            await carol.call("bob", "audio")
+            await carol.until("document.querySelector('#notice').textContent === 'bob is busy.'")
+            await asyncio.gather(carol.at_home(), carol.off())
+            assert not await bob.run("document.querySelector('#ring').open")
+            assert await bob.run("document.body.dataset.view") == "call"
+            assert await all_.calls() == [("busy", "busy"), ("ongoing", "")]
+
+    asyncio.run(main())
+
+
+@pytest.mark.soak
+def test_nobody_answers_a_page(world: Any) -> None:
+    """When the service's ring timer fires, both pages stop ringing; one says so, the other shows a missed call."""
+
+    async def main() -> None:
+        async with world(timers=Timers(ring=1.0)) as all_:
+            alice, bob = await all_.person("alice"), await all_.person("bob")
+            await alice.call("bob")
+            await bob.rings()
+            await asyncio.gather(alice.at_home(), bob.at_home())
+            await alice.until("document.querySelector('#notice').textContent === 'No answer'")
+            await bob.until("document.querySelector('#log .missed')?.innerText.includes('alice')")
+            assert await all_.calls() == [("unanswered", "unanswered")]
+            assert await bob.run("opened.length") == 0
 
     asyncio.run(main())
