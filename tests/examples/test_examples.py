@@ -64,6 +64,13 @@ PROMISES = {
         "anna: is free again",
         "anna: talks with dave",
     ],
+    "own_tokens": [
+        "bob: alice calls",
+        "expired: token_expired",
+        "another application's: token_foreign",
+        "changed: token_forged",
+        "by another key: token_forged",
+    ],
     "media_adapter": ["bob heard 0.50 s of sound", "alice: ended by bob"],
 }
 """Lines that each example prints, among others."""

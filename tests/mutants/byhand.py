@@ -9,6 +9,7 @@ from run import Mutant
 FLOW, WORK, CONDITIONS = "flow.py", "switchboard/_work.py", "switchboard/_conditions.py"
 BOARD, VIEWS = "switchboard/__init__.py", "switchboard/_views.py"
 STEP, FACTS, MOVES = "endpoint/_step.py", "endpoint/_facts.py", "endpoint/_moves.py"
+APPLICATION = "switchboard/_application.py"
 ENDPOINT, TELL, DATA = "endpoint/__init__.py", "endpoint/_tell.py", "endpoint/_data.py"
 
 CHANGES: tuple[tuple[str, str, str, str], ...] = (
@@ -479,6 +480,31 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
         DATA,
         "again = parcel.n > got and source not in leg.asked",
         "again = False",
+    ),
+    # --- what the application asks
+    (
+        "a user is deleted, and the user's calls go on",
+        APPLICATION,
+        "        for draft in work.listed(command.user):",
+        "        for draft in work.listed(command.user)[:0]:",
+    ),
+    (
+        "whoever is deleted ends a session for all",
+        APPLICATION,
+        "range(len(draft.legs)) if draft.session_id in line.holds else mine",
+        "range(len(draft.legs))",
+    ),
+    (
+        "the application cannot end a session that is empty",
+        APPLICATION,
+        '        if draft.get("empty_until"):',
+        '        if not draft.get("empty_until"):',
+    ),
+    (
+        "a call that is taken back goes on ringing",
+        FLOW,
+        'caller("dismissed", "ended", Release(), Fire("cancelled", "others"), _OVER',
+        'caller("dismissed", "ended", Release(), _OVER',
     ),
 )
 """Name, module, what stands there once, and what the mistake is."""

@@ -39,6 +39,7 @@ TESTS = (
     "tests/core/test_endpoint.py",
     "tests/core",
     "tests/aio/test_aio_calls.py",
+    "tests/aio/test_service_governing.py",
     "tests/aio/test_system_model.py",
     "tests/testing/test_check.py",
 )
