@@ -14,7 +14,7 @@ export PYTHONSAFEPATH := 1
 export DEBIAN_FRONTEND := noninteractive
 
 # Programs that some tests use, as command:package. Without one, its tests are left out, and named at the end.
-SYSTEM := espeak-ng:espeak-ng chromium:chromium node:nodejs
+SYSTEM := chromium:chromium espeak-ng:espeak-ng node:nodejs turnserver:coturn
 # The branch coverage of statecore/ below which `make test` fails, in per cent.
 COV_FAIL ?= 100
 # How many processes test, each a file at a time. 0 is none beside the first: for a debugger.

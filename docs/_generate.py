@@ -25,7 +25,7 @@ from statecore.errors import StatecoreError
 from statecore.flow import CONDITIONS, FLOWS, Flow, Row, Timers
 from statecore.listeners import CallListener, OngoingCallListener
 from statecore.model import CallType, Reason, Role
-from statecore.settings import CallSettings, IceServer, ServiceSettings, reference
+from statecore.settings import CallSettings, IceServer, IceServers, ServiceSettings, reference
 from statecore.testing.races import ELSEWHERE, RACES, WAITING
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -320,6 +320,9 @@ def settings_page() -> str:
             "## Of a STUN or TURN server: `IceServer`",
             "",
             *_table(["setting", "type", "default", "meaning", "live"], _settings(IceServer)),
+            "## Handed out by a service: `IceServers`",
+            "",
+            *_table(["setting", "type", "default", "meaning", "live"], _settings(IceServers)),
             "## Of a service: `ServiceSettings`",
             "",
             *_table(["setting", "type", "default", "meaning", "live"], _settings(ServiceSettings)),
@@ -327,7 +330,7 @@ def settings_page() -> str:
     )
 
 
-def _settings(cls: type[IceServer | CallSettings | ServiceSettings]) -> Iterator[list[str]]:
+def _settings(cls: type[IceServer | IceServers | CallSettings | ServiceSettings]) -> Iterator[list[str]]:
     for each in reference(cls):
         carried = each["name"] in CARRIED or each["name"].startswith("show_")
         kind = each["type"] if isinstance(each["type"], str | types.UnionType) else each["type"].__name__

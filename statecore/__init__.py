@@ -13,11 +13,22 @@ from . import errors
 from .errors import StatecoreError
 
 if TYPE_CHECKING:
-    from .aio import Call, CallClient, CallPage, CallQuery, CallService, MemoryLink, MemoryStore, Session, join_session
+    from .aio import (
+        Call,
+        CallClient,
+        CallPage,
+        CallQuery,
+        CallService,
+        MemoryLink,
+        MemoryStore,
+        Session,
+        TurnCredentials,
+        join_session,
+    )
     from .flow import RINGING, SESSION, Flow, Timers
     from .listeners import CallListener, ListenerRegistry, OngoingCallListener
     from .model import EndReason, Participant, Reason, Status, User
-    from .settings import CallSettings, CallSettingsBuilder, IceServer, ServiceSettings
+    from .settings import CallSettings, CallSettingsBuilder, IceServer, IceServers, ServiceSettings
 
 __version__ = "0.1.0"
 
@@ -33,12 +44,13 @@ _LATER = {
             "MemoryLink",
             "MemoryStore",
             "Session",
+            "TurnCredentials",
             "join_session",
         ),
         "flow": ("RINGING", "SESSION", "Flow", "Timers"),
         "listeners": ("CallListener", "ListenerRegistry", "OngoingCallListener"),
         "model": ("EndReason", "Participant", "Reason", "Status", "User"),
-        "settings": ("CallSettings", "CallSettingsBuilder", "IceServer", "ServiceSettings"),
+        "settings": ("CallSettings", "CallSettingsBuilder", "IceServer", "IceServers", "ServiceSettings"),
     }.items()
     for name in names
 }
@@ -69,6 +81,7 @@ __all__ = [
     "EndReason",
     "Flow",
     "IceServer",
+    "IceServers",
     "ListenerRegistry",
     "MemoryLink",
     "MemoryStore",
@@ -80,6 +93,7 @@ __all__ = [
     "StatecoreError",
     "Status",
     "Timers",
+    "TurnCredentials",
     "User",
     "__version__",
     "errors",

@@ -7,14 +7,14 @@ people's. Nothing here imports asyncio: the async methods are only declared.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
 if TYPE_CHECKING:
     from .errors import MediaError
-    from .settings import CallSettings
+    from .settings import CallSettings, IceServers
 
 # --- media ------------------------------------------------------------------------------------------------------------
 
@@ -53,6 +53,11 @@ class MediaHost(Protocol):
     @property
     def settings(self) -> CallSettings:
         """What the session was started with. Frozen."""
+
+    @property
+    def ice(self) -> IceServers:
+        """What the service hands out to reach others by, as of now: read it for each new connection, as credentials
+        expire. Meant for when neither the settings nor the adapter name servers."""
 
     def send(self, pid: str, kind: Literal["offer", "answer", "candidate"], body: str) -> None:
         """Send a piece of media signaling to one participant: delivered in order, at most once, lost with the link.
@@ -223,6 +228,18 @@ class Signaling(Protocol):
     async def connect(self) -> Channel:
         """A new channel. Raises SignalingLost (worth another try) or SignalingRefused (not). Safe to cancel."""
 
+
+@runtime_checkable
+class ProvidesIce(Protocol):
+    """What a `Signaling` has besides if its service hands out STUN and TURN servers."""
+
+    async def ice_servers(self) -> IceServers:
+        """The servers for this user, with credentials that are good from now on. Raises SignalingError. Safe to
+        cancel."""
+
+
+IceSource: TypeAlias = "Callable[[str], IceServers | Awaitable[IceServers]]"
+"""What a service is given to hand out STUN and TURN servers: takes a user's id. `TurnCredentials` is one."""
 
 # --- store ------------------------------------------------------------------------------------------------------------
 

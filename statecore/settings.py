@@ -125,6 +125,24 @@ def _servers(_: object, attribute: attrs.Attribute[Any], servers: tuple[Any, ...
 
 
 @attrs.frozen(kw_only=True)
+class IceServers:
+    """What a service hands out to one user: the servers to reach others by, and for how long that is good.
+
+    The port behind it: a function that takes a user's id and gives this, or an awaitable of it; `TurnCredentials` is
+    one."""
+
+    servers: tuple[IceServer, ...] = attrs.field(
+        default=(), converter=_series, validator=_servers, metadata={"help": "STUN and TURN servers.", "live": False}
+    )
+    policy: Literal["all", "relay"] = _choice(
+        "all", ("all", "relay"), "all: any way to the others; relay: only through a TURN server."
+    )
+    lifetime: float | None = _seconds(
+        None, 1.0, 365 * _DAY, "For how many seconds this is good; None: for ever.", optional=True
+    )
+
+
+@attrs.frozen(kw_only=True)
 class CallSettings:
     """What one session is started with. Immutable; `attrs.evolve` makes a changed copy.
 
@@ -189,15 +207,18 @@ class CallSettings:
         default=(),
         converter=_series,
         validator=_servers,
-        metadata={"help": "STUN and TURN servers; none means addresses of this host only.", "live": False},
+        metadata={
+            "help": "STUN and TURN servers; none means those that the adapter has, or the service hands out.",
+            "live": False,
+        },
     )
     ice_policy: Literal["all", "relay"] = _choice(
         "all", ("all", "relay"), "all: any way to the others; relay: only through a TURN server."
     )
 
     def __attrs_post_init__(self) -> None:
-        # Media that may only go through a relay, and has none, would wait for ever without an error.
-        if self.ice_policy == "relay" and not any(server.relays for server in self.ice_servers):
+        # Named servers take the place of the service's: without a relay among them there would be none.
+        if self.ice_policy == "relay" and self.ice_servers and not any(server.relays for server in self.ice_servers):
             raise InvalidSettings(name="ice_policy", value="relay", why="needs a TURN server among ice_servers")
 
 
@@ -276,7 +297,7 @@ class ServiceSettings:
 # --- reference --------------------------------------------------------------------------------------------------------
 
 
-def reference(cls: type[IceServer | CallSettings | ServiceSettings]) -> list[dict[str, Any]]:
+def reference(cls: type[IceServer | IceServers | CallSettings | ServiceSettings]) -> list[dict[str, Any]]:
     """The table of a settings class for people: name, type, default, help, and whether an action may change it."""
     return [
         {
@@ -291,4 +312,4 @@ def reference(cls: type[IceServer | CallSettings | ServiceSettings]) -> list[dic
     ]
 
 
-__all__ = ["CallSettings", "CallSettingsBuilder", "IceServer", "ServiceSettings", "reference"]
+__all__ = ["CallSettings", "CallSettingsBuilder", "IceServer", "IceServers", "ServiceSettings", "reference"]

@@ -1,18 +1,24 @@
-"""After every test of the shells: nothing is left of it."""
+"""After every test of the shells: nothing is left of it. And a TURN server for those who need one."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import shutil
+import socket
+import subprocess
 import threading
 from asyncio import runners
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import attrs
 import pytest
 from hypothesis import settings
 
+from statecore import TurnCredentials
 from statecore.flow import RINGING, Flow
 from statecore.testing.leaks import timers
 
@@ -61,3 +67,82 @@ def nothing_left(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     gc.collect(0)  # what was dropped without being closed complains now, in the test that dropped it
     left.extend(f"thread {thread.name}" for thread in threading.enumerate() if thread not in before)
     assert not left or "may_leave" in request.fixturenames, "left behind: " + "; ".join(left)
+
+
+# --- a TURN server ---------------------------------------------------------------------------------------------------
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Coturn:
+    """A TURN server at an address; `log` is what it has said so far. `inside` begins a command in its network."""
+
+    secret = "a secret that both servers share"
+
+    def __init__(self, folder: Path, ip: str, inside: Sequence[str] = ()) -> None:
+        self.port = _free_port()
+        self.url = f"turn:{ip}:{self.port}"
+        self._log = folder / "coturn.log"
+        # The options of a file: a secret in a command line is everybody's to read.
+        (folder / "turnserver.conf").write_text(
+            f"listening-ip={ip}\nrelay-ip={ip}\nlistening-port={self.port}\nmin-port=20000\nmax-port=29999\n"
+            f"use-auth-secret\nstatic-auth-secret={self.secret}\nrealm=statecore.test\nallow-loopback-peers\n"
+            f"no-cli\nno-tls\nno-dtls\nverbose\nsimple-log\nlog-file={self._log}\n"
+            f"userdb={folder / 'turndb'}\npidfile={folder / 'pid'}\n"
+        )
+        self.process = subprocess.Popen(
+            [*inside, "turnserver", "-c", str(folder / "turnserver.conf")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def wait(self) -> Self:
+        """Until it answers a binding request on the loopback."""
+        request = bytes.fromhex("000100002112a442") + b"0" * 12
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.settimeout(0.2)
+            for _ in range(50):
+                assert self.process.poll() is None, "turnserver has ended"
+                probe.sendto(request, ("127.0.0.1", self.port))
+                try:
+                    probe.recv(1024)
+                except OSError:
+                    continue
+                return self
+        raise AssertionError("turnserver does not answer")
+
+    @property
+    def log(self) -> str:
+        """What it has said so far."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    def credentials(self, **more: Any) -> TurnCredentials:
+        """What a service hands out to have its relay used, and nothing else."""
+        given: dict[str, Any] = {"turn": self.url, "secret": self.secret, "policy": "relay"}
+        return TurnCredentials(**given | more)
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def turn_server() -> type[Coturn]:
+    """Makes a TURN server; there is a reason for a skip where coturn is missing."""
+    if shutil.which("turnserver") is None:
+        assert os.environ.get("CI") != "true", "coturn is missing"
+        pytest.skip("coturn is missing: apt-get install coturn")
+    return Coturn
+
+
+@pytest.fixture(scope="session")
+def coturn(turn_server: type[Coturn], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coturn]:
+    """A TURN server on the loopback, for all tests."""
+    server = turn_server(tmp_path_factory.mktemp("coturn"), "127.0.0.1")
+    yield server.wait()
+    server.stop()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statecore.errors import InvalidSettings
-from statecore.settings import CallSettings, CallSettingsBuilder, IceServer, ServiceSettings, reference
+from statecore.settings import CallSettings, CallSettingsBuilder, IceServer, IceServers, ServiceSettings, reference
 
 TURN = IceServer(urls=("turn:turn.example.org",), username="alice", credential="hunter2-hunter2")
 
@@ -30,7 +30,7 @@ GOOD: dict[str, list[Any]] = {
     "virtual_background_image": ["https://example.org/beach.jpg"],
     "listener": [None, object()],
     "ice_servers": [(), [TURN], (TURN, IceServer(urls="stun:stun.example.org"))],
-    "ice_policy": ["all"],
+    "ice_policy": ["all", "relay"],
 }
 
 BAD: dict[str, list[Any]] = {
@@ -48,7 +48,7 @@ BAD: dict[str, list[Any]] = {
     "virtual_background_blur": [-1, 3, True, 1.0, None],
     "virtual_background_image": ["x" * 2049],
     "ice_servers": ["stun:stun.example.org", None, [TURN, "stun:stun.example.org"], 5],
-    "ice_policy": ["none", "relay"],
+    "ice_policy": ["none"],
 }
 
 BAD_SERVICE: dict[str, list[Any]] = {
@@ -155,8 +155,10 @@ def test_a_turn_server_needs_a_login(lacking: str) -> None:
 
 
 def test_relaying_only_needs_a_relay() -> None:
-    """The policy `relay` is taken with a TURN server, and refused with STUN alone."""
+    """The policy `relay` is taken with a TURN server, and without servers, as the service may hand one out; it is
+    refused with STUN alone."""
     assert CallSettings(ice_servers=[TURN], ice_policy="relay").ice_policy == "relay"
+    assert CallSettings(ice_policy="relay").ice_servers == ()
     with pytest.raises(InvalidSettings):
         CallSettings(ice_servers=[IceServer(urls="stun:stun.example.org")], ice_policy="relay")
 
@@ -208,7 +210,7 @@ def test_the_builder_validates_when_it_builds() -> None:
         builder.build()
 
 
-@pytest.mark.parametrize("cls", [IceServer, CallSettings, ServiceSettings])
+@pytest.mark.parametrize("cls", [IceServer, IceServers, CallSettings, ServiceSettings])
 def test_every_setting_has_its_line_of_reference(cls: type[Any]) -> None:
     """The reference table has a row with type and help for each attribute of a class, in order."""
     rows = reference(cls)

@@ -112,6 +112,16 @@ def decode(kind: str, body: str) -> Offer | Answer | Trickle:
     return message
 
 
+def candidates(sdp: str) -> list[RTCIceCandidate]:
+    """The addresses in a description that was checked, each with the m-line that it was named in."""
+    found = []
+    for line in SessionDescription.parse(sdp).media:
+        for candidate in line.ice_candidates:
+            candidate.sdpMid = line.rtp.muxId
+            found.append(candidate)
+    return found
+
+
 def check(sdp: str) -> list[MediaDescription]:
     """The m-lines of a description that aiortc can apply. Raises NegotiationFailed for every other text.
 
@@ -155,4 +165,4 @@ def _common(line: MediaDescription) -> bool:
     return any(codec.mimeType.lower() in ours for codec in line.rtp.codecs)
 
 
-__all__ = ["MAX_BODY", "Answer", "Offer", "Trickle", "check", "decode", "encode"]
+__all__ = ["MAX_BODY", "Answer", "Offer", "Trickle", "candidates", "check", "decode", "encode"]

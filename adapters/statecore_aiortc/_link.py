@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
@@ -127,8 +127,7 @@ class Link:
         offered = [line.mid for line in self._lines.values()]
         if [line.rtp.muxId for line in _body.check(sdp)] != offered:
             raise NegotiationFailed(why="the answer does not have the m-lines of the offer")
-        await self._pc.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
-        self._described = True
+        await self._describe(sdp, "answer")
         await self._take()
 
     async def answer(self, offer: _body.Offer) -> str:
@@ -138,8 +137,7 @@ class Link:
             raise NegotiationFailed(why="the offer does not have the m-lines of this connection")
         await self.prepare()
         self.fresh = False
-        await self._pc.setRemoteDescription(RTCSessionDescription(offer.sdp, "offer"))
-        self._described = True
+        await self._describe(offer.sdp, "offer")
         for transceiver in self._pc.getTransceivers():
             kind = offer.kinds.get(transceiver.mid or "")
             if kind is not None and kind not in self._lines:
@@ -147,6 +145,13 @@ class Link:
         await self._pc.setLocalDescription(await self._pc.createAnswer())
         await self._take()
         return self._pc.localDescription.sdp
+
+    async def _describe(self, sdp: str, kind: Literal["offer", "answer"]) -> None:
+        await self._pc.setRemoteDescription(RTCSessionDescription(sdp, kind))
+        # Of m-lines that share a transport, aiortc takes the addresses of the last; browsers name them in the first.
+        for candidate in _body.candidates(sdp):
+            await self._pc.addIceCandidate(candidate)
+        self._described = True
 
     async def trickle(self, body: _body.Trickle) -> None:
         """Take another candidate; one that comes before its description is kept until then."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from os import PathLike, fspath
 from typing import Any, Literal
+
+from aiortc import RTCConfiguration
 
 from statecore.errors import InvalidArgument
 from statecore.ports import Kind, MediaHost
@@ -26,8 +29,9 @@ class AiortcMedia:
     (`.wav` for sound only, `.webm`, `.mp4`, ...) and which may hold {session}, {uid}, {pid} and {kind}. A file is
     complete when its participant has left or the session is closed.
 
-    `ice_servers` and `ice_policy` hold for sessions whose settings name no servers, or leave the policy at "all".
-    aiortc uses one STUN and one TURN address, the first of each. Raises InvalidArgument or SourceError."""
+    `ice_servers` and `ice_policy` hold for sessions whose settings name no servers, or leave the policy at "all"; with
+    no servers there either, those that the service hands out are used, with its policy. aiortc uses one STUN and one
+    TURN address, the first of each. Raises InvalidArgument or SourceError."""
 
     def __init__(
         self,
@@ -52,9 +56,7 @@ class AiortcMedia:
         Raises SourceError, MediaDeviceError, or MediaConnectionFailed for a malformed server address, and leaves
         nothing open then; the same when it is cancelled."""
         settings = host.settings
-        policy = settings.ice_policy if settings.ice_policy == "relay" else self._policy or "all"
-        configuration = _webrtc.configuration(settings.ice_servers or self._servers, policy)
-        session = AiortcSession(host, configuration, self._names)
+        session = AiortcSession(host, partial(self._configuration, host), self._names)
         enabled: set[Kind] = {"audio"} if audio else set()
         if video and not settings.audio_only:
             enabled.add("video")
@@ -64,6 +66,13 @@ class AiortcMedia:
             await session.close()
             raise
         return session
+
+    def _configuration(self, host: MediaHost) -> RTCConfiguration:
+        """How to reach others from now on: what the service hands out has an end."""
+        settings = host.settings
+        servers = settings.ice_servers or self._servers
+        relay = "relay" in (settings.ice_policy, self._policy, "all" if servers else host.ice.policy)
+        return _webrtc.configuration(servers or host.ice.servers, "relay" if relay else "all")
 
 
 __all__ = ["AiortcMedia"]

@@ -26,9 +26,10 @@ from .sources import Source, Stream, Track
 class AiortcSession:
     """A `statecore.ports.MediaSession`; made by `AiortcMedia.open`."""
 
-    def __init__(self, host: MediaHost, configuration: RTCConfiguration, names: Names | None) -> None:
+    def __init__(self, host: MediaHost, configure: Callable[[], RTCConfiguration], names: Names | None) -> None:
         self.host = host
-        self._configuration = configuration
+        self._configure = configure
+        self._configuration = configure()
         self._names = names
         self._began: dict[int, float] = {}
         """When each source of a feed began, by its id(): an application's source need not be hashable."""
@@ -85,6 +86,7 @@ class AiortcSession:
 
     def link(self, streams: dict[Kind, Incoming], changed: Callable[[], None]) -> Link:
         """A new connection."""
+        self._configuration = self._configure()
         audio_only = self.host.settings.audio_only
         return Link(self._configuration, self._feeds, streams, changed, audio_only=audio_only)
 

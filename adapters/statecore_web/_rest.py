@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from statecore import CallQuery, StatecoreError, Status, __version__, errors
 
 from ._asyncapi import asyncapi
+from ._ice import ice_path
 from ._metrics import CONTENT_TYPE
 from .app import CallApp
 
@@ -327,7 +328,9 @@ async def metrics(app: App) -> Response[bytes]:
 @get("/openapi.json", summary="This description", tags=["health"], opt={"open": True}, include_in_schema=False)
 async def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """What can be asked, as an OpenAPI document."""
-    return request.app.openapi_schema.to_schema()
+    schema = request.app.openapi_schema.to_schema()
+    schema["paths"] |= ice_path(schema["components"])
+    return schema
 
 
 @get(

@@ -12,6 +12,7 @@ import msgspec
 from statecore import CallService, StatecoreError
 from statecore.errors import SignalingRefused, TokenError, TokenMissing, UnsupportedVersion
 
+from ._ice import IceDesk
 from ._metrics import Metrics
 from ._page import Page
 from ._socket import Receive, Scope, Send, Socket, deny
@@ -58,6 +59,7 @@ class CallApp:
         self._origins = frozenset(origins)
         self._api_key = api_key
         self._dev = dev
+        self._ice = IceDesk(self, self._authenticate, self._origins)
         self._page = Page(self, self._authenticate, dev=dev)
         self._rest: Litestar | None = None
         self._sockets: set[Socket] = set()
@@ -150,6 +152,8 @@ class CallApp:
         return True
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if await self._ice.serve(scope, send, _path(scope), _headers(scope)):
+            return
         if await self._page.serve(scope, send, _path(scope), _headers(scope)):
             return
         if self._rest is None:

@@ -26,7 +26,10 @@ from statecore.errors import (
     TokenError,
     from_code,
 )
+from statecore.settings import IceServers
 
+from ._http import http_client, why_not
+from ._ice import from_body
 from ._outbox import Outbox
 
 SUBPROTOCOL = "statecore.v1"
@@ -36,6 +39,8 @@ TokenSource: TypeAlias = Callable[[], str | Awaitable[str]]
 
 _UNSENT = 4 * 1024 * 1024
 """How many bytes may wait to be written before the link counts as lost."""
+_ICE_SECONDS = 10.0
+"""How long the service may take to hand out its STUN and TURN servers."""
 
 
 class WebSocketSignaling:
@@ -86,6 +91,27 @@ class WebSocketSignaling:
             return await self._connect()
         except TokenError as error:
             raise SignalingRefused(why=str(error)) from error
+
+    async def ice_servers(self) -> IceServers:
+        """What the service hands out to reach others by, with credentials that are good from now on; nothing if it
+        knows nothing of that. Raises SignalingLost or SignalingRefused. Safe to cancel."""
+        headers = {"Authorization": f"Bearer {await self._current()}"}
+        try:
+            async with await http_client(self._ssl, secure=self.url.startswith("wss:"), seconds=_ICE_SECONDS) as client:
+                answer = await client.get(_ice_url(self.url), headers=headers)
+        except Exception as error:
+            if (why := why_not(error)) is None:
+                raise
+            raise SignalingLost(f"the call service cannot be asked for its servers: {why}") from None
+        if answer.status_code == 404:
+            return IceServers()
+        if answer.status_code != 200:
+            told = _refusal(answer.status_code, answer.content)
+            raise told if isinstance(told, SignalingError) else SignalingRefused(why=str(told))
+        try:
+            return from_body(answer.content)
+        except ValueError:  # without what it says: there may be a credential in it
+            raise SignalingLost("the call service answered with something that is no list of servers") from None
 
     async def _connect(self) -> WebSocketChannel:
         token = await self._current()
@@ -167,6 +193,11 @@ def _socket_url(url: str) -> str:
         raise InvalidArgument("the service's address must have no query, fragment or password", name="url")
     path = parts.path.rstrip("/")
     return f"{scheme}://{parts.netloc}{path if path.endswith('/signaling') else path + '/v1/signaling'}"
+
+
+def _ice_url(url: str) -> str:
+    """Beside where devices connect."""
+    return "http" + url.removeprefix("ws").removesuffix("/signaling") + "/ice"
 
 
 def _user_of(token: str | TokenSource) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._find import CallPage, CallQuery
 from .call import Call
 from .client import CallClient, join_session
+from .ice import TurnCredentials
 from .link import MemoryChannel, MemoryLink
 from .service import CallService
 from .session import Session
@@ -20,5 +21,6 @@ __all__ = [
     "MemoryLink",
     "MemoryStore",
     "Session",
+    "TurnCredentials",
     "join_session",
 ]

@@ -53,6 +53,7 @@ from ._tasks import Mailboxes, Tasks, cancel
 from ._time import Alarm
 from ._tracing import TraceSink
 from .call import Call
+from .ice import FreshIce
 from .session import Session
 
 _log = logging.getLogger("statecore.client")
@@ -94,6 +95,8 @@ class Driver:
         """Set when `close` begins."""
         self.callers: set[asyncio.Task[Any]] = set()
         """Who awaits `close`: nobody waits for them."""
+        self.ice = FreshIce(signaling, self.tasks, self.extra)
+        """What the service hands out to reach others by."""
         self._endpoint = endpoint
         self._clock = clock
         self._trace = trace
@@ -224,6 +227,7 @@ class Driver:
         if self._link is not None:
             await cancel(self._link, seconds=self.timers.close + 1)
         await cancel(*self._retiring.values())
+        await self.ice.stop()
         await asyncio.gather(*(held.finish(self.callers) for held in sessions))
         self.listeners.clear()
         await self.tasks.finish(self.timers.close, but=self.callers)
@@ -250,6 +254,8 @@ class Driver:
         before = self.online
         self.feed(Received(message))
         if self.online and not before:
+            if self.adapter is not None:
+                self.ice.start()
             if self._linked is not None and not self._linked.done():
                 self._linked.set_result(None)
             for request, _ in list(self._requests.values()):

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
+
 from ..errors import CallNotFound, UnknownUser
 from ..model import Call, Line, Record, User
-from ..ports import Store
+from ..ports import IceSource, Store
+from ..settings import IceServers
 from ..switchboard import check_id
 from ._find import CallPage, CallQuery, find
 from ._log import call_of_record
 
 
 class Looking:
-    """Looks into the store of a service. Nothing here changes anything."""
+    """Looks into the store of a service, and what it was given. Nothing here changes anything."""
 
     store: Store
     """Where the records are."""
+    ice: IceSource | None
+    """Where STUN and TURN servers come from; None for none."""
     _pending: dict[str, str]
     """The names of users whom the store does not have yet."""
+
+    async def ice_servers(self, user: str) -> IceServers:
+        """What a user may use to reach others now. Raises what the source raises."""
+        check_id("user", user)
+        given = self.ice(user) if self.ice is not None else IceServers()
+        return await given if inspect.isawaitable(given) else given
 
     async def call_log(self) -> list[Call]:
         """Every call that has ended and is kept, oldest first. Each stands there exactly once."""

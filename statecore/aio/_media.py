@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from ..endpoint import Drive, LocalLeg, Media, Signal
 from ..errors import MediaError, MediaTimeout, StatecoreError
 from ..ports import MediaPeer, MediaSession
-from ..settings import CallSettings
+from ..settings import CallSettings, IceServers
 from ..wire import Ask, Free, Relay
 from ._tasks import Tasks, bounded, cancel
 
@@ -56,9 +56,14 @@ class SessionMedia:
 
     def open(self, capture: frozenset[str]) -> None:
         """Open now, with this to be captured: asked for once, while the leg lives."""
-        work = self.driver.media.open(Host(self), audio="audio" in capture, video="video" in capture)
+        work = self._begun(capture)
         self._opening = asyncio.get_running_loop().create_task(work, name=f"statecore media {self.session.session_id}")
         self._tasks.start(self._opened(self._opening), f"statecore media opening {self.session.session_id}")
+
+    async def _begun(self, capture: frozenset[str]) -> MediaSession:
+        if not self.session.settings.ice_servers:
+            await self.driver.ice.ready()
+        return await self.driver.media.open(Host(self), audio="audio" in capture, video="video" in capture)
 
     async def _opened(self, opening: asyncio.Task[MediaSession]) -> None:
         await asyncio.wait((opening,), timeout=self.driver.timers.connect)
@@ -265,6 +270,11 @@ class Host:
     def settings(self) -> CallSettings:
         """What the session was started with."""
         return self._media.session.settings
+
+    @property
+    def ice(self) -> IceServers:
+        """What the service hands out to reach others by."""
+        return self._media.driver.ice.current
 
     def send(self, pid: str, kind: Literal["offer", "answer", "candidate"], body: str) -> None:
         """Send media signaling to one participant."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from ..errors import SignalingLost
+from ..settings import IceServers
 
 Accept = Callable[["MemoryChannel", str], None]
 """Takes the service's end of a new connection and the user it speaks for."""
+Ice = Callable[[], Awaitable[IceServers]]
+"""Gives what a user may use to reach others."""
 
 
 class MemoryChannel:
@@ -109,7 +112,9 @@ class MemoryChannel:
 class MemoryLink:
     """How one user's device reaches a service in the same process. Implements the `Signaling` port."""
 
-    def __init__(self, user: str, device: str | None, accept: Accept) -> None:
+    def __init__(self, user: str, device: str | None, accept: Accept, ice: Ice | None = None) -> None:
+        self.ice_servers = ice
+        """Gives the STUN and TURN servers of the service; None if it has none."""
         self.user = user
         """The user's id."""
         self.device = device

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Self, TypeAlias
 
 from msgspec.structs import replace
@@ -24,7 +25,7 @@ from ..errors import (
 )
 from ..flow import FLOWS, Flow, Timers
 from ..model import Line
-from ..ports import Channel, Clock, Ids, Key, Store
+from ..ports import Channel, Clock, IceSource, Ids, Key, Store
 from ..settings import ServiceSettings
 from ..switchboard import (
     Act,
@@ -87,8 +88,9 @@ class CallService(Governing):
 
     `store` keeps the records (default: in memory), `authorize` decides who may have tokens for sessions by id, `key` is
     the secret that signs call tokens (default: a new one for each store, kept there). `conditions` answers for what
-    flows of one's own declare: a name, and a function of (user, session id, the command's data). `clock` and `ids` make
-    a run repeatable. It runs on whatever loop is running when the first device connects, and on that one only.
+    flows of one's own declare: a name, and a function of (user, session id, the command's data). `ice` hands out STUN
+    and TURN servers: `TurnCredentials`, or any function of a user's id. `clock` and `ids` make a run repeatable. It
+    runs on whatever loop is running when the first device connects, and on that one only.
     """
 
     def __init__(
@@ -102,12 +104,14 @@ class CallService(Governing):
         authorize: Authorize | None = None,
         signer: TokenSigner | None = None,
         key: bytes | None = None,
+        ice: IceSource | None = None,
         clock: Clock | None = None,
         ids: Ids = new_id,
     ) -> None:
         self.settings = settings or ServiceSettings()
         self.switchboard = Switchboard(flows=flows, timers=timers, settings=self.settings)
         self.store: Store = store if store is not None else MemoryStore(self.settings.log_limit)
+        self.ice = ice
         self._clock = clock or LoopClock()
         self.flows = dict(flows)
         """The flows it carries, by name."""
@@ -174,7 +178,8 @@ class CallService(Governing):
         self.add_user(user, name)
         if device is not None:
             check_id("device", device)
-        return MemoryLink(user, device, self._accept)
+        ice = partial(self.ice_servers, user) if self.ice is not None else None
+        return MemoryLink(user, device, self._accept, ice)
 
     def _accept(self, channel: MemoryChannel, user: str) -> None:
         self.serve(channel, user)

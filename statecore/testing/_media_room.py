@@ -17,7 +17,7 @@ import attrs
 
 from statecore.errors import MediaError
 from statecore.ports import MediaAdapter, MediaPeer, MediaSession
-from statecore.settings import CallSettings
+from statecore.settings import CallSettings, IceServers
 
 
 @attrs.define
@@ -168,6 +168,8 @@ class RoomHost:
         self.uid = uid
         self._joined = joined
         self._settings = settings
+        self.ice = IceServers()
+        """What a service would hand out to reach others by."""
         self._session: MediaSession | None = None
         self.ups = 0
         """How often the session reported that media is up."""

@@ -197,3 +197,39 @@ def test_nobody_answers_a_page(world: Any) -> None:
             assert await bob.run("opened.length") == 0
 
     asyncio.run(main())
+
+
+def test_a_page_and_a_bot_by_the_relay_that_the_service_hands_out(world: Any, coturn: Any) -> None:
+    """Where the service wants everything to go through its TURN server, it does: each logs in there by itself."""
+
+    async def main() -> None:
+        async with world(ice=coturn.credentials()) as all_:
+            all_.service.add_user("bot", "Bot")
+
+            async def answer(call: Call) -> None:
+                async with call.answer(type=call.type) as session:
+                    await session.wait_ended()
+
+            media = AiortcMedia(Tone(440.0), Picture())
+            async with CallClient(all_.service.signaling("bot"), media) as bot, asyncio.TaskGroup() as group:
+                serving = group.create_task(bot.serve(answer))
+                carol = await all_.person("carol")
+                await carol.call("bot")
+                await carol.in_call()
+                await asyncio.gather(carol.sees("bot"), carol.hears())
+                assert await carol.run(_SELECTED) == ["relay", "relay"]
+                await carol.click("#end")
+                await carol.at_home()
+                serving.cancel()
+        assert ":carol>" in coturn.log
+
+    asyncio.run(main())
+
+
+_SELECTED = """(async () => {
+  const [session] = [...statecore.sessions.values()];
+  const [peer] = [...session.media.peers.values()];
+  const report = await peer.link.pc.getStats();
+  const pair = [...report.values()].find((each) => each.type === 'candidate-pair' && each.nominated);
+  return [pair.localCandidateId, pair.remoteCandidateId].map((id) => report.get(id).candidateType);
+})()"""

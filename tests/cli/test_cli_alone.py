@@ -115,3 +115,22 @@ def test_a_service_tells_people_where_it_is_and_its_key(words: list[str], told: 
         assert process.communicate(timeout=20) == ("", "")
     assert process.returncode == 0
     assert all(re.fullmatch(pattern, line) for pattern, line in zip(told, lines, strict=True)), lines
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "needs one"),
+        (["--turn-secret-file", "/nowhere/secret"], "cannot be read"),
+        (["--turn-secret-file", os.devnull], "is empty"),
+    ],
+)
+def test_a_turn_server_without_a_secret_is_not_handed_out(
+    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is not given, cannot be read or is empty: `serve` says so in a line, and does not begin."""
+    monkeypatch.delenv("STATECORE_TURN_SECRET", raising=False)
+    assert main(["serve", "--turn", "turn:a.example.org", *words]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import os
 import signal
@@ -186,3 +188,22 @@ def test_what_a_service_on_a_file_knew_outlives_kill_9(tmp_path: Path) -> None:
     assert (tmp_path / "calls.db").stat().st_mode & 0o077 == 0
     assert {path.name for path in tmp_path.iterdir()} == {"calls.db"}
     assert kept.encode() not in (tmp_path / "calls.db").read_bytes()
+
+
+def test_servers_for_media_are_handed_out(tmp_path: Path) -> None:
+    """The TURN and STUN servers that were named go to a user who asks, with a login by the secret of the file."""
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2\n")
+    turn = ["--turn", "turn:127.0.0.1:9", "--turn-ttl", "60", "--turn-secret-file", str(secret), "--relay-only"]
+    process, told = _serve("--stun", "stun:127.0.0.1:9", "--api-key", "key", *turn)
+    token = json.loads(Shell(told["url"], "key")("token", "dora", "--json").stdout)["token"]
+    request = urllib.request.Request(f"{told['url']}/v1/ice", headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - the address is our own
+        ice = json.load(answer)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20) == ("", "")
+    assert (ice["ice_policy"], ice["lifetime"]) == ("relay", 60)
+    assert ice["ice_servers"][0] == {"urls": ["stun:127.0.0.1:9"]}
+    name = ice["ice_servers"][1]["username"]
+    digest = hmac.digest(b"hunter2", name.encode(), "sha1")
+    assert base64.b64decode(ice["ice_servers"][1]["credential"]) == digest

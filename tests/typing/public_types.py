@@ -20,6 +20,7 @@ from statecore import (
     EndReason,
     Flow,
     IceServer,
+    IceServers,
     MemoryLink,
     OngoingCallListener,
     Participant,
@@ -29,6 +30,7 @@ from statecore import (
     StatecoreError,
     Status,
     Timers,
+    TurnCredentials,
     User,
     join_session,
 )
@@ -173,6 +175,7 @@ def listeners(client: CallClient, session: Session) -> None:
 
 def settings() -> None:
     """The keyword form and the chained form."""
+    assert_type(TurnCredentials(turn="turn:a.example.org", secret="s")("alice"), IceServers)
     assert_type(CallSettings(ice_servers=[IceServer(urls=["stun:example.org"])]), CallSettings)
     assert_type(CallSettingsBuilder().set_title("Lunch").set_type("audio").build(), CallSettings)
 

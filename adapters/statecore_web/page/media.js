@@ -11,23 +11,32 @@ const CONSTRAINTS = {
 
 /** Makes the media of sessions: WebRTC between the participants themselves. */
 export class BrowserMedia {
-  /** `iceServers` and `icePolicy` ("all" or "relay") as RTCPeerConnection takes them. */
+  /** `iceServers` and `icePolicy` ("all" or "relay") as RTCPeerConnection takes them. Without servers, those that the
+   * service hands out are used. */
   constructor({ iceServers = [], icePolicy = "all" } = {}) {
-    this.configuration = { iceServers, iceTransportPolicy: icePolicy };
+    this.iceServers = iceServers;
+    this.icePolicy = icePolicy;
+  }
+
+  /** How to reach others from now on: what the service hands out has an end. */
+  configuration({ iceServers, iceTransportPolicy }) {
+    if (this.iceServers.length) return { iceServers: this.iceServers, iceTransportPolicy: this.icePolicy };
+    return { iceServers, iceTransportPolicy: this.icePolicy === "relay" ? "relay" : iceTransportPolicy };
   }
 
   /** Open media: what is to be captured from the beginning. What cannot be opened is told as a fault, and not sent. */
   async open(host, capture) {
-    const session = new MediaSession(host, this.configuration);
+    if (!this.iceServers.length) await host.ice.ready();
+    const session = new MediaSession(host, () => this.configuration(host.ice.current));
     await session.begin(capture);
     return session;
   }
 }
 
 export class MediaSession {
-  constructor(host, configuration) {
+  constructor(host, configure) {
     this.host = host;
-    this.configuration = configuration;
+    this.configure = configure;
     this.audioOnly = Boolean(host.settings.audioOnly);
     this.wanted = ["audio"]; // the kinds that need an m-line
     this.sent = new Map(); // kind -> the track that is sent

@@ -100,7 +100,7 @@ export class Peer {
     const found = (link, { candidate, sdpMid, sdpMLineIndex }) => {
       if (link === this.link) this.send("candidate", { gen: this.gen, candidate, sdpMid, sdpMLineIndex });
     };
-    this.link = new Link(this.around.configuration, this, (link) => this.post(() => this.linkChanged(link)), found);
+    this.link = new Link(this.around.configure(), this, (link) => this.post(() => this.linkChanged(link)), found);
     return this.link;
   }
 

@@ -329,6 +329,7 @@ class Host {
   constructor(session) {
     this.session = session;
     this.settings = session.settings;
+    this.ice = session.client.ice;
   }
 
   get joined() {

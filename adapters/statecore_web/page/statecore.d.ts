@@ -95,6 +95,7 @@ export interface StreamStats {
   round_trip: number | null;
 }
 
+/** Without `iceServers`, those that the service hands out are used. */
 export class BrowserMedia {
   constructor(options?: { iceServers?: RTCIceServer[]; icePolicy?: RTCIceTransportPolicy });
 }

@@ -13,6 +13,7 @@
 import { EndpointMachine } from "./endpoint.js";
 import { CallError } from "./errors.js";
 import { FLOWS, HASHES, STATUS, TIMERS } from "./flows.js";
+import { FreshIce } from "./ice.js";
 import { Listeners } from "./listeners.js";
 import { BrowserMedia } from "./media.js";
 import { Session, marks, participant } from "./session.js";
@@ -49,6 +50,7 @@ export class CallClient {
     this.ticket = 0;
     this.closed = false;
     this.connection = new Connection(url, token, this);
+    this.ice = new FreshIce(url, token);
     this.alarm = new Alarm(() => this.tick());
     this.welcomed = null;
   }
@@ -89,6 +91,7 @@ export class CallClient {
     this.closed = true;
     this.connection.send({ m: "bye" });
     this.connection.close();
+    this.ice.stop();
     this.alarm.close();
     for (const { reject } of this.waits.values()) reject(new CallError("client_closed"));
     this.waits.clear();
@@ -308,6 +311,7 @@ export class CallClient {
     this.feed({ do: "Received", message });
     if (message.m !== "welcome") return;
     for (const { request } of this.requests.values()) this.connection.send(request);
+    this.ice.start();
     this.welcomed?.resolve();
     this.listeners.emit("connected");
   }

@@ -10,14 +10,15 @@ import os
 import secrets
 from collections.abc import AsyncIterator
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import InvalidArgument
 from ._server import serve
 
 if TYPE_CHECKING:
     from ... import CallService
-    from ...ports import Store
+    from ...ports import IceSource, Store
 
 
 def register(commands: Any) -> None:
@@ -45,6 +46,17 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("--origin", action="append", default=[], help="a web origin whose pages may connect (repeat)")
     parser.add_argument("--dev", action="store_true", help="let anybody log in by name; on a loopback address only")
+    parser.add_argument("--stun", action="append", default=[], metavar="URL", help="hand out a STUN server (repeat)")
+    parser.add_argument("--turn", action="append", default=[], metavar="URL", help="hand out a TURN server (repeat)")
+    parser.add_argument(
+        "--turn-secret-file",
+        metavar="FILE",
+        help="what the TURN server shares (coturn: static-auth-secret); or the variable STATECORE_TURN_SECRET",
+    )
+    parser.add_argument(
+        "--turn-ttl", type=float, default=3600.0, metavar="SECONDS", help="how long its logins are good"
+    )
+    parser.add_argument("--relay-only", action="store_true", help="have clients go through the TURN server only")
     parser.add_argument("--tls-cert", metavar="FILE", help="a certificate chain, as PEM")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key, as PEM")
     parser.add_argument("--json", action="store_true", help="print one JSON object when it listens")
@@ -62,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     key = args.api_key or secrets.token_urlsafe(24)
     store = _opened(args.store, args.keep)
     try:
-        return _serve(args, CallService(store=store), key)
+        return _serve(args, CallService(store=store, ice=_ice(args)), key)
     finally:
         if store is not None and hasattr(store, "close"):
             store.close()
@@ -85,6 +97,30 @@ def _serve(args: argparse.Namespace, service: CallService, key: str) -> int:
         ssl_certfile=args.tls_cert,
         ssl_keyfile=args.tls_key,
     )
+
+
+def _ice(args: argparse.Namespace) -> IceSource | None:
+    """What hands out STUN and TURN servers, if any were named."""
+    if not (args.stun or args.turn or args.relay_only):
+        return None
+    from ... import TurnCredentials
+
+    secret = _secret(args.turn_secret_file, "turn-secret-file") or os.environ.get("STATECORE_TURN_SECRET", "")
+    policy: Literal["all", "relay"] = "relay" if args.relay_only else "all"
+    return TurnCredentials(turn=args.turn, stun=args.stun, secret=secret, ttl=args.turn_ttl, policy=policy)
+
+
+def _secret(path: str | None, option: str) -> str:
+    """What a file holds, without the end of its line. Raises InvalidArgument."""
+    if path is None:
+        return ""
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"--{option} cannot be read: {error}", name=option) from None
+    if not text:
+        raise InvalidArgument(f"--{option} is empty", name=option)
+    return text
 
 
 def _opened(spec: str, keep: float | None) -> Store | None:

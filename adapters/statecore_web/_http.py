@@ -1,0 +1,33 @@
+"""The HTTP client, which is loaded only by who asks for something."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+
+
+async def http_client(
+    context: ssl.SSLContext | None, *, secure: bool, seconds: float, **more: Any
+) -> httpx.AsyncClient:
+    """A client that verifies servers by a context (default: as the system does). It has to be closed."""
+
+    def make() -> httpx.AsyncClient:
+        import httpx  # noqa: PLC0415 - see above
+
+        return httpx.AsyncClient(verify=context or secure, timeout=seconds, **more)
+
+    # Loading it and the system's certificates takes a quarter of a second, in which calls are to go on.
+    return await asyncio.to_thread(make)
+
+
+def why_not(error: Exception) -> str | None:
+    """What kept a request from being answered, in words without addresses or headers; None if it is something else."""
+    import httpx  # noqa: PLC0415 - as above
+
+    if isinstance(error, httpx.HTTPError | OSError):
+        return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return None
