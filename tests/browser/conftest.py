@@ -31,6 +31,7 @@ DRAWN = 2
 """How many of the tests that `make soak` runs all of `make test` runs, drawn by the seed: each takes seconds."""
 
 
+@pytest.hookimpl(trylast=True)  # after what was asked for by name
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what was not drawn."""
     if settings.default is settings.get_profile("soak"):
@@ -103,7 +104,7 @@ class Tab:
         end = time.monotonic() + seconds
         while True:
             with contextlib.suppress(AssertionError):  # the page may be on its way to another
-                if value := await self.run(condition):
+                if (value := await self.run(condition)) or value == {}:  # an element, or a function
                     return value
             if time.monotonic() > end:
                 seen = await self.run("document.body.innerText")
@@ -122,11 +123,28 @@ class Tab:
         await self.run(f"document.querySelector({json.dumps(selector)}).focus()")
         await self.send("Input.insertText", text=text)
 
+    async def press(self, key: str) -> None:
+        """Press a key and let it go: a letter, or one by its name."""
+        code, text = {"Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, "")}.get(key, (ord(key[0].upper()), key))
+        about = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        await self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **about)
+        await self.send("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    async def focus(self, selector: str) -> None:
+        """Go by the Tab key to what a selector finds; its focus has to be visible."""
+        found = f"document.activeElement.matches({json.dumps(selector)})"
+        for _ in range(40):
+            if await self.run(found):
+                assert await self.run("getComputedStyle(document.activeElement).outlineStyle !== 'none'"), selector
+                return
+            await self.press("Tab")
+        raise AssertionError(f"the Tab key does not lead to {selector}")
+
     async def login(self, url: str, name: str) -> None:
         """Open the page and log in by name."""
         await self.send("Page.navigate", url=url)
         await self.type("#name", name)
-        await self.click("#login button")
+        await self.press("Enter")
         await self.until("document.body.dataset.view === 'home' && statecore.connected")
 
     async def call(self, user: str, kind: str = "video") -> None:

@@ -199,6 +199,46 @@ def test_nobody_answers_a_page(world: Any) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.soak
+def test_the_page_is_used_without_a_mouse(world: Any) -> None:
+    """By Tab, Enter and single letters everything is reached, with the focus in sight; Escape gives up a call of one's
+    own, and only silences one that comes in, however often it is pressed."""
+
+    async def main() -> None:
+        async with world() as all_:
+            alice, bob = await all_.person("alice"), await all_.person("bob")
+            await alice.send("Page.bringToFront")
+            await alice.until("document.querySelector('[data-user=bob][data-call=audio]')")
+            await alice.focus("[data-user=bob][data-call=audio]")
+            await alice.press("Enter")
+            await bob.rings()
+            await alice.press("Escape")
+            await asyncio.gather(alice.at_home(), bob.at_home())
+            await alice.focus("[data-user=bob][data-call=audio]")
+            await alice.press("Enter")
+            await bob.rings()
+            await bob.send("Page.bringToFront")
+            assert "alice" in await bob.run("document.querySelector('#say').textContent")
+            for _ in range(3):
+                await bob.press("Escape")
+            await bob.focus("#accept")
+            await bob.press("Enter")
+            await asyncio.gather(alice.in_call(), bob.in_call())
+            await bob.press("m")
+            await alice.until("""document.querySelector('.tile[data-user="bob"] .label').innerText.includes('muted')""")
+            await bob.press("p")
+            await bob.until("!document.querySelector('#panel').hidden")
+            await bob.press("Escape")
+            await bob.until("document.querySelector('#panel').hidden")
+            await bob.focus("[role=radio][aria-checked=true]")
+            await bob.focus("#end")
+            await bob.press("Enter")
+            await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
+            assert await all_.calls() == [("ended", "hangup"), ("cancelled", "cancelled")]
+
+    asyncio.run(main())
+
+
 def test_a_page_and_a_bot_by_the_relay_that_the_service_hands_out(world: Any, coturn: Any) -> None:
     """Where the service wants everything to go through its TURN server, it does: each logs in there by itself."""
 
