@@ -1,4 +1,4 @@
-"""What statecore needs from the outside, as small protocols: media, signaling, store, clock, ids, token signer.
+"""What statecore needs from the outside, as small protocols: media, signaling, store, notifier, clock, ids.
 
 An adapter implements one of them and is found by entry point (`statecore.media`, `statecore.signaling`,
 `statecore.store`). Each port has a conformance suite in `statecore.testing` that every adapter passes, ours and other
@@ -7,8 +7,8 @@ people's. Nothing here imports asyncio: the async methods are only declared.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import attrs
 
@@ -264,6 +264,72 @@ class Store(Protocol):
 
     async def scan(self, kind: str) -> list[tuple[Key, Any]]:
         """Every live record of a kind, in the order of first writing."""
+
+
+# --- notices ----------------------------------------------------------------------------------------------------------
+
+Change: TypeAlias = Literal[
+    "ring", "stop", "initiated", "accepted", "started", "participant_joined", "participant_left", "ended"
+]
+"""What a notice tells. `ring` and `stop` are for the devices of a user that are not connected: they are to ring, and to
+stop ringing. The others are the life of a call: made, accepted, active for the first time, who came and went, ended."""
+
+WAKE_UPS: frozenset[Change] = frozenset({"ring", "stop"})
+"""What devices that are not connected are woken up for."""
+CHANGES: frozenset[Change] = frozenset(get_args(Change))
+"""Everything there is to tell."""
+
+
+@attrs.frozen(kw_only=True)
+class Notice:
+    """One change, for whoever is told from outside of a connection. Holds nothing secret.
+
+    It may come twice, and later than a newer one: `id` and `sequence` are for the receiver to sort that out (`Newest`
+    does)."""
+
+    id: str
+    """The idempotency key: the same however often it is sent, and no other has it."""
+    sequence: int
+    """Within a session, what has a higher number happened later."""
+    what: Change
+    """What changed."""
+    session_id: str
+    """The session's id."""
+    type: str
+    """Audio or video."""
+    caller: str
+    """The user who called, or who opened the session."""
+    caller_name: str = ""
+    """The caller's name to show."""
+    receiver: str = ""
+    """Whom it is called: of `ring` and `stop`, the user whose devices are meant; empty for a session."""
+    user: str = ""
+    """Who joined or left; else the same as `receiver`."""
+    reason: str = ""
+    """Why it ended, or why they stop ringing; a `Reason`."""
+    at: float = 0.0
+    """When it happened; Unix seconds, by the service's clock."""
+    expires_at: float = 0.0
+    """Until when it rings, likewise; 0 if it is not about ringing."""
+    expires_in: float = 0.0
+    """The same, as seconds from when it was given to be sent, and never less than 0."""
+
+
+class Notifier(Protocol):
+    """Sends notices: a push service, a webhook. Given to `CallService(notifier=...)`."""
+
+    @property
+    def wants(self) -> Collection[Change]:
+        """What it is to be told."""
+
+    async def notify(self, notice: Notice) -> None:
+        """Send one, or give it up: in its own time, with its own retries, but not for ever. Those of one caller come
+        one after the other, those of several side by side. Returning means that it was taken; an error is logged, and
+        the notice is not given again. One that is cancelled here, or whose service dies, is given again by the next
+        service on the store."""
+
+    async def close(self) -> None:
+        """Release everything. Called once, when the service closes."""
 
 
 # --- what makes a run repeatable --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._find import CallPage, CallQuery
+from ._notices import Newest
 from .call import Call
 from .client import CallClient, join_session
 from .ice import TurnCredentials
@@ -20,6 +21,7 @@ __all__ = [
     "MemoryChannel",
     "MemoryLink",
     "MemoryStore",
+    "Newest",
     "Session",
     "TurnCredentials",
     "join_session",

@@ -25,7 +25,7 @@ from ..errors import (
 )
 from ..flow import FLOWS, Flow, Timers
 from ..model import Line
-from ..ports import Channel, Clock, IceSource, Ids, Key, Store
+from ..ports import Channel, Clock, IceSource, Ids, Key, Notifier, Store
 from ..settings import ServiceSettings
 from ..switchboard import (
     Act,
@@ -65,6 +65,7 @@ from ._conditions import Condition, Conditions
 from ._governing import Governing
 from ._issuing import Authorize, TokenDesk
 from ._limits import Bucket, Buckets
+from ._outbox import Outbox
 from ._recovery import take_up_lines
 from ._served import Served
 from ._tasks import Tasks
@@ -89,7 +90,8 @@ class CallService(Governing):
     `store` keeps the records (default: in memory), `authorize` decides who may have tokens for sessions by id, `key` is
     the secret that signs call tokens (default: a new one for each store, kept there). `conditions` answers for what
     flows of one's own declare: a name, and a function of (user, session id, the command's data). `ice` hands out STUN
-    and TURN servers: `TurnCredentials`, or any function of a user's id. `clock` and `ids` make a run repeatable. It
+    and TURN servers: `TurnCredentials`, or any function of a user's id. `notifier` tells devices that are not connected
+    to ring, and others of the life of calls; it is closed with the service. `clock` and `ids` make a run repeatable. It
     runs on whatever loop is running when the first device connects, and on that one only.
     """
 
@@ -105,6 +107,7 @@ class CallService(Governing):
         signer: TokenSigner | None = None,
         key: bytes | None = None,
         ice: IceSource | None = None,
+        notifier: Notifier | None = None,
         clock: Clock | None = None,
         ids: Ids = new_id,
     ) -> None:
@@ -126,6 +129,7 @@ class CallService(Governing):
         self._open: set[Served] = set()
         self._deadlines = Deadlines(self._clock.wall, self._ring)
         self._tasks = Tasks(self._failed)
+        self._outbox = Outbox(self.store, notifier, self._tasks, self._clock.wall, self.settings.attempts)
         self._users: dict[str, str] = {}
         self._pending: dict[str, str] = {}
         self._recovery: asyncio.Task[None] | None = None
@@ -150,6 +154,7 @@ class CallService(Governing):
         self._deadlines.stop()
         await asyncio.gather(*(self._shut(connection) for connection in list(self._open)))
         await self._tasks.finish(self.switchboard.timers.close)
+        await self._outbox.close()
 
     async def _shut(self, connection: Served) -> None:
         try:
@@ -170,6 +175,7 @@ class CallService(Governing):
         for key, record in await self.store.scan("call"):
             if due := next_due(record):
                 self._deadlines.watch(key, due)
+        await self._outbox.recover()
 
     # --- links
 
@@ -341,8 +347,10 @@ class CallService(Governing):
                 loaded.update(more)
                 view.update({key: value for key, (_, value) in more.items()})
                 decision = self.switchboard.step(view, given, self._clock.wall())
-            if await self._commit(decision, loaded, view):
+            told = await self._outbox.enclose(decision, loaded)
+            if await self._commit(decision, loaded, view, told):
                 self._carry_out(decision)
+                self._outbox.send(told)
                 for observer in self._observers:
                     observer(given, decision, view)
                 return decision
@@ -361,13 +369,15 @@ class CallService(Governing):
             return (("call", given.session),)
         return (given.key,) if isinstance(given, Due) else (("line", given.user),)
 
-    async def _commit(self, decision: Done, loaded: dict[Key, tuple[int, Any]], view: dict[Key, Any]) -> bool:
+    async def _commit(
+        self, decision: Done, loaded: dict[Key, tuple[int, Any]], view: dict[Key, Any], told: dict[Key, tuple[int, Any]]
+    ) -> bool:
         if not decision.writes:
             return True
         checks = {key: (loaded[key][0], view[key]) for key in decision.reads if key not in decision.writes}
         writes = {key: (loaded[key][0], value) for key, value in decision.writes.items()}
         # What was only read must not have changed either; only what exists can be checked without writing it.
-        return await self.store.commit({**{k: c for k, c in checks.items() if c[1] is not None}, **writes})
+        return await self.store.commit({**{k: c for k, c in checks.items() if c[1] is not None}, **writes, **told})
 
     def _carry_out(self, decision: Done) -> None:
         self._watch(decision.writes)

@@ -29,6 +29,7 @@ ELSEWHERE: dict[str, str] = {
     "a malformed, oversized or unknown message": "tests/aio/test_aio_bad_input.py",
     "a flood of messages for unknown sessions": "tests/sim/test_found_by_simulation.py",
     "a token that is forged, without a signature, or revoked": "tests/test_tokens.py",
+    "push and socket both deliver the ring, in any order": "tests/aio/test_notices.py",
     "many calls among many people, with everything going wrong at once": "tests/sim/test_simulator.py",
     "the same through the asyncio shells": "tests/sim/test_shell_simulator.py",
     "any of these with a browser on one side, whose table it runs": "tests/browser/test_browser_endpoint.py",
@@ -37,7 +38,6 @@ ELSEWHERE: dict[str, str] = {
 """What is not generated here, and the tests that hold it."""
 
 WAITING: dict[str, str] = {
-    "push and socket both deliver the ring, in any order": "a push port",
     "both initiates at two nodes of the service": "a store that nodes share",
     "a user's own token expires during a reconnect": "links that authenticate: the web adapter",
     "the network changes in the middle of a call": "ICE restart",
