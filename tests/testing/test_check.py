@@ -225,6 +225,7 @@ def test_what_it_prints_can_be_pasted(
     assert mended.returncode == 0, mended.stdout
 
 
+@pytest.mark.no_cover  # which takes twice as long, and nothing is run here that other tests do not run
 @pytest.mark.parametrize("name", ["own_flow.py:HOLD", "contact_centre.py:FLOW"])
 def test_a_flow_of_ones_own_is_checked(name: str) -> None:
     """The examples' flows hold, by what can be explored of any flow."""

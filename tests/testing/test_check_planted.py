@@ -47,6 +47,7 @@ class Forgetful:
         return isinstance(record, Record) and sum(leg.seq for leg in record.legs) >= self._changes
 
 
+@pytest.mark.no_cover  # which takes twice as long, and nothing is run here that other tests do not run
 @pytest.mark.parametrize("name", LATE)
 def test_a_mistake_that_shows_late_is_found(name: str) -> None:
     """The service forgets to tell of a call that has changed often: found, a dozen steps and more away."""

@@ -308,6 +308,16 @@ DEEP: tuple[Scenario, ...] = (
         name="glare-deep", help="both call each other, a link breaks, and a process starts anew", devices=TWO,
         plans=_GLARE, faults={"cuts": 1, "crashes": 1}, deep=True,
     ),
+    Scenario(
+        name="glare-devices", help="both call each other, and each has two devices",
+        devices={"a1": "alice", "a2": "alice", **DEVICES},
+        plans=(
+            calls(), calls("b1", "alice", "T"), does("a2", "accept", "ringing", session="T"),
+            does("b2", "accept", "ringing"), *(joins(d, s) for d in ("a1", "a2", "b1", "b2") for s in ("S", "T")),
+            ends("a1"), ends("b1", "T"),
+        ),
+        deep=True,
+    ),
 )  # fmt: skip
 
 
