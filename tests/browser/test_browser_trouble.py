@@ -134,3 +134,36 @@ def test_the_network_is_cut_while_it_rings(world: Any) -> None:
             assert await all_.calls() == [("cancelled", "cancelled"), ("ended", "hangup")]
 
     asyncio.run(main())
+
+
+_BLOCKED = """
+if (navigator.mediaDevices) navigator.mediaDevices.getUserMedia = async () => {
+  throw new DOMException('blocked', 'NotAllowedError');
+};
+"""
+
+
+def test_a_page_has_no_microphone_and_no_camera(world: Any) -> None:
+    """It says so, sees and hears the other all the same, and both sides see it muted and without a picture."""
+
+    async def main() -> None:
+        async with world() as all_:
+            alice, bob = await all_.browser.tab("alice"), await all_.person("bob")
+            await alice.send("Page.addScriptToEvaluateOnNewDocument", source=_BLOCKED)
+            await alice.login(all_.url, "alice")
+            await bob.call("alice")
+            await alice.click("#accept")
+            await asyncio.gather(alice.in_call(), bob.in_call())
+            notice = await alice.until("document.querySelector('#notice').textContent")
+            assert "microphone is blocked" in notice
+            assert "camera is blocked" in notice
+            await asyncio.gather(alice.sees("bob"), alice.hears())
+            muted = """document.querySelector('.tile[data-user="alice"] .label').innerText.includes('muted')"""
+            await asyncio.gather(alice.until(muted), bob.until(muted))
+            await bob.until("""document.querySelector('.tile[data-user="alice"] video').hidden""")
+            await alice.run("document.querySelector('#notice').textContent = ''")
+            await alice.click("#mute")  # which tries again
+            await alice.until("document.querySelector('#notice').textContent.includes('microphone is blocked')")
+            await asyncio.gather(alice.until(muted), bob.until(muted))
+
+    asyncio.run(main())

@@ -314,17 +314,24 @@ function over(call) {
   showHome();
 }
 
+/** Two may be lacking at once. */
+function faulty(error) {
+  const shown = $("notice").classList.contains("bad") ? $("notice").textContent : "";
+  const text = reason(error);
+  notice(shown && !shown.includes(text) ? `${shown} ${text}` : text, true);
+}
+
 async function join(call) {
   if (joining === call.sessionId || screen.session?.sessionId === call.sessionId) return;
   joining = call.sessionId;
+  notice("");
   document.title = nameOf(call.with);
   if ($("ring").open) $("ring-what").textContent = STATES.accepted;
   sounds.silence();
   try {
-    const session = await client.startSession(call.sessionId, { type: call.type });
+    const session = await client.startSession(call.sessionId, { type: call.type, listener: { onError: faulty } });
     if (session.over) return;
     shut();
-    notice("");
     sounds.connected();
     screen.open(session, nameOf(call.with));
     show("call");

@@ -97,7 +97,7 @@ export class MediaSession {
 
   /** One change of what is sent after the other. */
   enable(kind, on) {
-    this.work = this.work.then(() => this.change(kind, on)).catch((error) => this.host.fault(error));
+    this.work = this.work.then(() => this.change(kind, on)).catch((error) => this.host.lacks(kind, error));
     return this.work;
   }
 

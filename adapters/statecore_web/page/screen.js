@@ -80,7 +80,6 @@ export class CallScreen {
       onUserJoined: () => this.unasked(),
       onRemoteConnectionLost: (who) => this.connection(who, true),
       onRemoteConnectionRestored: (who) => this.connection(who, false),
-      onError: (error) => this.page.notice(reason(error), true),
     });
     this.clock = setInterval(() => this.tick(), 1000);
     this.draw();

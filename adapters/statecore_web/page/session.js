@@ -12,14 +12,16 @@ export class Session {
     this.settings = settings;
     this.layout = settings.layout ?? "tile";
     this.listeners = new Listeners();
+    if (settings.listener) this.listeners.add("settings", settings.listener);
     this.streams = new Map();
     this.leg = null;
     this.media = null;
     this.opening = null;
     this.waiting = [];
     this.asking = [];
+    this.lacking = new Set(); // kinds that could not be captured
+    this.began = false;
     this.over = false;
-    this.pendingShare = null;
     this.ended = new Promise((resolve) => {
       this.tellEnded = resolve;
     });
@@ -264,6 +266,28 @@ export class Session {
     this.listeners.emit("error", error);
   }
 
+  /** A microphone or camera could not be opened. */
+  lacks(kind, error) {
+    this.lacking.add(kind);
+    if (this.began) this.admit();
+    this.fault(error);
+  }
+
+  /** It has begun. What cannot be captured is not said to be on: others see it muted or paused, and so does the user. */
+  begin() {
+    this.began = true;
+    this.admit();
+  }
+
+  admit() {
+    const off = { audio: ["audio_muted", "mute_audio"], video: ["video_paused", "pause_video"] };
+    for (const kind of this.lacking) {
+      const [flag, trigger] = off[kind] ?? [];
+      if (trigger && !this.flags.includes(flag)) this.act(trigger).catch(() => {}); // it may have ended meanwhile
+    }
+    this.lacking.clear();
+  }
+
   update(leg) {
     if (leg) this.leg = leg;
     if (this.leg?.reason !== null && this.leg) this.over = true;
@@ -373,6 +397,10 @@ class Host {
 
   fault(error) {
     if (!this.session.closing) this.session.fault(error);
+  }
+
+  lacks(kind, error) {
+    if (!this.session.closing) this.session.lacks(kind, error);
   }
 
   localChanged() {

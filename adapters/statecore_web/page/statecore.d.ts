@@ -80,6 +80,8 @@ export interface CallSettings {
   idlePrompt?: number;
   /** Seconds. */
   maxDuration?: number;
+  /** Hears everything from the beginning, also that a microphone or camera could not be opened. */
+  listener?: Record<string, (...args: any[]) => void>;
 }
 
 export interface StreamStats {

@@ -209,6 +209,7 @@ export class CallClient {
       session.closeMedia();
       throw error;
     }
+    session.begin();
     return session;
   }
 

@@ -69,10 +69,19 @@ export function reason(error) {
     not_connected: "There is no connection to the service.",
     command_timeout: "The service did not answer.",
     consent_declined: "Video was declined.",
-    media_device: "A camera or microphone could not be opened.",
+    media_device: device(error),
     token_lacks_grant: "You may not do that here.",
   };
   return texts[error?.code] ?? error?.message ?? String(error);
+}
+
+/** A microphone or camera that could not be opened. */
+function device(error) {
+  const [kind, name] = (error?.data?.why ?? "").split(": ");
+  const what = kind === "audio" ? "microphone" : "camera";
+  if (name === "NotAllowedError") return `The ${what} is blocked: allow it for this page.`;
+  if (name === "NotFoundError") return `There is no ${what}.`;
+  return `The ${what} could not be opened.`;
 }
 
 export function duration(seconds) {
