@@ -21,7 +21,8 @@ The first branching is by blame, because that decides what a program does next:
         ├── SignalingError        SignalingLost, SignalingRefused, UnsupportedVersion, MalformedMessage, RateLimited,
         │                         CommandTimeout
         ├── MediaError            MediaDeviceError, NegotiationFailed, MediaConnectionFailed, MediaTimeout
-        └── StoreConflict
+        ├── NoticeRefused
+        └── StoreConflict, StoreUnusable
 
 An error carries data as attributes; `str()` makes the sentence, `advice` says what to do next, `retryable` whether the
 same thing may succeed later. Codes are part of the public contract and of the wire: they never change meaning.
@@ -532,6 +533,15 @@ class MediaTimeout(MediaError, TimeoutError):
     template = "media step {step!r} took too long"
 
 
+class NoticeRefused(NetworkError, ValueError):
+    """A notice was not taken: it is not genuine, or too old; or its receiver does not want it, or does not answer."""
+
+    code = "notice_refused"
+    retryable = False
+    template = "the notice was not taken: {why}"
+    advice = "Compare the secrets and clocks of both sides, and look into the receiver's log."
+
+
 class StoreConflict(NetworkError):
     """The store kept refusing a commit; another node is working on the same call."""
 
@@ -598,6 +608,7 @@ __all__ = [
     "NotAccepted",
     "NotConnected",
     "NotReady",
+    "NoticeRefused",
     "PeerError",
     "RateLimited",
     "SessionFull",

@@ -9,5 +9,15 @@ from __future__ import annotations
 from .app import CallApp
 from .auth import Authenticate, AuthToken, AuthTokens
 from .client import WebSocketChannel, WebSocketSignaling
+from .webhook import Webhook, verify_webhook
 
-__all__ = ["AuthToken", "AuthTokens", "Authenticate", "CallApp", "WebSocketChannel", "WebSocketSignaling"]
+__all__ = [
+    "AuthToken",
+    "AuthTokens",
+    "Authenticate",
+    "CallApp",
+    "WebSocketChannel",
+    "WebSocketSignaling",
+    "Webhook",
+    "verify_webhook",
+]

@@ -53,6 +53,7 @@ def test_an_answer_that_is_not_the_services_is_told_by_its_status(
     ("words", "missing", "extra"),
     [
         (["serve"], "uvicorn", "statecore[web]"),
+        (["serve", "--webhook", "http://a.example.org"], "statecore_web", "statecore[web]"),
         (["call", "bob", "--as", "alice"], "statecore_aiortc", "statecore[web,aiortc]"),
         (["answer", "--as", "bob"], "statecore_web", "statecore[web,aiortc]"),
     ],
@@ -97,6 +98,7 @@ def test_a_store_of_another_package_is_found_by_its_name(
     assert capsys.readouterr().out == "closed box\n"
 
 
+SECRET = __file__  # any file that can be read
 PLACE = r"The call service is at http://127\.0\.0\.1:\d+ \(Ctrl-C stops it\)\.\n"
 KEY = r"Its API key, for other shells: export STATECORE_API_KEY=\S{32}\n"
 
@@ -133,4 +135,16 @@ def test_a_turn_server_without_a_secret_is_not_handed_out(
     assert main(["serve", "--turn", "turn:a.example.org", *words]) == 2
     error = capsys.readouterr().err
     assert told in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["https://a.example.org"], ["ftp://a.example.org", "--webhook-secret-file", SECRET]])
+def test_a_webhook_that_cannot_work_is_refused(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a secret, or with an address that is none: a line, and nothing begins."""
+    monkeypatch.delenv("STATECORE_WEBHOOK_SECRET", raising=False)
+    assert main(["serve", "--webhook", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("statecore: a webhook's ")
     assert error.count("\n") == 1

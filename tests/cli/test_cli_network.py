@@ -9,14 +9,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 import wave
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+
+from statecore.ports import Notice
+from statecore_web import verify_webhook
 
 STATECORE = [sys.executable, "-P", "-m", "statecore.cli"]
 
@@ -207,3 +212,40 @@ def test_servers_for_media_are_handed_out(tmp_path: Path) -> None:
     name = ice["ice_servers"][1]["username"]
     digest = hmac.digest(b"hunter2", name.encode(), "sha1")
     assert base64.b64decode(ice["ice_servers"][1]["credential"]) == digest
+
+
+class Hook(BaseHTTPRequestHandler):
+    """Somebody's web application: keeps what is posted to it."""
+
+    got: ClassVar[list[Notice]] = []
+
+    def do_POST(self) -> None:
+        """Take a notice that is genuine."""
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.got.append(verify_webhook("a webhook's secret", self.headers["statecore-signature"], body))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_changes_are_posted_to_an_address(tmp_path: Path) -> None:
+    """`serve --webhook` posts the whole life of a call that nobody answers, signed by the secret of the file, before it
+    ends."""
+    secret = tmp_path / "secret"
+    secret.write_text("a webhook's secret\n")
+    with HTTPServer(("127.0.0.1", 0), Hook) as receiver:
+        serving = threading.Thread(target=receiver.serve_forever, args=(0.01,))
+        serving.start()
+        hook = f"http://127.0.0.1:{receiver.server_port}/"
+        process, told = _serve("--dev", "--webhook", hook, "--webhook-secret-file", str(secret))
+        shell = Shell(told["url"], told["api_key"])
+        shell("token", "erik")
+        assert shell("call", "erik", "--timeout", "0.2", "--as", "alice").returncode == 1
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20) == ("", "")
+        receiver.shutdown()
+        serving.join()
+    assert [notice.what for notice in Hook.got] == ["initiated", "ring", "stop", "ended"]
+    assert Hook.got[2].reason == "unanswered"

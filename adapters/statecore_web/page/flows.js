@@ -338,6 +338,7 @@ export const ERRORS = {
   negotiation_failed: {"help": "The two sides could not agree on how to exchange media.", "retryable": true, "under": ["media", "network", "error"]},
   media_connection_failed: {"help": "Media could not reach the other side, or was lost for too long.", "retryable": true, "under": ["media", "network", "error"]},
   media_timeout: {"help": "A media step did not finish within its bound.", "retryable": true, "under": ["media", "network", "error"]},
+  notice_refused: {"help": "A notice was not taken: it is not genuine, or too old; or its receiver does not want it, or does not answer.", "retryable": false, "under": ["network", "error"]},
   store_conflict: {"help": "The store kept refusing a commit; another node is working on the same call.", "retryable": true, "under": ["network", "error"]},
   store_unusable: {"help": "The store cannot be used as it is; nothing was changed.", "retryable": true, "under": ["network", "error"]},
 };

@@ -13,12 +13,12 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...errors import InvalidArgument
+from ...errors import AdapterMissing, InvalidArgument
 from ._server import serve
 
 if TYPE_CHECKING:
     from ... import CallService
-    from ...ports import IceSource, Store
+    from ...ports import IceSource, Notifier, Store
 
 
 def register(commands: Any) -> None:
@@ -57,6 +57,10 @@ def register(commands: Any) -> None:
         "--turn-ttl", type=float, default=3600.0, metavar="SECONDS", help="how long its logins are good"
     )
     parser.add_argument("--relay-only", action="store_true", help="have clients go through the TURN server only")
+    parser.add_argument("--webhook", metavar="URL", help="post every change in the life of calls to this address")
+    parser.add_argument(
+        "--webhook-secret-file", metavar="FILE", help="what its requests are signed by; or STATECORE_WEBHOOK_SECRET"
+    )
     parser.add_argument("--tls-cert", metavar="FILE", help="a certificate chain, as PEM")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key, as PEM")
     parser.add_argument("--json", action="store_true", help="print one JSON object when it listens")
@@ -74,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     key = args.api_key or secrets.token_urlsafe(24)
     store = _opened(args.store, args.keep)
     try:
-        return _serve(args, CallService(store=store, ice=_ice(args)), key)
+        return _serve(args, CallService(store=store, ice=_ice(args), notifier=_notifier(args)), key)
     finally:
         if store is not None and hasattr(store, "close"):
             store.close()
@@ -108,6 +112,19 @@ def _ice(args: argparse.Namespace) -> IceSource | None:
     secret = _secret(args.turn_secret_file, "turn-secret-file") or os.environ.get("STATECORE_TURN_SECRET", "")
     policy: Literal["all", "relay"] = "relay" if args.relay_only else "all"
     return TurnCredentials(turn=args.turn, stun=args.stun, secret=secret, ttl=args.turn_ttl, policy=policy)
+
+
+def _notifier(args: argparse.Namespace) -> Notifier | None:
+    """What tells an address of changes, if one was named."""
+    if args.webhook is None:
+        return None
+    try:
+        from statecore_web import Webhook
+    except ImportError as missing:
+        raise AdapterMissing(what="statecore_web", extra="'statecore[web]'") from missing
+
+    secret = _secret(args.webhook_secret_file, "webhook-secret-file")
+    return Webhook(args.webhook, secret or os.environ.get("STATECORE_WEBHOOK_SECRET", ""))
 
 
 def _secret(path: str | None, option: str) -> str:

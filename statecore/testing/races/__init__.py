@@ -30,6 +30,7 @@ ELSEWHERE: dict[str, str] = {
     "a flood of messages for unknown sessions": "tests/sim/test_found_by_simulation.py",
     "a token that is forged, without a signature, or revoked": "tests/test_tokens.py",
     "push and socket both deliver the ring, in any order": "tests/aio/test_notices.py",
+    "webhooks arrive twice and out of order": "tests/statecore_web/test_web_webhook.py",
     "many calls among many people, with everything going wrong at once": "tests/sim/test_simulator.py",
     "the same through the asyncio shells": "tests/sim/test_shell_simulator.py",
     "any of these with a browser on one side, whose table it runs": "tests/browser/test_browser_endpoint.py",
@@ -44,7 +45,6 @@ WAITING: dict[str, str] = {
     "both hold, one resumes": "hold in the flows that ship",
     "one member of a group accepts; the caller leaves first; an empty group": "ringing groups",
     "the log tells missed calls from answered elsewhere": "queries of the call log",
-    "webhooks arrive twice and out of order": "webhooks",
     "a request body that is malformed": "the REST interface",
 }
 """What cannot be checked yet, and what it waits for."""
