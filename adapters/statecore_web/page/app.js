@@ -15,7 +15,7 @@ let config = { dev: false };
 let looking = 0;
 let joining = null; // the session that is being joined
 const developer = new Developer();
-const screen = new CallScreen({ notice, gone: showHome });
+const screen = new CallScreen({ notice, say });
 
 // --- views
 
@@ -100,6 +100,7 @@ async function begin(me) {
   await client.connect();
   claim(client.device);
   showHome();
+  invited();
 }
 
 /** A copied tab has the kept device of the first: whoever holds its lock is that device. */
@@ -170,7 +171,7 @@ function entry(call) {
   const other = out ? call.receiver : call.initiator;
   const missed = !out && ["unanswered", "cancelled", "busy"].includes(call.status);
   const what = missed ? "Missed" : call.duration ? duration(call.duration) : (ENDS[call.reason] ?? call.status);
-  const name = people.find((one) => one.uid === other)?.name ?? other;
+  const name = other ? nameOf(other) : "Session";
   const row = make("li", { class: missed ? "missed" : "" }, icon(out ? "out" : "in"),
     make("div", { class: "who" }, make("b", {}, name), make("small", {}, `${call.type === "video" ? "Video" : "Audio"} · ${what}`)),
     make("time", {}, call.initiated_at ? when(call.initiated_at) : ""));
@@ -295,7 +296,7 @@ function escape(event) {
   if (event.key !== "Escape") return;
   event.preventDefault();
   sounds.silence();
-  $("cancel")?.click();
+  ($("cancel") ?? $("not-now"))?.click();
 }
 
 function over(call) {
@@ -311,6 +312,7 @@ function over(call) {
   }
   if (joining === call.sessionId) joining = null;
   screen.close(call.sessionId);
+  if (linked() === call.sessionId) unlink();
   showHome();
 }
 
@@ -321,28 +323,77 @@ function faulty(error) {
   notice(shown && !shown.includes(text) ? `${shown} ${text}` : text, true);
 }
 
-async function join(call) {
-  if (joining === call.sessionId || screen.session?.sessionId === call.sessionId) return;
-  joining = call.sessionId;
+function join(call) {
+  return enter(call.sessionId, nameOf(call.with), call.type, async () => call.sessionId);
+}
+
+/** Enter a session; `what` gives what it is joined by. */
+async function enter(sessionId, name, type, what) {
+  if (joining === sessionId || screen.session?.sessionId === sessionId) return;
+  joining = sessionId;
   notice("");
-  document.title = nameOf(call.with);
+  document.title = name;
   if ($("ring").open) $("ring-what").textContent = STATES.accepted;
   sounds.silence();
   try {
-    const session = await client.startSession(call.sessionId, { type: call.type, listener: { onError: faulty } });
+    const session = await client.startSession(await what(), { type, listener: { onError: faulty } });
     if (session.over) return;
     shut();
     sounds.connected();
-    screen.open(session, nameOf(call.with));
+    screen.open(session, name);
     show("call");
     say("Connected");
   } catch (error) {
     if (!["call_ended", "call_cancelled"].includes(error.code)) notice(reason(error), true);
-    shut(call.sessionId);
-    client.endCall(call.sessionId).catch(() => {});
+    shut(sessionId);
+    client.endCall(sessionId).catch(() => {});
     showHome();
   } finally {
-    if (joining === call.sessionId) joining = null;
+    if (joining === sessionId) joining = null;
+  }
+}
+
+// --- sessions that are joined by their link
+
+function linked() {
+  return new URLSearchParams(location.hash.slice(1)).get("session");
+}
+
+function unlink() {
+  history.replaceState(null, "", location.pathname);
+}
+
+/** Join the session of the address. Nobody else need be there. */
+function meet() {
+  sounds.unlock();
+  const sessionId = linked();
+  $("ring").dataset.session = sessionId;
+  return enter(sessionId, "Session", "video", () => client.generateToken(sessionId));
+}
+
+function startSession() {
+  history.replaceState(null, "", `#session=${crypto.randomUUID()}`);
+  meet();
+}
+
+/** Somebody has opened a link: no camera opens before they agree. */
+function invited() {
+  if (!linked() || client?.activeCall || $("ring").open || document.body.dataset.view !== "home") return;
+  dialog({ sessionId: linked(), with: "Session" }, "You have opened the link of a session", [
+    answer("not-now", "danger", "end", "Not now", () => {
+      shut();
+      unlink();
+    }),
+    answer("meet", "good", "video", "Join", meet),
+  ]);
+}
+
+async function copyLink() {
+  try {
+    await navigator.clipboard.writeText(location.href);
+    notice("The link is copied: whoever opens it can join.");
+  } catch {
+    notice(location.href);
   }
 }
 
@@ -351,6 +402,9 @@ async function join(call) {
 $("login").addEventListener("submit", logIn);
 $("logout").addEventListener("click", logOut);
 $("search").addEventListener("input", drawPeople);
+$("new-session").addEventListener("click", startSession);
+$("copy-link").addEventListener("click", copyLink);
+addEventListener("hashchange", invited);
 $("developer").addEventListener("click", () => developer.toggle());
 $("ring").addEventListener("cancel", (event) => event.preventDefault());
 $("ring").addEventListener("keydown", escape);

@@ -66,6 +66,7 @@ export class CallScreen {
     this.lost.clear();
     this.asking = false;
     $("call-with").textContent = name;
+    $("copy-link").hidden = session.call.role !== "member";
     const draw = () => this.draw();
     for (const event of [
       "media_changed", "user_joined", "user_left", "user_list_updated", "audio_muted", "audio_unmuted", "video_paused",
@@ -127,7 +128,6 @@ export class CallScreen {
       this.act(refuse);
     };
     $("asked").hidden = false;
-    $("asked-yes").focus();
   }
 
   unasked() {
@@ -140,6 +140,7 @@ export class CallScreen {
     const name = session.participants.find((one) => one.uid === uid)?.name ?? uid;
     this.question(`${name} asks to switch to video.`, "Accept with video", "Decline",
       () => session.acceptVideo(), () => session.declineVideo());
+    $("asked-yes").focus();
   }
 
   answered() {
@@ -167,6 +168,7 @@ export class CallScreen {
     const left = () => `Nobody else is here. The call ends in ${Math.max(0, Math.round((until - performance.now()) / 1000))} seconds.`;
     this.question(left(), "End now", "", () => this.session.end(), () => {});
     this.left = left;
+    this.page.say(left());
   }
 
   // --- drawing
