@@ -38,7 +38,7 @@ class IceBody(msgspec.Struct):
 
 
 def from_body(data: bytes) -> IceServers:
-    """What a service has answered. Raises ValueError."""
+    """What a service has answered. Raises ValueError or RecursionError."""
     body = msgspec.json.decode(data, type=IceBody)
     servers = [IceServer(urls=s.urls, username=s.username, credential=s.credential) for s in body.ice_servers]
     policy: Any = body.ice_policy  # looked at by what it goes into

@@ -110,7 +110,7 @@ class WebSocketSignaling:
             raise told if isinstance(told, SignalingError) else SignalingRefused(why=str(told))
         try:
             return from_body(answer.content)
-        except ValueError:  # without what it says: there may be a credential in it
+        except (ValueError, RecursionError):  # without what it says: there may be a credential in it
             raise SignalingLost("the call service answered with something that is no list of servers") from None
 
     async def _connect(self) -> WebSocketChannel:

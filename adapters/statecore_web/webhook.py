@@ -7,6 +7,7 @@ import hmac
 import random
 import ssl
 import time
+from asyncio import sleep
 from collections.abc import Callable, Collection
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -85,7 +86,7 @@ class Webhook:
                 return
             if attempt < self._attempts:
                 pause = min(self._longest, self._pause * 2 ** (attempt - 1)) * (0.5 + self._jitter() / 2)
-                await asyncio.sleep(max(pause, wait))
+                await sleep(max(pause, wait))
         raise NoticeRefused(why=f"{self._shown} was asked {self._attempts} times, and says {why}")
 
     async def _post(self, notice: Notice) -> tuple[str | None, float]:
@@ -151,13 +152,13 @@ def verify_webhook(
     if not (when.isascii() and when.isdigit() and len(when) <= 12 and given):
         raise NoticeRefused(why=f"the header {SIGNATURE} is missing or malformed")
     expected = sign(secret, body, int(when))
-    if not hmac.compare_digest(f"t={when},v1={given}".encode(), expected.encode()):
+    if not hmac.compare_digest(f"t={when},v1={given}".encode(errors="replace"), expected.encode()):
         raise NoticeRefused(why="the signature is not that of this body and secret")
     if abs((time.time() if now is None else now) - int(when)) > tolerance:
         raise NoticeRefused(why="it was signed too long ago, or the clocks differ")
     try:
         return msgspec.json.decode(body, type=Notice)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NoticeRefused(why=f"its body is malformed: {error}") from None
 
 

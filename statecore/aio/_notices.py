@@ -46,7 +46,7 @@ def _changes(before: Record | None, after: Record) -> Iterator[tuple[Change, str
     if before is None:
         yield "initiated", other, ""
     yield from _rings(before, after)
-    if after.answered_at and not (before and before.answered_at):
+    if other and after.answered_at and not (before and before.answered_at):
         yield "accepted", other, ""
     yield from _people(before, after)
     if after.active_at and not (before and before.active_at):

@@ -77,8 +77,11 @@ class Outbox:
 
     async def close(self) -> None:
         """Nothing is sent any more."""
-        if self._notifier is not None:
-            await self._notifier.close()
+        try:
+            if self._notifier is not None:
+                await self._notifier.close()
+        except Exception:  # noqa: BLE001 - the notifier's own, and whatever it is
+            _log.exception("the notifier did not close", extra=_extra(""))
 
     async def _empty(self, key: Key) -> None:
         failures = 0

@@ -144,6 +144,45 @@ def test_a_busy_user_is_not_woken(town: Town) -> None:
     run_virtual(main())
 
 
+def test_a_session_without_ringing_is_told_too(town: Town) -> None:
+    """Made, joined, active, left by each, ended; nobody is woken, and there is nobody who is called."""
+    noted = Noted()
+
+    async def main() -> None:
+        async with town("alice", "bob", notifier=noted) as t:
+            for session in await t.meet("alice", "bob"):
+                await session.leave()
+            await asyncio.sleep(61)  # an empty session waits a minute
+            await _drained(t.service)
+        assert [(notice.what, notice.user, notice.receiver) for notice in noted.got if notice.what != "started"] == [
+            ("initiated", "", ""),
+            ("participant_joined", "alice", ""),
+            ("participant_joined", "bob", ""),
+            ("participant_left", "alice", ""),
+            ("participant_left", "bob", ""),
+            ("ended", "", ""),
+        ]
+        assert [notice.what for notice in noted.got].count("started") == 1
+
+    run_virtual(main())
+
+
+def test_a_notifier_that_cannot_be_closed_keeps_no_service_from_closing(caplog: pytest.LogCaptureFixture) -> None:
+    """Its error is logged."""
+
+    class Stuck(Noted):
+        async def close(self) -> None:
+            """Fail."""
+            raise RuntimeError("stuck")
+
+    async def main() -> None:
+        async with CallService(clock=VirtualClock(), notifier=Stuck()):
+            pass
+
+    run_virtual(main())
+    assert "did not close" in caplog.text
+
+
 def test_those_of_one_caller_wait_for_each_other_and_for_no_one_else(town: Town) -> None:
     """While the first of a call is on its way, the next ones of its caller wait; another caller's go out."""
     noted = Noted(WAKE_UPS)

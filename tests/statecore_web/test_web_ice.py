@@ -126,7 +126,13 @@ def test_what_the_service_cannot_say(served: Any) -> None:
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(404, b""), (200, b"hunter2"), (200, b'{"ice_servers":[{"urls":["hunter2"]}],"ice_policy":"all"}')],
+    [
+        (404, b""),
+        (200, b"hunter2"),
+        (200, b'{"ice_servers":[],"x":' + b"[" * 100_000),
+        (200, b'{"ice_servers":[{"urls":["hunter2"]}],"ice_policy":"all"}'),
+    ],
+    ids=["older", "text", "deep", "wrong"],
 )
 def test_a_service_that_knows_nothing_of_it(served: Any, status: int, body: bytes) -> None:
     """An older service has no such address, which means no servers; a broken one is a lost link."""
