@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 import wave
 from collections.abc import Iterator
@@ -230,22 +231,32 @@ class Hook(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_changes_are_posted_to_an_address(tmp_path: Path) -> None:
-    """`serve --webhook` posts the whole life of a call that nobody answers, signed by the secret of the file, before it
-    ends."""
+def test_changes_are_posted_to_an_address_and_outlive_kill_9(tmp_path: Path) -> None:
+    """`serve --webhook` has the whole life of a call that nobody answers posted, signed by the secret of the file,
+    although nobody takes it at first, and the service is killed then: the next one on the store does it."""
     secret = tmp_path / "secret"
     secret.write_text("a webhook's secret\n")
-    with HTTPServer(("127.0.0.1", 0), Hook) as receiver:
-        serving = threading.Thread(target=receiver.serve_forever, args=(0.01,))
-        serving.start()
+    with HTTPServer(("127.0.0.1", 0), Hook) as receiver:  # it listens, and does not answer yet
         hook = f"http://127.0.0.1:{receiver.server_port}/"
-        process, told = _serve("--dev", "--webhook", hook, "--webhook-secret-file", str(secret))
+        store = f"sqlite:{tmp_path / 'calls.db'}"
+        words = ["--dev", "--webhook", hook, "--webhook-secret-file", str(secret), "--store", store]
+        process, told = _serve(*words)
         shell = Shell(told["url"], told["api_key"])
         shell("token", "erik")
         assert shell("call", "erik", "--timeout", "0.2", "--as", "alice").returncode == 1
+        process.kill()
+        process.communicate()
+        process, told = _serve(*words)
+        serving = threading.Thread(target=receiver.serve_forever, args=(0.01,))
+        serving.start()
+        end = time.monotonic() + 20
+        while {notice.what for notice in Hook.got} != {"initiated", "ring", "stop", "ended"}:
+            assert time.monotonic() < end, Hook.got
+            time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=20) == ("", "")
         receiver.shutdown()
         serving.join()
-    assert [notice.what for notice in Hook.got] == ["initiated", "ring", "stop", "ended"]
-    assert Hook.got[2].reason == "unanswered"
+    newest = {notice.sequence: notice for notice in Hook.got}
+    assert [newest[number].what for number in sorted(newest)] == ["initiated", "ring", "stop", "ended"]
+    assert {notice.reason for notice in Hook.got} == {"", "unanswered"}

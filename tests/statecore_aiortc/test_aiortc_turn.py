@@ -20,7 +20,9 @@ import pytest
 from statecore import CallClient, CallService
 from statecore.errors import StatecoreError
 from statecore.model import Reason
+from statecore.settings import CallSettings
 from statecore.testing._media_probe import hears, sees
+from statecore.testing.media import MeetingRoom
 from statecore.testing.signals import dominant_hz, draw_clock
 from statecore_aiortc import AiortcMedia, Frames, Tone, _webrtc
 
@@ -99,6 +101,24 @@ def test_credentials_that_the_relay_refuses(coturn: Any, wrong: dict[str, Any]) 
             (ended,) = await service.call_log()
             assert ended.end_reason is not None
             assert ended.end_reason.what == Reason.FAILED_MEDIA
+
+    asyncio.run(main())
+
+
+def test_a_new_connection_uses_what_is_handed_out_by_then(coturn: Any) -> None:
+    """With who comes later one connects by new credentials: those of the beginning may be over by then."""
+
+    async def main() -> None:
+        settings = CallSettings(type="audio")
+        async with MeetingRoom() as room:
+            alice = room.host("alice", settings)
+            await alice.open(AiortcMedia(Tone(440)))
+            for name in ("bob", "carol"):
+                other = room.host(name, settings)
+                alice.ice, other.ice = coturn.credentials()(f"alice-for-{name}"), coturn.credentials()(name)
+                await other.open(AiortcMedia(Tone(880)))
+                await alice.wait_connected(other.pid)
+                assert f":alice-for-{name}>" in coturn.log
 
     asyncio.run(main())
 
