@@ -148,3 +148,13 @@ def test_a_webhook_that_cannot_work_is_refused(
     error = capsys.readouterr().err
     assert error.startswith("statecore: a webhook's ")
     assert error.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(proxy: str) -> None:
+    """Exit 1, with the address and what is wrong with it."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "statecore.cli", "serve", "--port", proxy.rpartition(":")[2]],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert "address already in use" in done.stderr

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _GRACE = 10
 """Seconds that what is under way has to finish when the service is told to stop."""
 
+_OURS = "without completing handshake"
+"""What Uvicorn says of a connection that is refused with a reason."""
+
 
 def serve(
     service: CallService,
@@ -65,7 +68,8 @@ def serve(
                 await super().main_loop()
 
     # Uvicorn takes a refusal with a reason for a mistake, and says so each time.
-    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing handshake" not in record.msg)
+    logging.getLogger("uvicorn.error").addFilter(lambda record: _OURS not in record.getMessage())
     server = Server(config)
-    server.run()
+    with contextlib.suppress(SystemExit):  # by which Uvicorn ends where it cannot listen, once it has said why
+        server.run()
     return 0 if server.started else 1
