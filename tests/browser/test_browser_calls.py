@@ -200,6 +200,26 @@ def test_nobody_answers_a_page(world: Any) -> None:
 
 
 @pytest.mark.soak
+def test_two_pages_call_each_other(world: Any) -> None:
+    """Both press call at the same moment, again and again: each time it becomes one call, and rings nowhere."""
+
+    async def main() -> None:
+        async with world() as all_:
+            alice, bob = await all_.person("alice"), await all_.person("bob")
+            for _ in range(3):
+                await asyncio.gather(alice.call("bob", "audio"), bob.call("alice", "audio"))
+                await asyncio.gather(alice.in_call(), bob.in_call())
+                await asyncio.gather(alice.hears(), bob.hears())
+                for tab in (alice, bob):
+                    assert not await tab.run("document.querySelector('#ring').open")
+                await bob.click("#end")
+                await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
+            assert await all_.calls() == [("ended", "hangup")] * 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.soak
 def test_the_page_is_used_without_a_mouse(world: Any) -> None:
     """By Tab, Enter and single letters everything is reached, with the focus in sight; Escape gives up a call of one's
     own, and only silences one that comes in, however often it is pressed."""
