@@ -286,6 +286,36 @@ def test_a_store_that_fails_delays_a_notice(
         run_virtual(main())
 
 
+def test_what_is_written_while_the_list_is_read_is_sent() -> None:
+    """The store says, after a while, that nothing waited any more; what was written meanwhile goes out all the same."""
+
+    class Late(MemoryStore):
+        reading, may_go = asyncio.Event(), asyncio.Event()
+
+        async def load(self, keys: Iterable[Key]) -> dict[Key, tuple[int, Any]]:
+            """What was there when it was asked; of an empty list, later."""
+            found = await super().load(keys)
+            empty = [value for (kind, _), (version, value) in found.items() if kind == "outbox" and version] == [None]
+            if empty and not self.reading.is_set():
+                self.reading.set()
+                await self.may_go.wait()
+            return found
+
+    async def main() -> None:
+        noted, store = Noted({"ring", "ended"}), Late()
+        async with CallService(store=store, clock=VirtualClock(), notifier=noted) as service:
+            service.add_user("bob")
+            async with _client(service, "alice") as alice:
+                call = await alice.initiate_call("bob")
+                await store.reading.wait()
+                await call.cancel()
+                store.may_go.set()
+                await _drained(service)
+        assert [notice.what for notice in noted.got] == ["ring", "ended"]
+
+    run_virtual(main())
+
+
 def test_who_takes_nothing_does_not_fill_the_store(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +440,13 @@ def test_the_life_of_a_call_is_news_once_whatever_came_before() -> None:
     assert newest.take(_notice("started", 5))
     assert newest.take(made) is False
     assert newest.take(ended)  # it was forgotten for the two that came later
+
+
+def test_what_was_heard_of_last_is_remembered() -> None:
+    """Who is told again of a call that rings for long does not forget it for the ones that came in between."""
+    newest = Newest(remember=2)
+    first, second, third = (_notice("ring", 1, session_id=name) for name in "abc")
+    assert [newest.take(each) for each in (first, second, first, third, first)] == [True, True, False, True, False]
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["push", "push", "socket"])))
