@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
-from statecore.model import Record
-from statecore.ports import Key
-from statecore.switchboard import Act, Done, Input
-from statecore.wire import Refused
-
 if TYPE_CHECKING:
-    from statecore import CallService
+    from statecore import CallService, Decision
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 """The media type of what `Metrics.text` gives."""
@@ -38,16 +32,12 @@ class Metrics:
         self._live.set(len(await self._service.calls()))
         return generate_latest(self._registry)
 
-    def _decided(self, given: Input, done: Done, before: Mapping[Key, Any]) -> None:
-        if isinstance(given, Act):
-            refused = next((e.message for e in done.effects if isinstance(e.message, Refused)), None)
-            trigger = given.command.trigger if given.command.trigger in self._triggers else "unknown"
-            self._commands.labels(trigger, refused.code if refused is not None else "ok").inc()
-        for key, record in done.writes.items():
-            if isinstance(record, Record) and record.ended_at and not record.merged_into:
-                old = before.get(key)
-                if not (isinstance(old, Record) and old.ended_at):
-                    self._ended.labels(record.flow, record.reason).inc()
+    def _decided(self, decision: Decision) -> None:
+        if decision.command:
+            trigger = decision.command if decision.command in self._triggers else "unknown"
+            self._commands.labels(trigger, decision.refused or "ok").inc()
+        for record in decision.ended:
+            self._ended.labels(record.flow, record.reason).inc()
 
 
 __all__ = ["CONTENT_TYPE", "Metrics"]

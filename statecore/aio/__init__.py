@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._find import CallPage, CallQuery
 from ._notices import Newest
+from ._observing import Decision
 from .call import Call
 from .client import CallClient, join_session
 from .ice import TurnCredentials
@@ -18,6 +19,7 @@ __all__ = [
     "CallPage",
     "CallQuery",
     "CallService",
+    "Decision",
     "MemoryChannel",
     "MemoryLink",
     "MemoryStore",

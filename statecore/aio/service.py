@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 from msgspec.structs import replace
 
@@ -65,6 +65,8 @@ from ._conditions import Condition, Conditions
 from ._governing import Governing
 from ._issuing import Authorize, TokenDesk
 from ._limits import Bucket, Buckets
+from ._observing import Observer
+from ._observing import decision as observed
 from ._outbox import Outbox
 from ._recovery import take_up_lines
 from ._served import Served
@@ -78,10 +80,6 @@ _NOBODY = {"session": "", "user": "", "device": ""}
 
 _AGAIN = 250
 """After how many milliseconds a timer is tried again that a store could not serve."""
-
-
-Observer: TypeAlias = Callable[[Input, Done, Mapping[Key, Any]], None]
-"""See `CallService.observe`."""
 
 
 class CallService(Governing):
@@ -352,7 +350,7 @@ class CallService(Governing):
                 self._carry_out(decision)
                 self._outbox.send(told)
                 for observer in self._observers:
-                    observer(given, decision, view)
+                    observer(observed(given, decision, view))
                 return decision
             keys = tuple(loaded)
         raise StoreConflict(attempts=self.settings.attempts)
@@ -483,8 +481,7 @@ class CallService(Governing):
         return len(self._open)
 
     def observe(self, observer: Observer) -> None:
-        """Call this with every decision that was committed: the input, what was decided, and the records that it rests
-        on as they were. It must neither wait nor raise."""
+        """Call this with every decision that was committed. It must neither wait nor raise."""
         self._observers.append(observer)
 
 

@@ -1,0 +1,47 @@
+"""What a service tells of its decisions to who watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from ..model import Record
+from ..ports import Key
+from ..switchboard import Act, Done, Input
+from ..wire import Refused
+
+
+class Decision(Struct, frozen=True):
+    """One decision that was committed."""
+
+    command: str = ""
+    """The trigger of the command that it is about; empty if it is about a connection, a timer or media."""
+    refused: str = ""
+    """The code of the error with which the command was refused; empty if it was taken."""
+    ended: tuple[Record, ...] = ()
+    """The calls and sessions that it ended."""
+
+
+Observer: TypeAlias = Callable[[Decision], None]
+"""See `CallService.observe`."""
+
+
+def decision(given: Input, done: Done, before: Mapping[Key, Any]) -> Decision:
+    """What was decided, and about what; `before` has the records as they were."""
+    refusals = (effect.message for effect in done.effects if isinstance(effect.message, Refused))
+    return Decision(
+        command=given.command.trigger if isinstance(given, Act) else "",
+        refused=next((refusal.code for refusal in refusals), "") if isinstance(given, Act) else "",
+        ended=tuple(
+            record for key, record in done.writes.items() if _has_ended(record) and not _has_ended(before[key])
+        ),
+    )
+
+
+def _has_ended(record: Any) -> bool:
+    return isinstance(record, Record) and bool(record.ended_at) and not record.merged_into
+
+
+__all__ = ["Decision", "Observer", "decision"]
