@@ -10,7 +10,7 @@ import sys
 import time
 import wave
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -155,19 +155,23 @@ def _networks() -> Iterator[dict[str, list[str]]]:
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)  # noqa: S607 - as above
 
 
-def _can_make_networks() -> bool:
-    try:
-        with _networks():
-            return True
-    except (OSError, subprocess.CalledProcessError):
-        return False
+@pytest.fixture
+def networks() -> Iterator[dict[str, list[str]]]:
+    """Three networks, which are gone after the test."""
+    with ExitStack() as stack:
+        try:
+            inside = stack.enter_context(_networks())
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("needs iproute2, and the right to make network namespaces")
+        yield inside
 
 
 _REACHES = "import socket, sys; socket.create_connection((sys.argv[1], 9), 0.5)"
 
 
-@pytest.mark.skipif(not _can_make_networks(), reason="needs the right to make network namespaces, and iproute2")
-def test_two_networks_that_cannot_reach_each_other(turn_server: Any, tmp_path: Path) -> None:
+def test_two_networks_that_cannot_reach_each_other(
+    turn_server: Any, networks: dict[str, list[str]], tmp_path: Path
+) -> None:
     """With the service and the TURN server in a third network, a bot in one answers a caller in the other: by the
     servers that the service hands out, named nowhere else, the caller's own tone comes back."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("STATECORE_")} | {
@@ -183,46 +187,33 @@ def test_two_networks_that_cannot_reach_each_other(turn_server: Any, tmp_path: P
         running.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return running[-1]
 
-    with _networks() as inside:
-        coturn = turn_server(tmp_path, HUB, inside["hub"])
-        try:
-            reached = subprocess.run(
-                [*inside["one"], sys.executable, "-c", _REACHES, HOMES["two"]],
-                check=False,
-                capture_output=True,
-                text=True,
-            )
-            assert "TimeoutError" in reached.stderr or "unreachable" in reached.stderr
-            turn = ("--turn", coturn.url, "--turn-secret-file", str(secret))
-            serve = start(inside["hub"], "serve", "--host", HUB, "--json", *turn)
-            assert serve.stdout is not None
-            assert "url" in json.loads(serve.stdout.readline())
-            bot = start(inside["two"], "answer", "--as", "bot", "--echo", "--calls", "1")
-            assert bot.stdout is not None
-            assert "bot answers" in bot.stdout.readline()
-            caller = start(
-                inside["one"],
-                "call",
-                "bot",
-                "--as",
-                "alice",
-                "--tone",
-                "600",
-                "--seconds",
-                "1",
-                "--record",
-                str(heard),
-                "--json",
-            )
-            out, err = caller.communicate(timeout=40)
-            assert caller.returncode == 0, err
-            assert json.loads(out)["reason"] == "hangup"
-            assert (":alice>" in coturn.log, ":bot>" in coturn.log) == (True, True)
-        finally:
-            for process in running:
-                process.terminate()
-                process.communicate(timeout=20)
-            coturn.stop()
+    coturn = turn_server(tmp_path, HUB, networks["hub"])
+    try:
+        reached = subprocess.run(
+            [*networks["one"], sys.executable, "-c", _REACHES, HOMES["two"]],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert "TimeoutError" in reached.stderr or "unreachable" in reached.stderr
+        turn = ("--turn", coturn.url, "--turn-secret-file", str(secret))
+        serve = start(networks["hub"], "serve", "--host", HUB, "--json", *turn)
+        assert serve.stdout is not None
+        assert "url" in json.loads(serve.stdout.readline())
+        bot = start(networks["two"], "answer", "--as", "bot", "--echo", "--calls", "1")
+        assert bot.stdout is not None
+        assert "bot answers" in bot.stdout.readline()
+        words = ["call", "bot", "--as", "alice", "--tone", "600", "--seconds", "1", "--json", "--record"]
+        caller = start(networks["one"], *words, str(heard))
+        out, err = caller.communicate(timeout=40)
+        assert caller.returncode == 0, err
+        assert json.loads(out)["reason"] == "hangup"
+        assert (":alice>" in coturn.log, ":bot>" in coturn.log) == (True, True)
+    finally:
+        for process in running:
+            process.terminate()
+            process.communicate(timeout=20)
+        coturn.stop()
     with wave.open(str(heard)) as file:
         sound = np.frombuffer(file.readframes(file.getnframes()), np.int16).reshape(-1, file.getnchannels())
         assert abs(dominant_hz(sound[-file.getframerate() // 2 :, 0], file.getframerate()) - 600) < 10

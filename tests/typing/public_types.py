@@ -5,7 +5,7 @@ Each `type: ignore` here stands for a mistake that the types must find; one that
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, assert_type
 
 from statecore import (
@@ -22,6 +22,7 @@ from statecore import (
     IceServer,
     IceServers,
     MemoryLink,
+    Newest,
     OngoingCallListener,
     Participant,
     Reason,
@@ -38,6 +39,7 @@ from statecore.errors import CallDeclined, CommandTimeout, UserBusy
 from statecore.flow import FLOWS, Custom, Fire, Mark, Row, Trigger
 from statecore.listeners import Registration
 from statecore.ports import (
+    WAKE_UPS,
     AudioFrame,
     Channel,
     Clock,
@@ -46,6 +48,8 @@ from statecore.ports import (
     MediaAdapter,
     MediaHost,
     MediaSession,
+    Notice,
+    Notifier,
     Signaling,
     Store,
     StreamStats,
@@ -53,6 +57,7 @@ from statecore.ports import (
 )
 from statecore.testing import MemoryMedia, RefusingStore, SlowStore, VirtualClock
 from statecore.tokens import JwtSigner, Keys, RevocationList, Role, TokenSigner
+from statecore_web import Webhook, verify_webhook
 
 # --- a call, the long way ---------------------------------------------------------------------------------------------
 
@@ -85,6 +90,28 @@ async def calls(media: MediaAdapter) -> None:
         assert_type(await service.call_log(), list[Any])  # type: ignore[assert-type]  # they are calls, not anything
         assert_type(service.revocations, RevocationList)
         assert_type(await service.generate_token("alice", "room", role=Role.HOST), str)
+
+
+class Push:
+    """A notifier, as an application writes one."""
+
+    wants = WAKE_UPS
+
+    async def notify(self, notice: Notice) -> None:
+        """Look at it."""
+        assert_type(notice.expires_in, float)
+        assert_type(Newest().take(notice), bool)
+
+    async def close(self) -> None:
+        """Nothing."""
+
+
+def noticed() -> Iterator[Notifier]:
+    """Both are notifiers."""
+    yield Push()
+    yield Webhook("https://a.example.org", b"a secret of the two")
+    assert_type(CallService(notifier=Push()), CallService)
+    assert_type(verify_webhook("secret", "t=1,v1=00", b""), Notice)
 
 
 async def acting(session: Session) -> None:
