@@ -25,11 +25,10 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer until interrupted, or until so many calls were answered."""
-    asyncio.run(_answer(args))
-    return 0
+    return asyncio.run(_answer(args))
 
 
-async def _answer(args: argparse.Namespace) -> None:
+async def _answer(args: argparse.Namespace) -> int:
     talker = Talker(args)
     enough = asyncio.Event()
     left = args.calls
@@ -56,3 +55,4 @@ async def _answer(args: argparse.Namespace) -> None:
             serving = group.create_task(client.serve(handle, limit=args.limit))
             await enough.wait()
             serving.cancel()
+    return 0

@@ -25,11 +25,10 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Call, talk, hang up. An interruption hangs up."""
-    asyncio.run(_call(args))
-    return 0
+    return asyncio.run(_call(args))
 
 
-async def _call(args: argparse.Namespace) -> None:
+async def _call(args: argparse.Namespace) -> int:
     talker = Talker(args)
     kind: Literal["audio", "video"] = "video" if args.video else "audio"
     async with talker.client as client:
@@ -46,3 +45,4 @@ async def _call(args: argparse.Namespace) -> None:
                 talker.say("connected")
                 await talker.lasted(session, about, args.seconds)
                 talker.say(f"over: {about['reason']}, {about['seconds']:.1f} s")
+    return 0

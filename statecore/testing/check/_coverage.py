@@ -21,8 +21,7 @@ class _Rows(dict[int, Row]):
 
     def get(self, key: int, default: Any = None) -> Any:
         row = super().get(key, default)
-        if row is not None:
-            self._seen.add(id(row))
+        self._seen.add(id(row))
         return row
 
 
