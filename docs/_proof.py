@@ -44,7 +44,7 @@ _NOT = """- Larger bounds: more faults, more people or more calls at once than t
   length where it is armed; that a shell fires it then is tested.
 - The asyncio shells are simulated and tested, not checked: their steps are not a pure function.
 - Media is real in the tests of the WebRTC adapter, and a stand-in in the simulator.
-- Several nodes of a service at once are tested through a store that refuses commits, not checked.
+- Several services on one store are simulated and tested, not checked.
 - The service over real sockets has tests of its own; the simulator's faults do not reach it yet.
 - What no test can reach yet, and what each waits for, stands at the end of [the races](../reference/races.md)."""
 

@@ -37,12 +37,16 @@ def _within(low: float, high: float) -> Any:
 
 @attrs.frozen(kw_only=True)
 class Timers:
-    """Every timer there is, in seconds. None, 0 or less means the default; fractions are kept."""
+    """Every timer there is, in seconds. None, 0 or less means the default; fractions are kept.
+
+    Raises InvalidSettings for what is out of bounds, and for a lease that would run out between two heartbeats."""
 
     ring: float = _timer(45.0, "a call", "the leg's ring timer: unanswered")
     connect: float = _timer(30.0, "an accepted leg", "the leg's connect timer: media never connected")
-    heartbeat: float = _timer(15.0, "a connection", "a heartbeat to the service")
-    lease: float = _timer(45.0, "a device", "lost, unless its link was confirmed; the service waits 5 s longer")
+    heartbeat: float = _timer(15.0, "a connection", "a heartbeat to the service", at_most=3000.0)
+    lease: float = _timer(
+        45.0, "a device", "lost, unless its link was confirmed; the service waits 5 s longer", at_least=0.002
+    )
     media_notice: float = _timer(2.0, "media with one participant", "tell that media is lost")
     media_lost: float = _timer(30.0, "media with one participant", "media counts as lost for good")
     command: float = _timer(10.0, "a command", "a command that was not confirmed fails")
@@ -50,6 +54,11 @@ class Timers:
     consent: float = _timer(30.0, "a request to switch to video", "the request lapses")
     offer: float = _timer(10.0, "an offer token", "the token is taken back")
     empty: float = _timer(60.0, "a session without participants", "the session ends")
+
+    def __attrs_post_init__(self) -> None:
+        if self.lease <= self.heartbeat:
+            why = f"must be longer than the heartbeat, which is {self.heartbeat:g} seconds"
+            raise InvalidSettings(name="lease", value=self.lease, why=why)
 
     @classmethod
     def table(cls) -> list[dict[str, Any]]:

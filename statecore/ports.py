@@ -1,4 +1,4 @@
-"""What statecore needs from the outside, as small protocols: media, signaling, store, notifier, clock, ids.
+"""What statecore needs from the outside, as small protocols: media, signaling, store, bus, notifier, clock, ids.
 
 An adapter implements one of them and is found by entry point (`statecore.media`, `statecore.signaling`,
 `statecore.store`). Each port has a conformance suite in `statecore.testing` that every adapter passes, ours and other
@@ -264,6 +264,31 @@ class Store(Protocol):
 
     async def scan(self, kind: str) -> list[tuple[Key, Any]]:
         """Every live record of a kind, in the order of first writing."""
+
+
+# --- bus --------------------------------------------------------------------------------------------------------------
+
+
+class BusMember(Protocol):
+    """One service's place on a bus."""
+
+    def tell(self, message: bytes) -> None:
+        """Send to every other member; returns at once and never raises. What one member tells arrives in order and at
+        most once; after a failure it may not arrive, and then `lost` is called wherever it did not."""
+
+    async def leave(self) -> None:
+        """Hear nothing more, and tell nothing more. What was told before goes out. Idempotent."""
+
+
+class Bus(Protocol):
+    """How services that share a store tell each other what is of use to more than one of them: what a device is to hear
+    that is connected to another, when something is due. Nothing on it is the truth, which stands in the store; but it
+    holds call tokens' ids and what people say to each other, so nobody else is to read it or write to it."""
+
+    async def join(self, heard: Callable[[bytes], None], lost: Callable[[], None]) -> BusMember:
+        """Take part: `heard` is called with whatever another member tells from when this returns, and `lost` when some
+        of that may have been missed, once it is heard again. Neither waits nor raises; both are called in the loop
+        that joined. Raises OSError if the bus cannot be reached."""
 
 
 # --- notices ----------------------------------------------------------------------------------------------------------

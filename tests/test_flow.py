@@ -423,15 +423,27 @@ def test_nothing_or_less_means_the_default(timer: dict[str, Any], value: float |
     assert getattr(Timers(**{timer["name"]: value}), timer["name"]) == timer["default"]
 
 
+_ROOM = {"heartbeat": {"lease": 3600}, "lease": {"heartbeat": 0.001}}
+"""What else is set for a timer to go to its bounds: a lease has to be longer than a heartbeat."""
+
+
 @each_timer
 def test_a_timer_keeps_fractions_and_its_bounds(timer: dict[str, Any]) -> None:
     """A fraction is kept, both bounds are allowed, and a hair beyond either is not."""
     name = timer["name"]
     for value in (0.25, timer["at_least"], timer["at_most"]):
-        assert getattr(Timers(**{name: value}), name) == value
+        assert getattr(Timers(**{**_ROOM.get(name, {}), name: value}), name) == value
     for value in (timer["at_least"] / 2, timer["at_most"] + 0.001, float("inf")):
         with pytest.raises(InvalidSettings, match=f"{name}="):
-            Timers(**{name: value})
+            Timers(**{**_ROOM.get(name, {}), name: value})
+
+
+def test_a_lease_lasts_longer_than_a_heartbeat() -> None:
+    """A device that says what it has to say in time never loses its lease by its settings."""
+    for heartbeat, lease in ((15, 15), (20, 10), (50, None)):
+        with pytest.raises(InvalidSettings, match="must be longer than the heartbeat"):
+            Timers(heartbeat=heartbeat, lease=lease)
+    assert Timers(heartbeat=15, lease=15.5).lease == 15.5
 
 
 @each_timer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._find import CallPage, CallQuery
 from ._notices import Newest
 from ._observing import Decision
+from .bus import MemoryBus
 from .call import Call
 from .client import CallClient, join_session
 from .ice import TurnCredentials
@@ -20,6 +21,7 @@ __all__ = [
     "CallQuery",
     "CallService",
     "Decision",
+    "MemoryBus",
     "MemoryChannel",
     "MemoryLink",
     "MemoryStore",

@@ -364,9 +364,11 @@ class Driver:
                 future.set_exception(effect.error)
 
     def _tick(self) -> None:
+        stood = self.online
         self.feed(Tick())
         endpoint, now = self._endpoint, self._clock.monotonic()
-        if endpoint.online and now - endpoint.confirmed > endpoint.heartbeat + self.timers.command * 1000:
+        silent = now - endpoint.confirmed > endpoint.heartbeat + self.timers.command * 1000
+        if stood and (silent or not endpoint.online):  # or not even a lease was left
             self._connection.drop()
         due = self.core.next_due(endpoint)
         if self._closing is None and 0 < due <= now:

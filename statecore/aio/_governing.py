@@ -34,7 +34,6 @@ class Governing(Looking):
         await self._save_users()
         if not (await self._decide(Forget(check_id("user", user)))).writes:
             raise UnknownUser(user=user)
-        self._users.pop(user, None)
         await self._dismiss(user)
 
     async def end_call(self, session_id: str) -> Call:

@@ -100,17 +100,17 @@ class TokenDesk:
         except TokenError as error:
             return None, error
 
-    async def revoke(self, token: str) -> None:
-        """Void a token from now on, and for the next service on this store once this returns. Idempotent.
-
-        Raises TokenError if it is not one of this service's, StoreConflict."""
+    async def revoke(self, token: str) -> Claims | None:
+        """Void a token from now on, and for the next service on this store once this returns. Gives its claims, unless
+        it was void before. Raises TokenError if it is not one of this service's, StoreConflict. Idempotent."""
         try:
             claims = self._signer.verify(token, self._clock.wall())
         except TokenRevoked:
-            return
+            return None
         await self._write_once((_REVOKED, claims.token_id), str(claims.until).encode())
         self.revocations.expire(self._clock.wall())
         self.revocations.revoke(claims.token_id, claims.until)
+        return claims
 
     async def issue(
         self, user: str, session: str, role: Role | str = Role.PARTICIPANT, *, ask: bool, **more: Any

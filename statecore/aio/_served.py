@@ -1,14 +1,19 @@
-"""One device's connection, as the service has it."""
+"""The connections of devices, as the service has them: one of each device."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from contextlib import suppress
 from typing import Any
 
-from ..errors import SignalingLost, StatecoreError
+from ..errors import SignalingLost, SignalingRefused, StatecoreError
+from ..model import Line
 from ..ports import Channel
 from ..wire import Hello, Refused, encode
 from ._limits import Bucket
+
+_log = logging.getLogger("statecore.service")
 
 
 class Served:
@@ -38,4 +43,93 @@ class Served:
         return {"session": "", "user": self.user, "device": self.hello.device if self.hello is not None else ""}
 
 
-__all__ = ["Served"]
+class Connections:
+    """Every connection of a service. `patience` is how many seconds a channel has to close."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._open: set[Served] = set()
+        self._devices: dict[str, dict[str, Served]] = {}
+        """By user and device, from the hello on."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, connection: Served) -> None:
+        """One that has not yet said who it is."""
+        self._open.add(connection)
+
+    def holds(self, connection: Served, hello: Hello) -> bool:
+        """Whether no newer connection took this one's place."""
+        return self._devices.get(connection.user, {}).get(hello.device) is connection
+
+    def find(self, user: str, device: str, epoch: str) -> Served | None:
+        """The connection of a device, of this incarnation."""
+        found = self._devices.get(user, {}).get(device)
+        return found if found is not None and found.hello is not None and found.hello.epoch == epoch else None
+
+    def arrive(self, connection: Served, hello: Hello) -> Served | None:
+        """It says who it is, and gets the one whose place it takes, to be shut. Raises SignalingLost if it is late."""
+        mine = self._devices.setdefault(connection.user, {})
+        older = mine.get(hello.device)
+        if older is not None and older.hello is not None:
+            if older.hello.epoch != hello.epoch:
+                older.refuse(_another_process())
+            elif older.hello.conn > hello.conn:
+                raise SignalingLost
+        connection.hello = hello
+        mine[hello.device] = connection
+        return older
+
+    async def remove(self, connection: Served) -> None:
+        """It is over. Idempotent."""
+        self._open.discard(connection)
+        await self.shut(connection)
+        hello = connection.hello
+        if hello is not None and self.holds(connection, hello):
+            mine = self._devices[connection.user]
+            del mine[hello.device]
+            if not mine:
+                del self._devices[connection.user]
+
+    async def shut(self, *connections: Served) -> None:
+        """Close channels; what reads from them ends. Idempotent."""
+        await asyncio.gather(*(self._shut(connection) for connection in connections))
+
+    async def _shut(self, connection: Served) -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                await connection.channel.close()
+        except Exception as error:  # noqa: BLE001 - it is given up in any case
+            _log.warning("a channel did not close: %r", error, extra=connection.extra)
+
+    async def shut_all(self) -> None:
+        """Close every one there is now."""
+        await self.shut(*self._open)
+
+    def welcomed(self, user: str) -> list[Served]:
+        """Those of a user that the line has been told of."""
+        return [connection for connection in self._devices.get(user, {}).values() if connection.welcomed]
+
+    async def keep_listed(self, stood: list[Served], line: Line | None) -> None:
+        """Of the connections that were welcomed before the line was read, close those that it does not have: another
+        one took their place at another service, the lease ran out, the user was deleted."""
+        listed = {device.device: device for device in line.devices} if line is not None else {}
+        for connection in stood:
+            hello = connection.hello
+            device = listed.get(hello.device) if hello is not None else None
+            if hello is None or (device and device.epoch == hello.epoch and device.conn <= hello.conn):
+                continue
+            if line is None:
+                connection.refuse(SignalingRefused(why="this user was deleted"))
+            elif device is not None and device.epoch != hello.epoch:
+                connection.refuse(_another_process())
+            await self.shut(connection)
+
+
+def _another_process() -> SignalingRefused:
+    """Two processes with one name would drive each other out for ever."""
+    return SignalingRefused(why="another process connected as this device")
+
+
+__all__ = ["Connections", "Served"]

@@ -24,8 +24,7 @@ from ..errors import (
     UnsupportedVersion,
 )
 from ..flow import FLOWS, Flow, Timers
-from ..model import Line
-from ..ports import Channel, Clock, IceSource, Ids, Key, Notifier, Store
+from ..ports import Bus, Channel, Clock, IceSource, Ids, Key, Notifier, Store
 from ..settings import ServiceSettings
 from ..switchboard import (
     Act,
@@ -65,11 +64,12 @@ from ._conditions import Condition, Conditions
 from ._governing import Governing
 from ._issuing import Authorize, TokenDesk
 from ._limits import Bucket, Buckets
+from ._nodes import Decided, Look, News, Nodes, Revoked
 from ._observing import Observer
 from ._observing import decision as observed
 from ._outbox import Outbox
 from ._recovery import take_up_lines
-from ._served import Served
+from ._served import Connections, Served
 from ._tasks import Tasks
 from ._time import Deadlines, LoopClock, new_id
 from .link import MemoryChannel, MemoryLink
@@ -80,13 +80,17 @@ _NOBODY = {"session": "", "user": "", "device": ""}
 
 _AGAIN = 250
 """After how many milliseconds a timer is tried again that a store could not serve."""
+_GRACE = 1_000
+"""How many milliseconds later than the service that decided it the others serve a timer: while that one lives they find
+nothing to do, and how far clocks may differ is made up for."""
 
 
 class CallService(Governing):
     """The authority over calls, in this process. Use it as an async context manager, or call `close()`.
 
     `store` keeps the records (default: in memory), `authorize` decides who may have tokens for sessions by id, `key` is
-    the secret that signs call tokens (default: a new one for each store, kept there). `conditions` answers for what
+    the secret that signs call tokens (default: a new one for each store, kept there). Services that share a store share
+    a `bus` as well. `conditions` answers for what
     flows of one's own declare: a name, and a function of (user, session id, the command's data). `ice` hands out STUN
     and TURN servers: `TurnCredentials`, or any function of a user's id. `notifier` tells devices that are not connected
     to ring, and others of the life of calls; it is closed with the service. `clock` and `ids` make a run repeatable. It
@@ -97,6 +101,7 @@ class CallService(Governing):
         self,
         *,
         store: Store | None = None,
+        bus: Bus | None = None,
         settings: ServiceSettings | None = None,
         timers: Timers | None = None,
         flows: Mapping[str, Flow] = FLOWS,
@@ -123,8 +128,8 @@ class CallService(Governing):
             self.store, self.settings, authorize=authorize, signer=signer, key=key, clock=self._clock, ids=ids
         )
         self._conditions = Conditions(conditions or {}, flows.values())
-        self._connections: dict[str, dict[str, Served]] = {}
-        self._open: set[Served] = set()
+        self._connections = Connections(self.switchboard.timers.close)
+        self._nodes = Nodes(bus, self._heard, self._missed)
         self._deadlines = Deadlines(self._clock.wall, self._ring)
         self._tasks = Tasks(self._failed)
         self._outbox = Outbox(self.store, notifier, self._tasks, self._clock.wall, self.settings.attempts)
@@ -150,16 +155,10 @@ class CallService(Governing):
 
     async def _close(self) -> None:
         self._deadlines.stop()
-        await asyncio.gather(*(self._shut(connection) for connection in list(self._open)))
+        await self._connections.shut_all()
         await self._tasks.finish(self.switchboard.timers.close)
+        await self._nodes.leave()
         await self._outbox.close()
-
-    async def _shut(self, connection: Served) -> None:
-        try:
-            async with asyncio.timeout(self.switchboard.timers.close):
-                await connection.channel.close()
-        except Exception as error:  # noqa: BLE001 - it is given up in any case
-            _log.warning("a channel did not close: %r", error, extra=connection.extra)
 
     async def _recover(self) -> None:
         """Take up what a store that outlived its process holds: timers, and leases that did not run meanwhile."""
@@ -168,11 +167,11 @@ class CallService(Governing):
         await asyncio.shield(self._recovery)
 
     async def _take_up(self) -> None:
+        await self._nodes.join()
         await self._tokens.recover()
-        await take_up_lines(self.store, self.switchboard, self._clock.wall, self._watch)
+        await take_up_lines(self.store, self.switchboard, self._clock.wall, self._wrote)
         for key, record in await self.store.scan("call"):
-            if due := next_due(record):
-                self._deadlines.watch(key, due)
+            self._deadlines.watch(key, next_due(record))
         await self._outbox.recover()
 
     # --- links
@@ -199,7 +198,7 @@ class CallService(Governing):
         return Bucket(rate, 10 * rate, self._clock.monotonic())
 
     async def _converse(self, connection: Served) -> None:
-        self._open.add(connection)
+        self._connections.add(connection)
         try:
             await self._recover()
             async with asyncio.timeout(self.switchboard.timers.command) as patience:
@@ -210,8 +209,7 @@ class CallService(Governing):
         except (SignalingError, TimeoutError):
             pass  # it broke, or it is one this service will not speak with
         finally:
-            self._open.discard(connection)
-            await self._shut(connection)
+            await self._connections.remove(connection)
             await self._gone(connection)
 
     async def _hear(self, connection: Served, data: bytes) -> None:
@@ -243,14 +241,7 @@ class CallService(Governing):
 
     async def _gone(self, connection: Served) -> None:
         hello = connection.hello
-        if hello is None:
-            return
-        mine = self._connections.get(connection.user, {})
-        if mine.get(hello.device) is connection:
-            del mine[hello.device]
-            if not mine:
-                del self._connections[connection.user]
-        if self._closing is None:
+        if hello is not None and self._closing is None:
             await self._decide(Disconnect(connection.user, hello.device, hello.epoch, hello.conn))
 
     # --- messages
@@ -264,7 +255,7 @@ class CallService(Governing):
             return
         if hello is None:
             raise MalformedMessage(why="the first message must be a hello")
-        if self._connections.get(connection.user, {}).get(hello.device) is not connection:
+        if not self._connections.holds(connection, hello):
             raise SignalingLost  # a newer connection took this one's place
         who = (connection.user, hello.device, hello.epoch)
         if isinstance(message, Command):
@@ -311,21 +302,13 @@ class CallService(Governing):
             check_id("device", hello.device)
         except InvalidArgument as error:
             raise SignalingRefused(why=str(error)) from None
-        mine = self._connections.setdefault(connection.user, {})
-        older = mine.get(hello.device)
-        if older is not None and older.hello is not None:
-            if older.hello.epoch != hello.epoch:
-                # Two processes with one name would drive each other out for ever.
-                older.refuse(SignalingRefused(why="another process connected as this device"))
-            elif older.hello.conn > hello.conn:
-                raise SignalingLost  # this is the late one
-        connection.hello = hello
-        mine[hello.device] = connection
+        older = self._connections.arrive(connection, hello)
         if older is not None:
-            await self._shut(older)
+            await self._connections.shut(older)
         if not (await self._decide(Connect(connection.user, hello))).writes:
             raise SignalingLost  # it is late, or one too many, and was told so
         connection.welcomed = True
+        self._nodes.tell(Look(connection.user))
 
     # --- deciding
 
@@ -378,17 +361,20 @@ class CallService(Governing):
         return await self.store.commit({**{k: c for k, c in checks.items() if c[1] is not None}, **writes, **told})
 
     def _carry_out(self, decision: Done) -> None:
-        self._watch(decision.writes)
+        self._wrote(decision.writes, decision.effects)
         for effect in decision.effects:
             self._deliver(effect)
 
-    def _watch(self, writes: Mapping[Key, Any]) -> None:
-        for key, value in writes.items():
-            self._deadlines.watch(key, next_due(value))
+    def _wrote(self, writes: Mapping[Key, Any], effects: tuple[Deliver, ...] = ()) -> None:
+        dues = tuple((key, due) for key, value in writes.items() if (due := next_due(value)))
+        for key, due in dues:
+            self._deadlines.watch(key, due)
+        if effects or dues:
+            self._nodes.tell(Decided(effects, dues))
 
     def _deliver(self, effect: Deliver) -> None:
-        connection = self._connections.get(effect.user, {}).get(effect.device)
-        if connection is None or connection.hello is None or connection.hello.epoch != effect.epoch:
+        connection = self._connections.find(effect.user, effect.device, effect.epoch)
+        if connection is None:
             return
         message = effect.message
         if effect.wants_token and isinstance(message, View):
@@ -402,6 +388,37 @@ class CallService(Governing):
     def _failed(self, error: BaseException, what: str) -> None:
         _log.error("%s failed", what, exc_info=error, extra=_NOBODY)
 
+    # --- other services on this store
+
+    def _heard(self, news: News) -> None:
+        if isinstance(news, Decided):
+            for key, due in news.due:
+                self._deadlines.watch(key, due + _GRACE)
+            for effect in news.effects:
+                self._deliver(effect)
+        elif isinstance(news, Look):
+            self._tasks.start(self._keep_listed(news.user), f"statecore service {news.user}")
+        else:
+            self._tokens.revocations.revoke(news.token_id, news.until)
+
+    def _missed(self) -> None:
+        self._tasks.start(self._make_up(), "statecore service bus")
+
+    async def _make_up(self) -> None:
+        """Devices connect again, and so hear what they lack; the rest stands in the store."""
+        await self._connections.shut_all()
+        while True:
+            try:
+                await self._tokens.recover()
+                for kind in ("line", "call"):
+                    for key, record in await self.store.scan(kind):
+                        self._deadlines.watch(key, next_due(record))
+            except Exception:  # noqa: BLE001 - and whatever it is
+                _log.exception("what the bus lost could not be looked up", extra=_NOBODY)
+                await asyncio.sleep(_AGAIN / 1000)
+            else:
+                return
+
     # --- time
 
     def _ring(self) -> None:
@@ -410,32 +427,36 @@ class CallService(Governing):
     async def _fire(self) -> None:
         for key in self._deadlines.take():
             try:
-                if not 0 < next_due(await self._read(key)) <= self._clock.wall():
-                    continue  # it was put off, and that is noted as well; or it is over
-                await self._decide(Due(key))
-                value = await self._read(key)
-                if isinstance(value, Line):
-                    await self._drop_unlisted(value)
+                await self._serve_timers(key)
             except Exception:  # noqa: BLE001 - and whatever it is
                 # A store that fails now is asked again soon; other records do not notice.
                 _log.exception("the timers of %s could not be served", key, extra=_NOBODY)
                 self._deadlines.put_off(key, _AGAIN)
 
-    async def _read(self, key: Key) -> Any:
-        return (await self.store.load((key,)))[key][1]
+    async def _serve_timers(self, key: Key) -> None:
+        """Unless they were put off, which is noted as well, or it is over, or another service was faster."""
+        if 0 < next_due(await self._read(key)) <= self._clock.wall():
+            await self._decide(Due(key))
+        if key[0] == "line":
+            await self._keep_listed(key[1])
+
+    async def _keep_listed(self, user: str) -> None:
+        """A device whose lease ran out is to connect anew: its connection only seems to stand. And so on."""
+        stood = self._connections.welcomed(user)
+        if not stood and user not in self._users:
+            return
+        line = await self._read(("line", user))
+        if line is None:
+            self._users.pop(user, None)
+        await self._connections.keep_listed(stood, line)
 
     async def _dismiss(self, user: str) -> None:
-        """Close the connections of a user who is no more."""
-        for connection in list(self._connections.get(user, {}).values()):
-            connection.refuse(SignalingRefused(why="this user was deleted"))
-            await self._shut(connection)
+        """A user is no more."""
+        self._nodes.tell(Look(user))
+        await self._keep_listed(user)
 
-    async def _drop_unlisted(self, line: Line) -> None:
-        """A device whose lease ran out is to connect anew: its connection only seems to stand."""
-        listed = {(device.device, device.epoch) for device in line.devices}
-        for device, connection in list(self._connections.get(line.user, {}).items()):
-            if connection.hello is not None and (device, connection.hello.epoch) not in listed:
-                await self._shut(connection)
+    async def _read(self, key: Key) -> Any:
+        return (await self.store.load((key,)))[key][1]
 
     # --- tokens
 
@@ -458,7 +479,9 @@ class CallService(Governing):
 
         Raises TokenError if it is not one of this service's, StoreConflict. Idempotent."""
         await self._recover()
-        await self._tokens.revoke(token)
+        claims = await self._tokens.revoke(token)
+        if claims is not None:
+            self._nodes.tell(Revoked(claims.token_id, claims.until))
 
     async def _token_request(self, connection: Served, request: TokenRequest) -> None:
         try:
@@ -478,7 +501,7 @@ class CallService(Governing):
     @property
     def connections(self) -> int:
         """How many devices are connected, or about to say who they are."""
-        return len(self._open)
+        return len(self._connections)
 
     def observe(self, observer: Observer) -> None:
         """Call this with every decision that was committed. It must neither wait nor raise."""

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .buses import BusConformance
     from .invariants import assert_invariants
     from .leaks import assert_fully_reaped
     from .loop import Deadlock, VirtualClock, VirtualLoop, run_virtual
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .world import Plan, World
 
 _LATER = {
+    "BusConformance": "buses",
     "CallPair": "pair",
     "assert_fully_reaped": "leaks",
     "assert_invariants": "invariants",
@@ -49,6 +51,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "BusConformance",
     "CallPair",
     "ClockPicture",
     "Deadlock",

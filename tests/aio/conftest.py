@@ -13,7 +13,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
-from statecore import Call, CallClient, CallListener, CallService, MemoryLink, MemoryStore, OngoingCallListener, Session
+from statecore import (
+    Call,
+    CallClient,
+    CallListener,
+    CallService,
+    MemoryBus,
+    MemoryLink,
+    MemoryStore,
+    OngoingCallListener,
+    Session,
+)
 from statecore.listeners import events
 from statecore.model import COMPATIBLE, Leg, Reason, Record
 from statecore.ports import AudioFrame, VideoFrame
@@ -42,8 +52,10 @@ class Still:
 class Town:
     """Who is here, and what they saw."""
 
-    def __init__(self, service: CallService, stack: AsyncExitStack) -> None:
-        self.service = service
+    def __init__(self, services: list[CallService], stack: AsyncExitStack) -> None:
+        self.service = services[0]
+        self.services = services
+        """Those on the store; who comes is connected to each in turn, unless it says `at` which."""
         self.stack = stack
         self.links: dict[str, MemoryLink] = {}
         self.media: dict[str, MemoryMedia] = {}
@@ -61,7 +73,8 @@ class Town:
     def make(self, name: str, **more: Any) -> CallClient:
         """A client that is not entered; `name` is user or user/device."""
         user, _, device = name.partition("/")
-        link = more.pop("link", None) or self.service.signaling(user, device or f"{user}-phone")
+        service = self.services[more.pop("at", len(self.clients)) % len(self.services)]
+        link = more.pop("link", None) or service.signaling(user, device or f"{user}-phone")
         media = more.pop("media", None) or MemoryMedia(Still("audio"), Still("video"))
         more = {"clock": VirtualClock(), "ids": self.id, "jitter": lambda: 1.0, **more}
         client = CallClient(link, media, **more)
@@ -152,19 +165,21 @@ class Town:
 
 
 @asynccontextmanager
-async def _town(*names: str, check: bool = True, **more: Any) -> AsyncIterator[Town]:
-    more = {"clock": VirtualClock(), "store": MemoryStore(), "key": b"k" * 32, **more}
+async def _town(*names: str, check: bool = True, services: int = 1, **more: Any) -> AsyncIterator[Town]:
+    more = {"clock": VirtualClock(), "store": MemoryStore(), "bus": MemoryBus(), "key": b"k" * 32, **more}
     clients: list[CallClient] = []
     with assert_fully_reaped():
-        async with CallService(**more) as service:
+        async with AsyncExitStack() as outer:
+            all_of_them = [await outer.enter_async_context(CallService(**more)) for _ in range(services)]
             async with AsyncExitStack() as stack:
-                town = Town(service, stack)
+                town = Town(all_of_them, stack)
                 for name in names:
                     await town.add(name)
                 yield town
             if check:
                 await town.check()
         clients += town.clients.values()
+        assert more["bus"] is None or not more["bus"]._members, "a service is on the bus still"
         assert not [client for client in clients if client.closed and len(client.listeners)]
 
 

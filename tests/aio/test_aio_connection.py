@@ -18,6 +18,7 @@ from statecore.errors import (
     StoreConflict,
     TokenForeign,
 )
+from statecore.flow import Timers
 from statecore.ports import Channel
 from statecore.testing import MemoryMedia, VirtualClock
 from statecore.wire import Command, Hello, Refused, View, Welcome, decode_up, encode
@@ -150,6 +151,22 @@ def test_a_silent_link_is_replaced(town: Town, run: Run) -> None:
             await t.until(lambda: t.clients["alice"].connected)
             assert hers.state == his.state == "active"
             assert {"connection_lost", "connection_restored"} <= set(t.names("either"))
+
+    run(main)
+
+
+def test_a_silent_link_is_replaced_even_if_the_lease_is_shorter(town: Town, run: Run) -> None:
+    """A connection that is silent for a whole lease, which is less than a beat has to be answered, is dropped as well:
+    the calls are lost, and the device is back as soon as it can be."""
+
+    async def main() -> None:
+        async with town("alice", "bob", timers=Timers(heartbeat=3, lease=5)) as t:
+            hers, _ = await t.pair()
+            t.links["alice"].silent = True
+            assert (await hers.wait_ended()).what == Reason.LOST
+            t.links["alice"].mend()
+            await t.until(lambda: t.clients["alice"].connected, 20)
+            await (await t.clients["alice"].initiate_call("bob")).cancel()
 
     run(main)
 

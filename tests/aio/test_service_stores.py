@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from statecore import Call, CallClient, CallService, MemoryLink, MemoryStore
+from statecore import Call, CallClient, CallService, MemoryBus, MemoryLink, MemoryStore
 from statecore.errors import CallGone, CallRejected, CallUnanswered, StoreConflict, UserBusy
 from statecore.ports import Key, Store
 from statecore.settings import ServiceSettings
@@ -108,8 +108,8 @@ def _outcome(t: Any, log: list[Call]) -> Any:
     return sorted(rows), told
 
 
-async def _play(town: Town, store: Store, scenario: Any) -> tuple[Any, CallService]:
-    async with town("alice", "bob", "carol", store=store) as t:
+async def _play(town: Town, store: Store, scenario: Any, **more: Any) -> tuple[Any, CallService]:
+    async with town("alice", "bob", "carol", store=store, **more) as t:
         t.id = _ids()
         await scenario(t)
         log = await t.service.call_log()
@@ -144,6 +144,23 @@ def test_the_same_on_stores_that_refuse_or_are_slow(town: Town, run: Run, scenar
     run(main)
 
 
+@pytest.mark.parametrize("services", [2, 3])
+@pytest.mark.parametrize("delay", [0.0, 0.05])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_the_same_on_several_services(town: Town, run: Run, scenario: Any, delay: float, services: int) -> None:
+    """With everybody connected to another service on the same store, all see what they see at one, and so says the log,
+    also while the services decide between each other's steps, and hear of each other late."""
+
+    async def main() -> None:
+        plain, _ = await _play(town, MemoryStore(), scenario)
+        bus = MemoryBus(delay=delay)
+        assert (await _play(town, MemoryStore(), scenario, bus=bus, services=services))[0] == plain
+        contrary = SlowStore(RefusingStore(MemoryStore()), turns=2)
+        assert (await _play(town, contrary, scenario, bus=bus, services=services))[0] == plain
+
+    run(main)
+
+
 def test_both_call_each_other_on_a_slow_store_that_refuses(town: Town, run: Run) -> None:
     """Whoever of two is first by chance, it is one call for both, accepted, with one row."""
 
@@ -159,6 +176,30 @@ def test_both_call_each_other_on_a_slow_store_that_refuses(town: Town, run: Run)
                 (row,) = await t.service.call_log()
                 assert row.end_reason.by == "alice"
                 assert [event for _, event, _ in t.seen].count("call_ended_message_received") == 2
+
+    run(main)
+
+
+@pytest.mark.parametrize("ahead", [-0.02, -0.005, 0.0, 0.005, 0.02])
+def test_both_call_each_other_at_two_services(town: Town, run: Run, ahead: float) -> None:
+    """Each of two calls the other one, at two services that hear of each other late: it is one call for both."""
+
+    async def main() -> None:
+        store, bus = SlowStore(MemoryStore(), turns=1), MemoryBus(delay=0.01)
+        async with town("alice", "bob", store=store, bus=bus, services=2) as t:
+            alice, bob = t.clients["alice"], t.clients["bob"]
+
+            async def call(client: CallClient, whom: str, after: float) -> Any:
+                await asyncio.sleep(after)
+                return await client.initiate_call(whom)
+
+            first, second = await asyncio.gather(call(alice, "bob", max(0, -ahead)), call(bob, "alice", max(0, ahead)))
+            assert first.session_id == second.session_id
+            await asyncio.gather(first.answered(), second.answered())
+            await second.end()
+            await t.until(lambda: not alice.calls)
+            (row,) = await t.services[0].call_log()
+            assert row.end_reason.by == "bob"
 
     run(main)
 

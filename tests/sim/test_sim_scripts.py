@@ -20,7 +20,7 @@ TWO = {"a.0": "a", "b.0": "b"}
 
 
 def _script(*items: Item) -> Script:
-    return Script(1, TWO, list(items))
+    return Script(2, TWO, list(items))
 
 
 def _does(at: int, device: str, trigger: str, **how: Any) -> Item:

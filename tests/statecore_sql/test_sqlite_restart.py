@@ -42,7 +42,7 @@ def test_calls_of_a_dead_service_end_in_time(tmp_path: Path) -> None:
         with closing(SqliteStore(copy)) as store:
             before = {key[1]: record for key, record in await store.scan("call")}
             settings = ServiceSettings(lease_grace=0.0)
-            async with CallService(store=store, timers=Timers(lease=2.5), settings=settings) as service:
+            async with CallService(store=store, timers=Timers(heartbeat=1, lease=2.5), settings=settings) as service:
                 assert {call.session_id for call in await service.calls()} == {ringing, active}
                 async with asyncio.timeout(20):
                     while await service.calls():  # noqa: ASYNC110 - the records are what is waited for

@@ -24,6 +24,8 @@ ELSEWHERE: dict[str, str] = {
     "several reasons to reconnect at once": "tests/testing/test_faulty_network.py",
     "two decisions at once about one call, a store that refuses": "tests/aio/test_service_stores.py",
     "the service is killed at any message or commit": "tests/aio/test_service_stores.py",
+    "both initiates, or anything else, at two services on one store": "tests/aio/test_service_stores.py",
+    "a service goes, or the bus between several": "tests/aio/test_nodes.py",
     "the service is killed as a process, with calls kept in a file": "tests/statecore_sql/test_calls_outlast_serve.py",
     "closing media hangs or raises": "tests/aio/test_aio_media.py",
     "a malformed, oversized or unknown message": "tests/aio/test_aio_bad_input.py",
@@ -39,7 +41,6 @@ ELSEWHERE: dict[str, str] = {
 """What is not generated here, and the tests that hold it."""
 
 WAITING: dict[str, str] = {
-    "both initiates at two nodes of the service": "a store that nodes share",
     "a user's own token expires during a reconnect": "links that authenticate: the web adapter",
     "the network changes in the middle of a call": "ICE restart",
     "both hold, one resumes": "hold in the flows that ship",

@@ -32,22 +32,28 @@ class Town(Protocol):
 
     network: FaultyNetwork
     flows: Mapping[str, Flow]
-    service: CallService | None
-    """None while it is down."""
+    services: list[CallService | None]
+    """Those on the store; None for one that is down."""
 
 
 class Way:
-    """How a device reaches the service, whichever incarnation of it runs. Implements the `Signaling` port."""
+    """How a device reaches the services, whichever incarnations of them run. Implements the `Signaling` port."""
 
     def __init__(self, town: Town, user: str, device: str) -> None:
         self.user, self.device = user, device
         self._town = town
+        self._turn = 0
+        self.place = 0
+        """At which of the services it is."""
 
     async def connect(self) -> Channel:
-        """A connection; raises SignalingLost while the service is down."""
-        if self._town.service is None:
+        """A connection, to another service each time; raises SignalingLost while that one is down."""
+        self.place = self._turn % len(self._town.services)
+        self._turn += 1
+        service = self._town.services[self.place]
+        if service is None:
             raise SignalingLost
-        return await self._town.service.signaling(self.user, self.device).connect()
+        return await service.signaling(self.user, self.device).connect()
 
 
 class WrongClock:
@@ -112,7 +118,8 @@ class Home:
 
     def __init__(self, town: Town, user: str, device: str) -> None:
         self.town, self.user, self.device = town, user, device
-        self.link: FaultyLink = town.network.link(Way(town, user, device))
+        self.way = Way(town, user, device)
+        self.link: FaultyLink = town.network.link(self.way)
         self.clock = WrongClock()
         self.number = 0
         self.epoch = ""

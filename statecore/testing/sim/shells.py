@@ -1,4 +1,7 @@
-"""The same scripts through the asyncio shells: real clients and a real service, in virtual time."""
+"""The same scripts through the asyncio shells: real clients and real services, in virtual time.
+
+One service carries the calls of most runs. In every third there are two on one store, and whoever connects again does
+so at the other one."""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from statecore.aio import CallClient, CallService, MemoryStore
+from statecore.aio import CallClient, CallService, MemoryBus, MemoryStore
 from statecore.errors import CallNotFound, StatecoreError
 from statecore.flow import FLOWS, Flow
 from statecore.machine import compiled
@@ -34,7 +37,7 @@ _POLL = 0.1
 
 
 class _Town:
-    """Everybody, the service, and what happens."""
+    """Everybody, the services, and what happens."""
 
     def __init__(self, script: Script, flows: Mapping[str, Flow]) -> None:
         self.script, self.flows = script, flows
@@ -42,7 +45,8 @@ class _Town:
         self.network = FaultyNetwork(script.seed, latency=0.005, jitter=0.06)
         self.store = RefusingStore(MemoryStore()) if script.seed % 3 == 0 else MemoryStore()
         self.clock = VirtualClock()
-        self.service: CallService | None = None
+        self.bus = MemoryBus(delay=0.02)
+        self.services: list[CallService | None] = [None] * (2 if script.seed % 3 == 1 else 1)
         self.homes: dict[str, Home] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         self.stops: set[asyncio.Task[Any]] = set()
@@ -55,7 +59,8 @@ class _Town:
     async def run(self) -> None:
         """Everything, from the first connection to the last check. What is wrong is raised as it is seen, and nobody
         waits for those who are still connected then."""
-        await self._open()
+        for place in range(len(self.services)):
+            await self._open(place)
         for device, user in self.script.devices.items():
             self.homes[device] = Home(self, user, device)
             await self.homes[device].start()
@@ -69,11 +74,13 @@ class _Town:
         await self._check()
         await self.network.close()
 
-    async def _open(self) -> None:
-        service = CallService(clock=self.clock, store=self.store, key=b"k" * 32, timers=TIMERS, flows=self.flows)
+    async def _open(self, place: int) -> None:
+        service = CallService(
+            clock=self.clock, store=self.store, bus=self.bus, key=b"k" * 32, timers=TIMERS, flows=self.flows
+        )
         watch = Watch({name: compiled(flow) for name, flow in self.flows.items()})
         service.switchboard = Board(watch, self.problems, self.flows)
-        self.service = await service.__aenter__()
+        self.services[place] = await service.__aenter__()
         for user in dict.fromkeys(self.script.devices.values()):
             service.add_user(user)
 
@@ -102,9 +109,10 @@ class _Town:
                 await asyncio.sleep(0.2)
 
     async def _until_over(self) -> None:
-        assert self.service is not None
+        service = self.services[-1]
+        assert service is not None
         async with asyncio.timeout(_PATIENCE):
-            while await self.service.calls():  # noqa: ASYNC110 - in virtual time
+            while await service.calls():  # noqa: ASYNC110 - in virtual time
                 await asyncio.sleep(1)
 
     async def _all(self, tasks: set[asyncio.Task[Any]]) -> None:
@@ -281,21 +289,24 @@ class _Town:
         self.clock.start += ms
 
     def _stop(self, _: None, ms: int) -> bool:
-        if self.service is None:
+        place = ms % len(self.services)
+        service = self.services[place]
+        if service is None:
             return False
-        self._meets("crash", *self.homes.values())
-        service, self.service = self.service, None
-        for home in self.homes.values():
+        self.services[place] = None
+        here = [home for home in self.homes.values() if home.way.place == place]
+        self._meets("crash", *here)
+        for home in here:
             home.link.drop()
-        self._spawn(self._restart(service, ms), self.stops)
+        self._spawn(self._restart(place, service, ms), self.stops)
         return True
 
     _stop_after_commit = _stop
 
-    async def _restart(self, service: CallService, ms: int) -> None:
+    async def _restart(self, place: int, service: CallService, ms: int) -> None:
         await service.close()
         await asyncio.sleep(ms / 1000)
-        await self._open()
+        await self._open(place)
 
     # --- what must hold
 
@@ -322,9 +333,10 @@ class _Town:
         return [each for each in record.legs if (each.device, each.epoch) == (leg.device, leg.epoch)][-1]
 
     async def _check(self) -> None:
-        assert self.service is not None
+        service = self.services[0]
+        assert service is not None
         records = [value for _, value in await self.store.scan("call") if isinstance(value, Record)]
-        log = [call.session_id for call in await self.service.call_log()]
+        log = [call.session_id for call in await service.call_log()]
         assert sorted(log) == sorted(r.session_id for r in records if not r.merged_into), "the log has other rows"
         for record in records:
             assert record.ended_at, f"{record.session_id} lives on"
@@ -337,7 +349,9 @@ class _Town:
             assert isinstance(line, Line)
             assert not line.holds, f"{line.user} is busy for ever"
             assert not line.sessions, f"{line.user} is in {line.sessions} for ever"
-        await self.service.close()
+        for each in self.services:
+            assert each is not None
+            await each.close()
         for home in self.homes.values():
             assert not home.media.sessions, f"media of {home.device} is open"
             self._check_heard(home)
