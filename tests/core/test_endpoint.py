@@ -30,7 +30,7 @@ from statecore.endpoint import (
     Signal,
     Tick,
 )
-from statecore.errors import CallNotFound, TokenExpired
+from statecore.errors import CallNotFound, IllegalTransition, TokenExpired
 from statecore.flow import FLOWS, RINGING, Custom, Release, Row, Timers, Trigger
 from statecore.model import Reason
 from statecore.testing.oracle import assert_over, assert_settled
@@ -289,6 +289,35 @@ def test_an_end_that_is_refused_is_insisted_on() -> None:
     other.do("end")
     other.hear(Refused("S", other.sent()[0].n if other.sent() else n, "call_not_found"))
     assert not other.endpoint.legs
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("code", ["illegal_transition", "store_conflict"])
+def test_the_surest_word_is_refused(known: bool, code: str) -> None:
+    """A leg whose loss was refused is kept only if the service told of it and says that it has ended there: then a view
+    of that comes. Otherwise nothing comes that would end the waiting, and it is forgotten."""
+    device = in_call(BOB) if known else Device()
+    device.do("initiate", flow="ringing", receiver="bob")
+    device.give(LinkDown())
+    device.now += 10**9
+    device.give(Tick())
+    device.give(LinkUp())
+    device.hear(Welcome("alice"))
+    (lost,) = [message for message in device.sent() if isinstance(message, Command)][-1:]
+    assert lost.trigger == "lost"
+    assert bool(device.leg().seq) == known
+    device.hear(Refused("S", lost.n, code))
+    assert ("S" in device.endpoint.legs) == (known and code == "illegal_transition")
+
+
+def test_what_is_illegal_says_what_is_legal() -> None:
+    """The error names the state, the trigger, and what is legal there."""
+    device = calling()
+    device.do("accept", ticket=1)
+    (error,) = [effect.error for effect in device.effects if isinstance(effect, Settle)]
+    assert isinstance(error, IllegalTransition)
+    assert (error.state, error.trigger) == (device.leg().state, "accept")
+    assert "end" in error.legal
 
 
 def test_a_refusal_settles_whoever_waited_or_is_an_error_event() -> None:

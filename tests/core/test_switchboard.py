@@ -403,6 +403,14 @@ def test_a_resume_of_an_accepted_leg_brings_a_token() -> None:
     made = accepted()
     (_, effect) = made.decide(Connect("bob", Hello("b1", "b1-1", 9))).effects
     assert effect.wants_token
+    for device in ("a1", "b1"):  # no media yet, so both are still accepted, and the first hears of the second
+        user = made.places[device].endpoint.user
+        decision = command(made, device, "join", claims=claims(made, user))
+        joined = {effect.device: effect for effect in decision.effects}
+        assert joined[device].message.state == "accepted"
+        assert not joined[device].wants_token
+    assert joined["a1"].message.state == "accepted"
+    assert not joined["a1"].wants_token
     made = active()
     (_, effect) = made.decide(Connect("bob", Hello("b1", "b1-1", 9))).effects
     assert not effect.wants_token
