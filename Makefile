@@ -14,7 +14,9 @@ export PYTHONSAFEPATH := 1
 export DEBIAN_FRONTEND := noninteractive
 
 # Programs that some tests use, as command:package. Without one, its tests are left out, and named at the end.
-SYSTEM := chromium:chromium espeak-ng:espeak-ng node:nodejs turnserver:coturn
+SYSTEM := chromium:chromium espeak-ng:espeak-ng node:nodejs turnserver:coturn postgres:postgresql
+# Debian has some of them outside of PATH.
+HAS := has() { command -v "$$1" || ls /usr/lib/postgresql/*/bin/"$$1"; } >/dev/null 2>&1
 # The branch coverage of statecore/ below which `make test` fails, in per cent.
 COV_FAIL ?= 100
 # How many processes test, each a file at a time. 0 is none beside the first: for a debugger.
@@ -98,11 +100,11 @@ test: ## all tests, with branch coverage; CI=true tests the built wheel and insi
 	@mkdir -p out/coverage
 	@$(TESTED)/bin/python -P -c 'import statecore; print("Testing", statecore.__file__, "by seed $(SEED)")'
 	@status=0; $(TESTED)/bin/python $(PYTEST) || status=$$?; \
-	for pair in $(SYSTEM); do command -v "$${pair%%:*}" >/dev/null || echo "Left out: what needs $${pair%%:*}"; done; \
+	$(HAS); for pair in $(SYSTEM); do has "$${pair%%:*}" || echo "Left out: what needs $${pair%%:*}"; done; \
 	exit $$status
 
 system:
-	@missing=""; for pair in $(SYSTEM); do command -v "$${pair%%:*}" >/dev/null || missing+=" $${pair#*:}"; done; \
+	@$(HAS); missing=""; for pair in $(SYSTEM); do has "$${pair%%:*}" || missing+=" $${pair#*:}"; done; \
 	test -n "$$missing" || exit 0; \
 	if [ "$(APT)" = yes ]; then \
 		echo "Installing system packages:$$missing"; \

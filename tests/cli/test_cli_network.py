@@ -143,9 +143,12 @@ def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
         (["serve", "--host", "0.0.0.0", "--dev"], {}, "loopback"),  # noqa: S104 - it is refused
         (["serve", "--tls-cert", "x"], {}, "belong together"),
         (["serve", "--store", "sqlite:/nowhere/calls.db"], {}, "its directory is there"),
-        (["serve", "--store", "mongo:x"], {}, "memory or sqlite:PATH"),
+        (["serve", "--store", "mongo:x"], {}, "memory, sqlite:PATH or postgresql:"),
         (["serve", "--store", "sqlite"], {}, "where"),
-        (["serve", "--keep", "9"], {}, "for a sqlite store"),
+        (["serve", "--store", "postgresql://ann:1/s3cret@127.0.0.1/x"], {}, "the URL of the store cannot be read"),
+        (["serve", "--store", "postgres://ann:s3cret@127.0.0.1:9/x"], {}, "postgresql://127.0.0.1:9/x cannot be used"),
+        (["serve", "--store", "postgre://ann:s3cret@127.0.0.1/x"], {}, "and not 'postgre'"),
+        (["serve", "--keep", "9"], {}, "for a database"),
         (["serve", "--store", "sqlite:x", "--keep", "0"], {}, "number of days"),
     ],
 )
@@ -156,6 +159,7 @@ def test_what_is_asked_wrongly_is_told_in_a_line(
     done = shell(*words, **env)
     assert done.returncode in (1, 2)
     assert told in done.stderr
+    assert "s3cret" not in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -21,7 +21,19 @@ ROOT = Path(__file__).parents[2]
 ADAPTERS = ("statecore_aiortc", "statecore_otel", "statecore_sql", "statecore_web")
 PACKAGES = {"statecore": ROOT / "statecore", **{name: ROOT / "adapters" / name for name in ADAPTERS}}
 ENTRY_POINTS = list(metadata.distribution("statecore").entry_points)
-HEAVY = {"asyncio", "socket", "numpy", "av", "aiortc", "joserfc", "rich", "PIL", "hypothesis", "statecore_aiortc"}
+HEAVY = {
+    "asyncio",
+    "socket",
+    "numpy",
+    "av",
+    "aiortc",
+    "joserfc",
+    "psycopg",
+    "rich",
+    "PIL",
+    "hypothesis",
+    "statecore_aiortc",
+}
 
 
 def modules() -> Iterator[str]:
@@ -82,6 +94,7 @@ def test_entry_points_are_the_promised_ones() -> None:
         ("statecore.media", "memory"),
         ("statecore.signaling", "websocket"),
         ("statecore.store", "memory"),
+        ("statecore.store", "postgresql"),
         ("statecore.store", "sqlite"),
     }
 

@@ -1,4 +1,4 @@
-"""The service in a process of its own, killed with -9 in the middle of calls, and started again on its file."""
+"""The service in a process of its own, killed with -9 in the middle of calls, and started again on its database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack, closing, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from statecore.errors import StatecoreError
 from statecore.model import COMPATIBLE, Line, Reason, Record
 from statecore.testing import MemoryMedia, assert_invariants
 from statecore.trace import read
-from statecore_sql import SqliteStore
 from statecore_web import AuthTokens, WebSocketSignaling
 
 _SOON = 20.0
@@ -33,10 +31,10 @@ _OVER = ("outgoing_call_rejected", "incoming_call_cancelled", "call_ended_messag
 
 
 class Process:
-    """`statecore serve` on a file: always the same port, whichever it was first."""
+    """`statecore serve` on a database: always the same port, whichever it was first."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, store: str) -> None:
+        self.store = store
         self.port = 0
         self.downtimes: list[float] = []
         self._process: asyncio.subprocess.Process | None = None
@@ -51,7 +49,7 @@ class Process:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("STATECORE_", "COV"))}
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "statecore.cli", "serve", "--port", str(self.port), "--json",
-            "--api-key", "key", "--store", f"sqlite:{self.path}",
+            "--api-key", "key", "--store", self.store,
             env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert self._process.stdout is not None
@@ -256,19 +254,18 @@ class Town:
         assert not [line.user for line in lines if line.holds or line.sessions]
 
 
-async def _round(folder: Path, seed: int, kills: int) -> Town:
-    """A service on a new file, three pairs, and some kills."""
-    path = folder / f"{seed}.db"
-    process = Process(path)
+async def _round(place: Any, seed: int, kills: int) -> Town:
+    """A service on a new database, three pairs, and some kills."""
+    process = Process(place.spec)
     users = [f"user{n}" for n in range(6)]
-    with closing(SqliteStore(path)) as store:
+    with closing(place.open()) as store:
         tokens = [(await AuthTokens(store).issue(user))[0] for user in users]
         await asyncio.gather(*(store.commit({("line", user): (0, Line(user))}) for user in users))
     try:
         town = await _killed(process, users, tokens, seed, kills)
     finally:
         await process.leave()
-    with closing(SqliteStore(path)) as store:
+    with closing(place.open()) as store:
         records, lines = await store.scan("call"), await store.scan("line")
     town.check([record for _, record in records], [line for _, line in lines])
     return town
@@ -284,7 +281,7 @@ async def _killed(process: Process, users: list[str], tokens: list[str], seed: i
 
 
 @pytest.mark.soak
-def test_calls_go_on_or_end_when_the_service_is_killed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_calls_go_on_or_end_when_the_service_is_killed(places: Any, request: pytest.FixtureRequest) -> None:
     """Killed at random moments of running calls: each side sees one end of each call, nobody is left in one alone,
     calls outlast the service, and the call log agrees with both sides."""
     many = settings.default is settings.get_profile("soak")
@@ -292,7 +289,7 @@ def test_calls_go_on_or_end_when_the_service_is_killed(tmp_path: Path, request: 
     print(f"seed {seed}")  # noqa: T201 - to draw the same again
     kills, outlasted, calls, downtimes = 0, 0, 0, list[float]()
     for number in range(40 if many else 2):
-        town = asyncio.run(_round(tmp_path, seed + number, 5 if many else 3))
+        town = asyncio.run(_round(places(), seed + number, 5 if many else 3))
         kills, outlasted = kills + town.kills, outlasted + town.outlasted
         calls += sum(len(side.ended) for side in town.sides) // 2
         downtimes += town.process.downtimes

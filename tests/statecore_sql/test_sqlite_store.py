@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from statecore.errors import StoreUnusable
 from statecore.model import Line, Record
@@ -94,62 +93,6 @@ def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -> None
             asyncio.run(store.commit(writes))
         assert asyncio.run(store.load(writes)) == {("line", "a"): (0, None), ("call", "c"): (0, None)}
         assert asyncio.run(store.commit({("line", "a"): (0, Line("a"))}))
-
-
-_DAY = 86_400_000
-_NOON = 1_800_000_000_000
-
-
-def _calls() -> dict[Key, tuple[int, Any]]:
-    """One that lives, one that ended a day before noon, one at noon, and a second name of that one; and a user."""
-    live = Record("live", "ringing", "audio", "a", "b", initiated_at=_NOON - 2 * _DAY)
-    records = [
-        live,
-        replace(live, session_id="old", ended_at=_NOON - _DAY),
-        replace(live, session_id="new", initiated_at=_NOON - 5, ended_at=_NOON),
-        replace(live, session_id="second", initiated_at=_NOON - 5, merged_into="new"),
-    ]
-    return {("line", "a"): (0, Line("a")), **{("call", record.session_id): (0, record) for record in records}}
-
-
-def _kept(path: Path, **more: Any) -> list[str]:
-    with closing(SqliteStore(path, **more)) as store:
-        assert len(asyncio.run(store.scan("line"))) == 1
-        return [name for (_, name), _ in asyncio.run(store.scan("call"))]
-
-
-def test_calls_leave_the_log_when_it_was_said_that_they_do(tmp_path: Path) -> None:
-    """As the file is opened: those that ended so long ago, with their second names, and never one that lives."""
-    path = tmp_path / "calls.db"
-    with closing(SqliteStore(path)) as store:
-        assert asyncio.run(store.commit(_calls()))
-    assert _kept(path) == ["live", "old", "new", "second"]
-    assert _kept(path, keep=86_400, now=lambda: _NOON - 1) == ["live", "old", "new", "second"]
-    assert _kept(path, keep=86_400, now=lambda: _NOON) == ["live", "new", "second"]
-    assert _kept(path, keep=86_400, now=lambda: _NOON + _DAY) == ["live"]
-
-
-def test_calls_leave_the_log_of_a_service_that_goes_on_for_long(tmp_path: Path) -> None:
-    """Hourly, with a commit."""
-    times = [_NOON]
-    with closing(SqliteStore(tmp_path / "calls.db", keep=86_400, now=lambda: times[-1])) as store:
-        assert asyncio.run(store.commit(_calls()))
-        for passed, left in ((3_599_999, 4), (3_600_000, 3), (_DAY + 3_600_000, 1)):
-            times.append(_NOON + passed)
-            version = asyncio.run(store.load([("line", "a")]))["line", "a"][0]
-            assert asyncio.run(store.commit({("line", "a"): (version, Line("a", str(passed)))}))
-            assert len(asyncio.run(store.scan("call"))) == left
-
-
-def test_a_file_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
-    """What it holds is there, and its calls leave the log like others."""
-    path = tmp_path / "calls.db"
-    with closing(SqliteStore(path)) as store:
-        assert asyncio.run(store.commit(_calls()))
-    with closing(sqlite3.connect(path)) as db:
-        db.executescript("DROP INDEX records_over; ALTER TABLE records DROP COLUMN over; PRAGMA user_version=1")
-    assert _kept(path) == ["live", "old", "new", "second"]
-    assert _kept(path, keep=86_400, now=lambda: _NOON) == ["live", "new", "second"]
 
 
 def _large() -> Record:

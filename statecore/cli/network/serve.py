@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ... import CallService
     from ...ports import IceSource, Notifier, Store
 
+_DATABASES = ("sqlite", "postgresql", "postgres")
+
 
 def register(commands: Any) -> None:
     """Add the sub-command."""
@@ -36,13 +38,14 @@ def register(commands: Any) -> None:
         "--store",
         default="memory",
         metavar="STORE",
-        help="where calls, users and tokens are kept: memory, or sqlite:PATH to outlive the process (default: memory)",
+        help="where calls, users and tokens are kept: memory, or sqlite:PATH or postgresql://USER@HOST/DATABASE to"
+        " outlive the process (default: memory); a password is better in PGPASSWORD or ~/.pgpass",
     )
     parser.add_argument(
         "--keep",
         type=float,
         metavar="DAYS",
-        help="how long a sqlite store keeps a call in the log after its end (default: for ever)",
+        help="how long a database keeps a call in the log after its end (default: for ever)",
     )
     parser.add_argument("--origin", action="append", default=[], help="a web origin whose pages may connect (repeat)")
     parser.add_argument("--dev", action="store_true", help="let anybody log in by name; on a loopback address only")
@@ -143,18 +146,24 @@ def _secret(path: str | None, option: str) -> str:
 def _opened(spec: str, keep: float | None) -> Store | None:
     """The store that is meant: None for the service's own, in memory."""
     name, _, where = spec.partition(":")
-    if keep is not None and (name != "sqlite" or not keep > 0):
-        raise InvalidArgument("--keep is a number of days, for a sqlite store", name="keep")
+    if keep is not None and (name not in _DATABASES or not keep > 0):
+        raise InvalidArgument("--keep is a number of days, for a database", name="keep")
     if spec == "memory":
         return None
-    if name not in ("sqlite", *_others()):
-        raise InvalidArgument(f"--store is memory or sqlite:PATH, and not {spec!r}", name="store")
+    if name not in (*_DATABASES, *_others()):
+        # Only the beginning is shown: what follows may hold a password.
+        raise InvalidArgument(f"--store is memory, sqlite:PATH or postgresql://..., and not {name!r}", name="store")
     if not where:
         raise InvalidArgument(f"--store {name} needs to know where: {name}:PATH", name="store")
+    seconds = keep * 86_400 if keep is not None else None
     if name == "sqlite":
         from statecore_sql import SqliteStore
 
-        return SqliteStore(where, keep=keep * 86_400 if keep is not None else None)
+        return SqliteStore(where, keep=seconds)
+    if name in _DATABASES:
+        from statecore_sql import PostgresStore
+
+        return PostgresStore(spec, keep=seconds)
     made: Store = _others()[name].load()(where)
     return made
 

@@ -1,28 +1,27 @@
-"""A call service on a file: what it knew is known to the one that is started on it next."""
+"""A call service on a database: what it knew is known to the one that is started on it next."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import closing
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from statecore import Call, CallClient, CallService, Reason, User
 from statecore.errors import TokenRevoked
 from statecore.testing import MemoryMedia, assert_fully_reaped
-from statecore_sql import SqliteStore
 
 
-def test_calls_of_a_service_before_this_one_are_in_the_log_and_lines_are_free(tmp_path: Path) -> None:
-    """Two services, one after the other on one file: each carries a call, and the second lists both."""
+def test_calls_of_a_service_before_this_one_are_in_the_log_and_lines_are_free(place: Any) -> None:
+    """Two services, one after the other on one database: each carries a call, and the second lists both."""
 
     async def answer(call: Call) -> None:
         async with call.answer() as session:
             await session.wait_ended()
 
     async def main() -> list[str]:
-        with closing(SqliteStore(tmp_path / "calls.db")) as store, assert_fully_reaped():
+        with closing(place.open()) as store, assert_fully_reaped():
             async with (
                 CallService(store=store) as service,
                 CallClient(service.signaling("alice"), MemoryMedia()) as alice,
@@ -43,16 +42,16 @@ def test_calls_of_a_service_before_this_one_are_in_the_log_and_lines_are_free(tm
     assert set(first) < set(second)
 
 
-def test_users_tokens_and_revocations_are_known_to_the_next_service(tmp_path: Path) -> None:
+def test_users_tokens_and_revocations_are_known_to_the_next_service(place: Any) -> None:
     """Nothing is said to the second service: it knows the user, takes a token of the first, refuses a void one."""
 
     async def main() -> None:
-        with closing(SqliteStore(tmp_path / "calls.db")) as store:
+        with closing(place.open()) as store:
             async with CallService(store=store) as first:
                 await first.register_user("alice", "Alice")
                 good, void = [await first.generate_token("alice", "room") for _ in range(2)]
                 await first.revoke_token(void)
-        with closing(SqliteStore(tmp_path / "calls.db")) as store, assert_fully_reaped():
+        with closing(place.open()) as store, assert_fully_reaped():
             async with (
                 CallService(store=store) as second,
                 CallClient(second.signaling("alice", name="Alice"), MemoryMedia()) as alice,

@@ -1,0 +1,147 @@
+"""What both stores share: how a record stands in a row, and when rows are read, compared, written and forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from statecore.model import Line, Record
+from statecore.ports import Key
+
+T = TypeVar("T")
+
+SCAN = "SELECT id, value FROM records WHERE kind = ? AND value IS NOT NULL ORDER BY place"
+PRUNE = """DELETE FROM records
+    WHERE over > 0 AND (kind = 'call' AND over <= ? OR kind = 'revoked' AND over <= ?)"""
+INDEX = "CREATE INDEX IF NOT EXISTS records_over ON records (over) WHERE over > 0"
+HOUR = 3_600_000
+"""How often it is looked for what may be forgotten, and how much longer than told a revocation is kept."""
+_TYPES: dict[str, Any] = {"call": Record, "line": Line}
+
+
+class Row(NamedTuple):
+    """What is to be written."""
+
+    key: Key
+    version: int
+    """What it must have now."""
+    data: bytes | None
+    over: int
+
+
+def wall() -> int:
+    """Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class SqlStore:
+    """A `Store` over one connection. Whatever uses the connection runs on one thread, one piece of work at a time."""
+
+    def __init__(self, name: str, keep: float | None, now: Callable[[], int]) -> None:
+        self._name = name
+        """What errors call it."""
+        self._keep = keep
+        self._now = now
+        self._pruned = now()
+        self._thread = ThreadPoolExecutor(1, "statecore-sql")
+        try:
+            self._thread.submit(self._open).result()
+        except BaseException:
+            self._thread.shutdown()
+            raise
+
+    async def load(self, keys: Iterable[Key]) -> dict[Key, tuple[int, Any]]:
+        """Each key with its version and value, all read at one instant."""
+        wanted = list(keys)
+
+        def read() -> dict[Key, tuple[int, Any]]:
+            found = self._rows(wanted)
+            return {key: (version, decoded(key[0], data)) for key, (version, data) in found.items()}
+
+        return await self._run(read)
+
+    async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
+        """Write all, or nothing."""
+        rows = [Row(key, version, _encoded(key, value), over(key, value)) for key, (version, value) in writes.items()]
+
+        def write() -> bool:
+            old = self._rows([row.key for row in rows], lock=True)
+            if any(old[row.key][0] != row.version for row in rows):
+                return False
+            done = self._write([row for row in rows if row.data is None or row.data != old[row.key][1]])
+            if done and self._now() - self._pruned >= HOUR:
+                self._prune()
+            return done
+
+        return await self._run(write, writing=True)
+
+    async def scan(self, kind: str) -> list[tuple[Key, Any]]:
+        """Every live record of a kind."""
+        return await self._run(lambda: [((kind, name), decoded(kind, data)) for name, data in self._scan(kind)])
+
+    def close(self) -> None:
+        """Finish what was begun and let go of the database. Closing again does nothing."""
+        try:
+            self._thread.submit(self._close).result()
+        except RuntimeError:
+            return  # closed before
+        self._thread.shutdown()
+
+    async def _run(self, work: Callable[[], T], *, writing: bool = False) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._do(work, writing=writing))
+
+    def _prune(self) -> None:
+        self._pruned = now = self._now()
+        self._execute(PRUNE, now - round(self._keep * 1000) if self._keep is not None else 0, now - HOUR)
+
+    # --- what each does in its own way, on the thread
+
+    def _open(self) -> None:
+        raise NotImplementedError
+
+    def _close(self) -> None:
+        raise NotImplementedError
+
+    def _do(self, work: Callable[[], T], *, writing: bool) -> T:
+        """Work, in a transaction if it writes; what gives False when it writes leaves nothing. Raises StoreUnusable."""
+        raise NotImplementedError
+
+    def _execute(self, statement: str, *values: Any) -> Any:
+        """One statement, with a `?` for each value."""
+        raise NotImplementedError
+
+    def _rows(self, keys: Sequence[Key], *, lock: bool = False) -> dict[Key, tuple[int, bytes | None]]:
+        """Version and data of each key; to stay as they are until the transaction is over, if `lock`."""
+        raise NotImplementedError
+
+    def _scan(self, kind: str) -> Iterable[tuple[str, bytes]]:
+        raise NotImplementedError
+
+    def _write(self, rows: Sequence[Row]) -> bool:
+        """Write rows, unless another was faster."""
+        raise NotImplementedError
+
+
+def over(key: Key, value: Any) -> int:
+    """Since when a call is over, or until when a revocation matters, in Unix milliseconds; 0 for everything else.
+    A second name of a call has no end of its own."""
+    if isinstance(value, Record):
+        return value.initiated_at if value.merged_into else value.ended_at
+    return int(value) if key[0] == "revoked" and value is not None else 0
+
+
+def _encoded(key: Key, value: Any) -> bytes | None:
+    return value if value is None or key[0] not in _TYPES else msgspec.msgpack.encode(value)
+
+
+def decoded(kind: str, data: bytes | None) -> Any:
+    """What `_encoded` was given."""
+    return data if data is None or kind not in _TYPES else msgspec.msgpack.decode(data, type=_TYPES[kind])
+
+
+__all__ = ["INDEX", "SCAN", "Row", "SqlStore", "decoded", "over", "wall"]

@@ -1,0 +1,149 @@
+"""A store in a SQLite file, on the `sqlite3` of the standard library."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from statecore.errors import StoreUnusable
+from statecore.ports import Key
+
+from ._records import INDEX, SCAN, Row, SqlStore, decoded, over, wall
+
+T = TypeVar("T")
+
+_SCHEMA = 2
+_MARK = 0x53746361
+"""SQLite's `application_id` of our files."""
+_ADVICE = {
+    "SQLITE_NOTADB": "it is not a SQLite database: choose another file",
+    "SQLITE_CORRUPT": "it is damaged: put a copy back that you have saved",
+    "SQLITE_BUSY": "another process keeps it locked: stop that one, or choose another file",
+    "SQLITE_READONLY": "it may not be written: give this process the right to, for its directory as well",
+    "SQLITE_PERM": "it may not be written: give this process the right to, for its directory as well",
+    "SQLITE_CANTOPEN": "it cannot be opened: check that its directory is there and may be written",
+    "SQLITE_FULL": "the disk is full: make room",
+    "SQLITE_IOERR": "the disk does not read or write: see what is wrong with it",
+}
+"""By the beginning of SQLite's name for what it met."""
+_CREATE = """CREATE TABLE IF NOT EXISTS records (
+    place INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, value BLOB,
+    over INTEGER NOT NULL DEFAULT 0, UNIQUE (kind, id))"""
+_SINCE_2 = "ALTER TABLE records ADD COLUMN over INTEGER NOT NULL DEFAULT 0"
+_ROW = "SELECT version, value FROM records WHERE kind = ? AND id = ?"
+_WRITE = """INSERT INTO records (kind, id, version, value, over) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, value = excluded.value, over = excluded.over"""
+
+
+class SqliteStore(SqlStore):
+    """Versioned records in a SQLite file, which is made if it is missing.
+
+    A commit that returned True is on the disk (WAL, synchronous=FULL; with NORMAL a loss of power could take the newest
+    commits back). A cancelled commit may have been written or not.
+
+    `keep` is for how many seconds a call stays in the log after its end (default: for ever): older ones are removed
+    when the file is opened, and hourly with a commit, and so are revocations of tokens that have expired. `now` gives
+    Unix milliseconds.
+
+    Raises StoreUnusable, which says what to do, if the file is no database, another program's, or of a newer version;
+    if it cannot be opened, read or written; and if another process kept it locked for `patience` seconds."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        patience: float = 5.0,
+        keep: float | None = None,
+        now: Callable[[], int] = wall,
+    ) -> None:
+        self._patience = patience
+        super().__init__(str(path), keep, now)
+
+    def _open(self) -> None:
+        # Secrets are kept here, too: a new file is for its owner only. What is wrong with a path, SQLite says below.
+        with suppress(OSError):
+            os.close(os.open(self._name, os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            self._db = sqlite3.connect(self._name, isolation_level=None, timeout=self._patience)
+            try:
+                self._begin()
+            except BaseException:
+                self._db.close()
+                raise
+        except sqlite3.DatabaseError as error:
+            raise StoreUnusable(store=self._name, why=_why(error)) from error
+
+    def _begin(self) -> None:
+        """Check whose file it is before anything is written to it."""
+        db, path = self._db, self._name
+        (mark,), (version,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
+        if mark not in (0, _MARK) or (mark == 0 and db.execute("SELECT 1 FROM sqlite_schema").fetchone()):
+            raise StoreUnusable(store=path, why="it is another program's database: choose another file")
+        if version > _SCHEMA:
+            raise StoreUnusable(store=path, why="a newer statecore wrote it: update statecore, or choose another file")
+        if db.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
+            raise StoreUnusable(
+                store=path, why="SQLite cannot keep a write-ahead log there: choose a file on a local disk"
+            )
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(_CREATE)
+        if version == 1:
+            _to_2(db)
+        db.execute(INDEX)
+        self._prune()
+        db.execute(f"PRAGMA application_id={_MARK}")
+        db.execute(f"PRAGMA user_version={_SCHEMA}")
+        db.execute("COMMIT")
+
+    def _close(self) -> None:
+        self._db.close()
+
+    def _do(self, work: Callable[[], T], *, writing: bool) -> T:
+        try:
+            self._db.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+            done = work()
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.DatabaseError):
+                raise StoreUnusable(store=self._name, why=_why(error)) from error
+            raise
+        return done
+
+    def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        return self._db.execute(statement, values)
+
+    def _rows(self, keys: Sequence[Key], *, lock: bool = False) -> dict[Key, tuple[int, bytes | None]]:
+        del lock  # a transaction that writes has the whole file
+        return {key: self._execute(_ROW, *key).fetchone() or (0, None) for key in keys}
+
+    def _scan(self, kind: str) -> Iterable[tuple[str, bytes]]:
+        return self._execute(SCAN, kind)
+
+    def _write(self, rows: Sequence[Row]) -> bool:
+        for row in rows:
+            self._execute(_WRITE, *row.key, row.version + 1, row.data, row.over)
+        return True
+
+
+def _to_2(db: sqlite3.Connection) -> None:
+    db.execute(_SINCE_2)
+    for place, name, data in db.execute(
+        "SELECT place, id, value FROM records WHERE kind = 'call' AND value IS NOT NULL"
+    ).fetchall():
+        db.execute("UPDATE records SET over = ? WHERE place = ?", (over(("call", name), decoded("call", data)), place))
+
+
+def _why(error: sqlite3.DatabaseError) -> str:
+    """What SQLite found, and what to do."""
+    name = getattr(error, "sqlite_errorname", "")
+    return next((advice for start, advice in _ADVICE.items() if name.startswith(start)), str(error))
+
+
+__all__ = ["SqliteStore"]

@@ -1,0 +1,79 @@
+"""What a store forgets, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from statecore.model import Line, Record
+from statecore.ports import Key
+
+_DAY = 86_400_000
+_NOON = 1_800_000_000_000
+
+
+def _calls() -> dict[Key, tuple[int, Any]]:
+    """One that lives, one that ended a day before noon, one at noon, and a second name of that one; and a user."""
+    live = Record("live", "ringing", "audio", "a", "b", initiated_at=_NOON - 2 * _DAY)
+    records = [
+        live,
+        replace(live, session_id="old", ended_at=_NOON - _DAY),
+        replace(live, session_id="new", initiated_at=_NOON - 5, ended_at=_NOON),
+        replace(live, session_id="second", initiated_at=_NOON - 5, merged_into="new"),
+    ]
+    return {("line", "a"): (0, Line("a")), **{("call", record.session_id): (0, record) for record in records}}
+
+
+def _kept(place: Any, **more: Any) -> list[str]:
+    with closing(place.open(**more)) as store:
+        assert len(asyncio.run(store.scan("line"))) == 1
+        return sorted(name for (_, name), _ in asyncio.run(store.scan("call")))
+
+
+def test_calls_leave_the_log_when_it_was_said_that_they_do(place: Any) -> None:
+    """As the store is opened: those that ended so long ago, with their second names, and never one that lives."""
+    with closing(place.open()) as store:
+        assert asyncio.run(store.commit(_calls()))
+    assert _kept(place) == ["live", "new", "old", "second"]
+    assert _kept(place, keep=86_400, now=lambda: _NOON - 1) == ["live", "new", "old", "second"]
+    assert _kept(place, keep=86_400, now=lambda: _NOON) == ["live", "new", "second"]
+    assert _kept(place, keep=86_400, now=lambda: _NOON + _DAY) == ["live"]
+
+
+def test_calls_leave_the_log_of_a_service_that_goes_on_for_long(place: Any) -> None:
+    """Hourly, with a commit."""
+    times = [_NOON]
+    with closing(place.open(keep=86_400, now=lambda: times[-1])) as store:
+        assert asyncio.run(store.commit(_calls()))
+        for passed, left in ((3_599_999, 4), (3_600_000, 3), (_DAY + 3_600_000, 1)):
+            times.append(_NOON + passed)
+            version = asyncio.run(store.load([("line", "a")]))["line", "a"][0]
+            assert asyncio.run(store.commit({("line", "a"): (version, Line("a", str(passed)))}))
+            assert len(asyncio.run(store.scan("call"))) == left
+
+
+def test_revocations_leave_with_the_tokens_that_they_void(place: Any) -> None:
+    """An hour after the token has expired, whether calls are kept or not; until then they are there."""
+    writes: dict[Key, tuple[int, Any]] = {("revoked", "t"): (0, str(_NOON).encode()), ("other", "t"): (0, b"1")}
+    with closing(place.open(now=lambda: _NOON)) as store:
+        assert asyncio.run(store.commit(writes))
+    for passed, left in ((3_599_999, 1), (3_600_000, 0)):
+        with closing(place.open(now=lambda passed=passed: _NOON + passed)) as store:
+            assert len(asyncio.run(store.scan("revoked"))) == left
+            assert asyncio.run(store.scan("other")) == [(("other", "t"), b"1")]
+
+
+@pytest.mark.parametrize("places", ["sqlite"], indirect=True)
+def test_a_file_of_the_version_before_is_taken_over(place: Any) -> None:
+    """What it holds is there, and its calls leave the log like others."""
+    with closing(place.open()) as store:
+        assert asyncio.run(store.commit(_calls()))
+    with closing(sqlite3.connect(place.where)) as db:
+        db.executescript("DROP INDEX records_over; ALTER TABLE records DROP COLUMN over; PRAGMA user_version=1")
+    assert _kept(place) == ["live", "new", "old", "second"]
+    assert _kept(place, keep=86_400, now=lambda: _NOON) == ["live", "new", "second"]
