@@ -1,0 +1,105 @@
+"""Services on a PostgreSQL database: several at once, and one whose server goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from statecore import Call, CallClient, CallService, MemoryBus
+from statecore.errors import StoreUnusable, UserBusy
+from statecore.testing import MemoryMedia, assert_fully_reaped
+from statecore_sql import PostgresStore
+
+
+async def _answer(call: Call) -> None:
+    async with call.answer() as session:
+        await session.wait_ended()
+
+
+def test_two_services_on_one_database_carry_the_same_calls(database: str) -> None:
+    """Alice is at one, Bob at the other; whom a third calls at the same time at either is busy; both know the log."""
+
+    async def main() -> None:
+        bus = MemoryBus()
+        with closing(PostgresStore(database)) as one, closing(PostgresStore(database)) as two, assert_fully_reaped():
+            async with (
+                CallService(store=one, bus=bus) as here,
+                CallService(store=two, bus=bus) as there,
+                CallClient(here.signaling("alice"), MemoryMedia()) as alice,
+                CallClient(there.signaling("bob"), MemoryMedia()) as bob,
+                CallClient(here.signaling("carol"), MemoryMedia()) as carol,
+                CallClient(there.signaling("dave"), MemoryMedia()) as dave,
+            ):
+                serving = asyncio.create_task(bob.serve(_answer))
+                async with alice.call("bob", type="audio") as session:
+                    await anext(session.audio("bob"))
+                    for other in (carol, dave):
+                        with pytest.raises(UserBusy):
+                            await other.initiate_call("bob", type="audio")
+                serving.cancel()
+                await asyncio.wait([serving])
+                log = [(call.session_id, str(call.status)) for call in await here.call_log()]
+                assert log == [(call.session_id, str(call.status)) for call in await there.call_log()]
+                assert sorted(status for _, status in log) == ["busy", "busy", "ended"]
+
+    asyncio.run(main())
+
+
+def test_of_two_who_call_a_third_at_two_services_one_rings(database: str) -> None:
+    """At the same moment, again and again: the line is given once, whichever service is faster."""
+
+    async def main() -> None:
+        bus = MemoryBus()
+        with closing(PostgresStore(database)) as one, closing(PostgresStore(database)) as two:
+            async with (
+                CallService(store=one, bus=bus) as here,
+                CallService(store=two, bus=bus) as there,
+                CallClient(here.signaling("alice"), MemoryMedia()) as alice,
+                CallClient(there.signaling("bob"), MemoryMedia()) as bob,
+                CallClient(here.signaling("carol"), MemoryMedia()) as carol,
+            ):
+                for _ in range(10):
+                    calls = await asyncio.gather(
+                        *(each.initiate_call("carol", type="audio") for each in (alice, bob)), return_exceptions=True
+                    )
+                    (rings,) = [call for call in calls if isinstance(call, Call)]
+                    assert [type(call) for call in calls if call is not rings] == [UserBusy]
+                    await rings.cancel()
+                    for each in (alice, bob, carol):
+                        await each.clear_active_call()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_call_outlasts_the_server_of_its_store(database: str, server: Any, mode: str) -> None:
+    """While it is away the application is told, and the call goes on; once it is back the call can be ended."""
+
+    async def main() -> None:
+        with closing(PostgresStore(database)) as store:
+            async with (
+                CallService(store=store) as service,
+                CallClient(service.signaling("alice"), MemoryMedia()) as alice,
+                CallClient(service.signaling("bob"), MemoryMedia()) as bob,
+            ):
+                serving = asyncio.create_task(bob.serve(_answer))
+                async with alice.call("bob", type="audio") as session:
+                    await anext(session.audio("bob"))
+                    await asyncio.to_thread(server.stop, mode)
+                    try:
+                        with pytest.raises(StoreUnusable):
+                            await service.calls()
+                        await anext(session.audio("bob"))
+                    finally:
+                        await asyncio.to_thread(server.start)
+                    assert [call.state for call in await service.calls()] == ["active"]
+                serving.cancel()
+                await asyncio.wait([serving])
+                (call,) = await service.call_log()
+                assert call.end_reason is not None
+                assert call.end_reason.what == "hangup"
+
+    asyncio.run(main())
