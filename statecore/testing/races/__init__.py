@@ -29,6 +29,10 @@ ELSEWHERE: dict[str, str] = {
     "the service is killed as a process, with calls kept in a file": "tests/statecore_sql/test_calls_outlast_serve.py",
     "closing media hangs or raises": "tests/aio/test_aio_media.py",
     "a malformed, oversized or unknown message": "tests/aio/test_aio_bad_input.py",
+    "a request body that is malformed": "tests/statecore_web/test_web_rest.py",
+    "a hundred thousand bad messages over sockets, among good calls": "tests/statecore_web/test_web_bad_messages.py",
+    "a socket that breaks at any message, on either side, or repeats": "tests/statecore_web/test_web_faulty_way.py",
+    "a bad call token, over sockets; a user's own expires during a reconnect": "tests/statecore_web/test_web_tokens.py",
     "a flood of messages for unknown sessions": "tests/sim/test_found_by_simulation.py",
     "a token that is forged, without a signature, or revoked": "tests/test_tokens.py",
     "push and socket both deliver the ring, in any order": "tests/aio/test_notices.py",
@@ -41,12 +45,10 @@ ELSEWHERE: dict[str, str] = {
 """What is not generated here, and the tests that hold it."""
 
 WAITING: dict[str, str] = {
-    "a user's own token expires during a reconnect": "links that authenticate: the web adapter",
     "the network changes in the middle of a call": "ICE restart",
     "both hold, one resumes": "hold in the flows that ship",
     "one member of a group accepts; the caller leaves first; an empty group": "ringing groups",
     "the log tells missed calls from answered elsewhere": "queries of the call log",
-    "a request body that is malformed": "the REST interface",
 }
 """What cannot be checked yet, and what it waits for."""
 
