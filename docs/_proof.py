@@ -91,7 +91,11 @@ def _bound(name: str, bound: int) -> str:
 
 def _tested(figures: dict[str, Any]) -> Iterator[str]:
     for run in figures["soak"]:
-        what = "the pure core" if run["kind"] == "core" else "real clients and a service, each third time two on one store, in virtual time"
+        what = (
+            "the pure core"
+            if run["kind"] == "core"
+            else "real clients and a service, each third time two on one store, in virtual time"
+        )
         yield (
             f"- *Simulated*: {run['calls']:,} calls among tens of users through {what}, with\n"
             f"  {run['faults_per_call']:.2f} faults a call; {run['share_met']:.0%} of the calls met both calling each other, "
