@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -23,6 +23,8 @@ _MARK = 0x53746361
 """The advisory lock under which the tables are made."""
 _AGAIN = 0.05
 """Seconds until a server is asked again what became of a commit."""
+# A number that was not given out yet is of a server that another has replaced, which knows nothing of that commit.
+_BECAME = """SELECT CASE WHEN ?::xid8 < pg_snapshot_xmax(pg_current_snapshot()) THEN pg_xact_status(?::xid8) END"""
 _ADVICE = {
     "25006": "it only reads: name the server that writes",
     "42501": "this user may not: make it the owner of the schema statecore, or of the database",
@@ -48,6 +50,14 @@ _WRITE = """INSERT INTO records (kind, id, version, value, over)
     RETURNING pg_current_xact_id()::text"""
 
 
+class _InDoubt(Exception):
+    """The answer to a commit was lost with the connection."""
+
+    def __init__(self, number: str) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class PostgresStore(SqlStore):
     """Versioned records in a PostgreSQL database (13 or newer), in a schema `statecore` that is made if it is missing.
 
@@ -55,8 +65,9 @@ class PostgresStore(SqlStore):
     `~/.pgpass`, and is never shown. Several services may share a database; each commit is decided by the versions.
 
     A commit that returned True is as durable as the server's `synchronous_commit` says. A cancelled commit may have
-    been written or not. When the server was restarted the store connects again by itself; if the answer to a commit was
-    lost, it asks for up to `patience` seconds what became of it. `keep` and `now` are as for SqliteStore.
+    been written or not. When the server was restarted the store connects again by itself. A commit whose answer was
+    lost returns as soon as the server has said what became of it: True if it was made; False if not, and it is to be
+    decided again as after a conflict. `keep` and `now` are as for SqliteStore.
 
     Raises InvalidArgument for a URL that cannot be read, and StoreUnusable, which says why, if the server cannot be
     reached or refuses; if a newer version made the schema; and if another service kept a record locked for `patience`
@@ -69,7 +80,7 @@ class PostgresStore(SqlStore):
         self._patience = patience
         self._parameters = _bounded(given, patience)
         self._xact = ""
-        """The newest transaction that wrote."""
+        """The number of the newest transaction that wrote."""
         super().__init__(_shown(given), keep, now)
 
     def _open(self) -> None:
@@ -106,17 +117,28 @@ class PostgresStore(SqlStore):
     def _close(self) -> None:
         self._db.close()
 
+    async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
+        """Write all, or nothing."""
+        try:
+            return await super().commit(writes)
+        except _InDoubt as doubt:
+            number = doubt.number
+        while True:
+            with suppress(StoreUnusable):
+                became = await self._run(lambda: self._one(_BECAME, number, number))
+                if became != "in progress":
+                    return bool(became == "committed")
+            await asyncio.sleep(_AGAIN)
+
     def _do(self, work: Callable[[], T], *, writing: bool) -> T:
-        used = self._db
         try:
             try:
                 return self._once(work, writing=writing)
             except psycopg.Error:
-                if not used.closed:
+                if not self._db.closed:
                     raise
             # The connection was cut, perhaps long ago, and nothing was done.
-            if self._db.closed:
-                self._connect()
+            self._connect()
             return self._once(work, writing=writing)
         except psycopg.Error as error:
             why = _why(error)
@@ -137,29 +159,16 @@ class PostgresStore(SqlStore):
             if not self._db.closed:
                 self._db.execute("ROLLBACK")
             raise
-        lost: psycopg.Error | None = None
+        in_doubt = False
         try:
             self._db.execute("COMMIT" if done else "ROLLBACK")
-        except psycopg.Error as error:
-            if not (done and self._xact and self._db.closed):
+        except psycopg.Error:
+            in_doubt = bool(done and self._xact and self._db.closed)
+            if not in_doubt:
                 raise
-            lost = error
-        if lost is not None and not self._took_place():
-            raise lost
+        if in_doubt:
+            raise _InDoubt(self._xact)
         return done
-
-    def _took_place(self) -> bool:
-        """Whether the newest transaction was committed although its answer was lost with the connection."""
-        end = time.monotonic() + self._patience
-        while time.monotonic() < end:
-            with suppress(psycopg.Error):
-                if self._db.closed:
-                    self._connect()
-                became = self._one("SELECT pg_xact_status(?::xid8)", self._xact)
-                if became != "in progress":
-                    return bool(became == "committed")
-            time.sleep(_AGAIN)
-        raise self._unusable("it went away in a commit, and has not said yet whether that was made")
 
     def _execute(self, statement: str, *values: Any) -> psycopg.Cursor[Any]:
         return self._db.execute(statement.replace("?", "%s").encode(), values)

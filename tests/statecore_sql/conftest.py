@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,16 @@ class Server:
         """Stop it; `immediate` is a crash."""
         self._run("pg_ctl", "stop", "-w", "-s", "-m", mode)
 
-    def remove(self) -> None:
+    def close(self) -> None:
         """Leave nothing of it."""
+        self.stop("immediate")
         shutil.rmtree(self._folder)
+
+    def another(self) -> Server:
+        """One more, which runs."""
+        made = Server(self._programs)
+        made.start()
+        return made
 
     def url(self, database: str, *, port: int | None = None, password: str | None = None) -> str:
         """What a store is given."""
@@ -95,11 +103,8 @@ def server() -> Iterator[Server]:
         pytest.skip("PostgreSQL is missing: apt-get install postgresql")
     made = Server(programs)
     made.start()
-    try:
+    with closing(made):
         yield made
-    finally:
-        made.stop("immediate")
-        made.remove()
 
 
 @pytest.fixture

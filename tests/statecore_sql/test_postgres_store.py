@@ -65,6 +65,19 @@ def test_two_stores_on_one_database_never_lose_a_write(database: str) -> None:
     asyncio.run(main())
 
 
+def test_two_who_write_the_same_in_different_orders_never_wait_for_each_other(database: str) -> None:
+    """Of two commits that make the same records, one is made and one refused, and neither is a victim."""
+
+    async def main() -> None:
+        with closing(PostgresStore(database)) as one, closing(PostgresStore(database)) as two:
+            for number in range(40):
+                writes = {("line", f"{number}.{n}"): (0, Line("n")) for n in range(300)}
+                done = await asyncio.gather(one.commit(writes), two.commit(dict(reversed(writes.items()))))
+                assert sorted(done) == [False, True]
+
+    asyncio.run(main())
+
+
 def test_of_two_who_expect_absence_one_writes(database: str) -> None:
     """The other waits for the first to finish, and is refused, with all that it wanted to write."""
 
@@ -142,7 +155,7 @@ class Way:
     """A way to a server that breaks at the first commit: before the server hears of it, or once it has made it."""
 
     def __init__(self, port: int, *, made: bool, mends: bool) -> None:
-        self._there, self._made, self._mends = port, made, mends
+        self.there, self._made, self._mends = port, made, mends
         self.armed = False
         self._serving: list[Any] = []
         self.whole = True
@@ -165,7 +178,7 @@ class Way:
         await back.wait_closed()
 
     async def _forward(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        far, on = await asyncio.open_connection("127.0.0.1", self._there)
+        far, on = await asyncio.open_connection("127.0.0.1", self.there)
         answers = asyncio.create_task(_copy(far, back))
         while data := await near.read(65536):
             if b"COMMIT\0" in data and self.armed and not self.broken:
@@ -187,40 +200,70 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write(data)
 
 
+@asynccontextmanager
+async def _through(way: Way, url: str) -> AsyncIterator[PostgresStore]:
+    """A store that goes by it; what it commits from now on breaks it."""
+    async with way.opened() as port:
+        with closing(await asyncio.to_thread(PostgresStore, re.sub(r":\d+/", f":{port}/", url))) as store:
+            way.armed = True
+            yield store
+
+
 @pytest.mark.parametrize("made", [True, False], ids=["made", "not made"])
 def test_the_answer_to_a_commit_is_lost(server: Any, database: str, made: bool) -> None:
-    """The store asks what became of it: what was made is not made again, and what was not is."""
+    """The store finds out what became of it, and goes on: all of it is there, or nothing, and that is what it says."""
 
     async def main() -> None:
         way = Way(server.port, made=made, mends=True)
-        async with way.opened() as port:
-            url = server.url(database.rpartition("/")[2], port=port)
-            with closing(await asyncio.to_thread(PostgresStore, url)) as store:
-                way.armed = True
-                assert await store.commit({_A: (0, Line("a")), _B: (0, Line("b"))})
-                assert way.broken
-                assert await store.load([_A, _B]) == {_A: (1, Line("a")), _B: (1, Line("b"))}
+        async with _through(way, database) as store:
+            assert await store.commit({_A: (0, Line("a")), _B: (0, Line("b"))}) is made
+            assert way.broken
+            loaded = (await store.load([_A, _B])).values()
+            assert list(loaded) == ([(1, Line("a")), (1, Line("b"))] if made else [(0, None)] * 2)
+            assert await store.commit({_A: (int(made), Line("b"))})
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("made", [True, False], ids=["made", "not made"])
-def test_nobody_says_what_became_of_a_commit(server: Any, database: str, made: bool) -> None:
-    """The error says so, after a while; when the server is there again, it is all there, or nothing of it."""
+def test_the_server_stays_away_that_knows_of_a_commit(server: Any, database: str, made: bool) -> None:
+    """That commit waits for it; everything else is told at once."""
 
     async def main() -> None:
         way = Way(server.port, made=made, mends=False)
-        async with way.opened() as port:
-            url = server.url(database.rpartition("/")[2], port=port)
-            with closing(await asyncio.to_thread(PostgresStore, url, patience=0.3)) as store:
-                way.armed = True
-                with pytest.raises(StoreUnusable, match="has not said yet"):
-                    await store.commit({_A: (0, Line("a")), _B: (0, Line("b"))})
-                way.whole = True
-                loaded = (await store.load([_A, _B])).values()
-                assert list(loaded) == ([(1, Line("a")), (1, Line("b"))] if made else [(0, None)] * 2)
+        async with _through(way, database) as store:
+            commit = asyncio.create_task(store.commit({_A: (0, Line("a"))}))
+            async with asyncio.timeout(10):
+                while not way.broken:  # noqa: ASYNC110 - it is another process that is waited for
+                    await asyncio.sleep(0.005)
+            for _ in range(3):
+                with pytest.raises(StoreUnusable):
+                    await store.load([_A])
+            assert not commit.done()
+            way.whole = True
+            assert await commit is made
+            assert (await store.load([_A]))[_A] == ((1, Line("a")) if made else (0, None))
 
     asyncio.run(main())
+
+
+def test_another_server_takes_the_place_of_the_one_that_knew(server: Any, database: str) -> None:
+    """One that never heard of the commit has not made it."""
+    with closing(server.another()) as other:
+        with psycopg.connect(other.url("postgres"), autocommit=True) as db:
+            db.execute(f"CREATE DATABASE {database.rpartition('/')[2]}".encode())
+        with psycopg.connect(database, autocommit=True) as db:
+            for _ in range(20):  # transactions, more than the other server has had
+                db.execute("SELECT pg_current_xact_id()")
+
+        async def main() -> None:
+            way = Way(server.port, made=True, mends=True)
+            async with _through(way, database) as store:
+                way.there = other.port
+                assert not await store.commit({_A: (0, Line("a"))})
+                assert way.broken
+
+        asyncio.run(main())
 
 
 def _newer(database: str) -> None:
