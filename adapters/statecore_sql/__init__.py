@@ -5,6 +5,7 @@ Each holds one connection on a thread of its own, which keeps the loop free. Pos
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from statecore.errors import AdapterMissing
@@ -12,19 +13,22 @@ from statecore.errors import AdapterMissing
 from ._sqlite import SqliteStore
 
 if TYPE_CHECKING:
+    from ._bus import PostgresBus
     from ._postgres import PostgresStore
+
+_LATER = {"PostgresBus": "_bus", "PostgresStore": "_postgres"}
 
 
 def __getattr__(name: str) -> Any:
-    """PostgresStore is made on first use: a file needs no driver."""
-    if name != "PostgresStore":
+    """What needs a driver is loaded on first use: a file needs none."""
+    if name not in _LATER:
         raise AttributeError(f"module 'statecore_sql' has no attribute {name!r}")
     try:
-        from ._postgres import PostgresStore  # noqa: PLC0415 - see above
+        value = getattr(import_module(f".{_LATER[name]}", __name__), name)
     except ImportError as missing:
         raise AdapterMissing(what="psycopg", extra="'statecore[postgres]'") from missing
-    globals()[name] = PostgresStore
-    return PostgresStore
+    globals()[name] = value
+    return value
 
 
-__all__ = ["PostgresStore", "SqliteStore"]
+__all__ = ["PostgresBus", "PostgresStore", "SqliteStore"]

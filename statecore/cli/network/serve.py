@@ -18,7 +18,7 @@ from ._server import serve
 
 if TYPE_CHECKING:
     from ... import CallService
-    from ...ports import IceSource, Notifier, Store
+    from ...ports import Bus, IceSource, Notifier, Store
 
 _DATABASES = ("sqlite", "postgresql", "postgres")
 
@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     key = args.api_key or secrets.token_urlsafe(24)
     store = _opened(args.store, args.keep)
     try:
-        return _serve(args, CallService(store=store, ice=_ice(args), notifier=_notifier(args)), key)
+        service = CallService(store=store, bus=_bus(args.store), ice=_ice(args), notifier=_notifier(args))
+        return _serve(args, service, key)
     finally:
         if store is not None and hasattr(store, "close"):
             store.close()
@@ -141,6 +142,15 @@ def _secret(path: str | None, option: str) -> str:
     if not text:
         raise InvalidArgument(f"--{option} is empty", name=option)
     return text
+
+
+def _bus(spec: str) -> Bus | None:
+    """How to hear of other services on the store: those on a database of a server hear each other by it."""
+    if spec.partition(":")[0] not in ("postgresql", "postgres"):
+        return None
+    from statecore_sql import PostgresBus
+
+    return PostgresBus(spec)
 
 
 def _opened(spec: str, keep: float | None) -> Store | None:
