@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from statecore import CallService, MemoryStore
+from statecore import CallClient, CallService, MemoryStore
 from statecore.errors import SignalingLost
 from statecore.ports import Key
-from statecore.testing import VirtualClock
+from statecore.testing import MemoryMedia, VirtualClock
 from statecore.tokens import JwtSigner, Keys
 from statecore.wire import Beat, Hello, Welcome, decode_down, encode
 
@@ -189,6 +189,30 @@ def test_a_closed_service_serves_nobody(run: Run) -> None:
             link = service.signaling("alice")
         with pytest.raises(SignalingLost, match="closed"):
             await link.connect()
+
+    run(main)
+
+
+def test_a_closed_service_decides_nothing(run: Run) -> None:
+    """What was being committed when a service closed is kept, and its timers are left to whoever opens the store next:
+    this one does not end the call any more when its ring runs out."""
+
+    async def main() -> None:
+        store = Moody()
+        service = CallService(store=store, clock=VirtualClock())
+        async with CallClient(service.signaling("alice"), MemoryMedia(), clock=VirtualClock()) as alice:
+            service.add_user("bob")
+            store.late.append((("line", "alice"), 1))
+            calling = asyncio.create_task(alice.initiate_call("bob", timeout=5))
+            await asyncio.sleep(0.5)
+            assert not store.late  # it is in the middle of that commit
+            await service.close()
+            ((key, record),) = await store.scan("call")
+            await asyncio.sleep(60)
+            assert await store.scan("call") == [(key, record)]
+            assert not record.ended_at
+            calling.cancel()
+            await asyncio.wait([calling])
 
     run(main)
 

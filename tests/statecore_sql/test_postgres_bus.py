@@ -85,7 +85,7 @@ def test_calls_between_services_outlast_a_server_that_is_restarted(server: Any) 
 
 @asynccontextmanager
 async def _served(url: str) -> AsyncIterator[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("STATECORE_", "COV"))}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("STATECORE_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "statecore.cli", "serve", "--port", "0", "--json", "--api-key", "key",
         "--store", url,
