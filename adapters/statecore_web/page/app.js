@@ -252,7 +252,10 @@ function rings(call) {
 
 async function place(uid, type) {
   sounds.unlock();
-  if (client.activeCall || $("ring").open) return;
+  if (client.activeCall) return;
+  const rung = client.calls.find((call) => call.with === uid && call.role === "callee" && call.state === "ringing");
+  if (rung) return accept(rung); // it began to ring as the button was pressed
+  if ($("ring").open) return;
   const sessionId = crypto.randomUUID();
   const call = { sessionId, with: uid };
   dialog(call, STATES.idle, [
