@@ -149,6 +149,10 @@ def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
         (["serve", "--store", "postgres://ann:s3cret@127.0.0.1:9/x"], {}, "postgresql://127.0.0.1:9/x cannot be used"),
         (["serve", "--store", "postgre://ann:s3cret@127.0.0.1/x"], {}, "and not 'postgre'"),
         (["serve", "--keep", "9"], {}, "for a database"),
+        (["serve", "--set", "calls_per_hour=1"], {}, "calls_per_minute"),
+        (["serve", "--set", "ring"], {}, "NAME=VALUE"),
+        (["serve", "--set", "session_capacity=many"], {}, "a whole number"),
+        (["serve", "--set", "lease=3"], {}, "longer than the heartbeat"),
         (["serve", "--store", "sqlite:x", "--keep", "0"], {}, "number of days"),
     ],
 )
@@ -161,6 +165,18 @@ def test_what_is_asked_wrongly_is_told_in_a_line(
     assert told in done.stderr
     assert "s3cret" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_limits_and_timers_are_set_by_name() -> None:
+    """`serve --set` as often as wanted: the second call within a minute is one too many."""
+    process, told = _serve(
+        "--dev", "--set", "calls_per_minute=1", "--set", "ring=2.5", "--set", "token_issuer=acme", "--api-key", "key"
+    )
+    shell = Shell(told["url"], "key")
+    assert "does not know the user" in shell("call", "nobody", "--as", "alice").stderr
+    assert "too many calls" in shell("call", "nobody", "--as", "alice").stderr
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20)[1] == ""
 
 
 def test_in_development_a_name_is_enough() -> None:

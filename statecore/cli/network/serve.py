@@ -13,11 +13,13 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import attrs
+
 from ...errors import AdapterMissing, InvalidArgument
 from ._server import serve
 
 if TYPE_CHECKING:
-    from ... import CallService
+    from ... import CallService, ServiceSettings, Timers
     from ...ports import Bus, IceSource, Notifier, Store
 
 _DATABASES = ("sqlite", "postgresql", "postgres")
@@ -46,6 +48,13 @@ def register(commands: Any) -> None:
         type=float,
         metavar="DAYS",
         help="how long a database keeps a call in the log after its end (default: for ever)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a limit of the service or a timer, by its name in the reference: calls_per_minute=60, ring=30 (repeat)",
     )
     parser.add_argument("--origin", action="append", default=[], help="a web origin whose pages may connect (repeat)")
     parser.add_argument("--dev", action="store_true", help="let anybody log in by name; on a loopback address only")
@@ -78,10 +87,18 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidArgument("--tls-cert and --tls-key belong together", name="tls-cert")
     from ... import CallService
 
+    settings, timers = _settings(args.set)
     key = args.api_key or secrets.token_urlsafe(24)
     store = _opened(args.store, args.keep)
     try:
-        service = CallService(store=store, bus=_bus(args.store), ice=_ice(args), notifier=_notifier(args))
+        service = CallService(
+            store=store,
+            bus=_bus(args.store),
+            settings=settings,
+            timers=timers,
+            ice=_ice(args),
+            notifier=_notifier(args),
+        )
         return _serve(args, service, key)
     finally:
         if store is not None and hasattr(store, "close"):
@@ -105,6 +122,27 @@ def _serve(args: argparse.Namespace, service: CallService, key: str) -> int:
         ssl_certfile=args.tls_cert,
         ssl_keyfile=args.tls_key,
     )
+
+
+def _settings(words: list[str]) -> tuple[ServiceSettings, Timers]:
+    """The limits and timers that were set, the others as they are. Raises InvalidArgument or InvalidSettings."""
+    from ... import ServiceSettings, Timers
+
+    kinds = {field.name: cls for cls in (ServiceSettings, Timers) for field in attrs.fields(cls)}
+    given: dict[type, dict[str, Any]] = {ServiceSettings: {}, Timers: {}}
+    for word in words:
+        name, _, text = word.partition("=")
+        if name not in kinds or not text:
+            raise InvalidArgument(f"--set is NAME=VALUE, with a name of {', '.join(sorted(kinds))}", name="set")
+        given[kinds[name]][name] = _value(text)
+    return ServiceSettings(**given[ServiceSettings]), Timers(**given[Timers])
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _ice(args: argparse.Namespace) -> IceSource | None:
