@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from statecore.cli.bench import register
+from statecore.cli.bench._harness import Effort
 
 FIELDS = {"name", "value", "unit", "peer", "peer_value", "ratio", "target", "met"}
 
@@ -33,6 +34,9 @@ pathlib.Path("node_modules/xstate").mkdir(parents=True)
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "statecore.cli.bench.QUICK", Effort(rounds=1, seconds=0.001, quick=True)
+    )  # values do not matter
 
 
 @pytest.fixture
@@ -104,6 +108,26 @@ def test_importing_loads_nothing_heavy() -> None:
     assert all(time["value"] and time["peer_value"] for time in times)
     assert loaded["value"] == 0
     assert loaded["met"] is True
+
+
+def test_calls_go_through_a_service_on_the_network() -> None:
+    """A real `statecore serve` and a bare echo are measured from another process, and nothing of them is left."""
+    pytest.importorskip("statecore_web")
+    pytest.importorskip("psutil")
+    written = figures("--only", "network")
+    assert all(figure["value"] and figure["value"] > 0 for figure in written)
+    rate, messages, *delays = written[:4]
+    assert [figure["unit"] for figure in written] == ["calls/s", "messages/s", "ms", "ms", "KiB", "ms", "ms"]
+    assert rate["target"] == ">= 1,000/s"
+    assert messages["peer_value"] > messages["value"]
+    assert all(delay["peer_value"] for delay in delays)
+
+
+def test_a_server_that_does_not_begin_is_an_error() -> None:
+    """A process that ends instead of listening is reported, not waited for."""
+    processes = pytest.importorskip("statecore.cli.bench._processes")
+    with pytest.raises(ChildProcessError, match="ended before it listened"):
+        processes.Server("-c", "")
 
 
 def test_connecting_stands_beside_bare_aiortc() -> None:

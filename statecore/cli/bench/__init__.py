@@ -56,6 +56,12 @@ def _connecting(effort: Effort, _: argparse.Namespace) -> list[Figure]:
     return connecting(effort)
 
 
+def _network(effort: Effort, _: argparse.Namespace) -> list[Figure]:
+    from ._network import network
+
+    return network(effort)
+
+
 GROUPS: dict[str, Callable[[Effort, argparse.Namespace], list[Figure]]] = {
     "transition": _transition,
     "record": _record,
@@ -63,6 +69,7 @@ GROUPS: dict[str, Callable[[Effort, argparse.Namespace], list[Figure]]] = {
     "listeners": _listeners,
     "memory": _memory,
     "connecting": _connecting,
+    "network": _network,
     "import": _import,
 }
 """What can be measured, by the name that `--only` takes."""

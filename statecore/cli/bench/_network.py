@@ -1,0 +1,273 @@
+"""Whole calls through `statecore serve` over WebSockets on loopback, beside a bare echo on the same server library.
+
+The service is one process and its devices are this one, so that each has a core. Wall time, but where messages
+are held against those of the echo: there it is processor time of the server, whatever the devices can do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+from typing import TypeAlias
+
+import attrs
+
+from statecore.ports import Channel
+from statecore_web import WebSocketSignaling
+from statecore_web._http import http_client
+
+from ._harness import Effort, Figure, at_least
+from ._load import Device
+from ._processes import Server, echo, service
+
+CALLS = 1_000
+"""How many calls a second the service is to carry on one core."""
+SHARE = 0.5
+"""What part of the messages of a bare echo it is to carry."""
+_KEY = "key"
+_OPEN = ("--api-key", _KEY, "--set", "calls_per_minute=1000000", "--set", "messages_per_second=1000000")
+_MESSAGE = b'"' + b"x" * 318 + b'"'
+"""As long as a message of a call is on average."""
+
+
+@attrs.frozen
+class _Size:
+    """How much is measured."""
+
+    turns: int
+    """How often each side has its turn, and how often what happens once is made to happen."""
+    seconds: float
+    """How long a turn lasts."""
+    pairs: int
+    """How many calls are under way at a time."""
+    idle: tuple[int, int]
+    """How many users are connected and idle."""
+    delays: int
+    """How many ring delays are taken among them."""
+
+
+_FULL = _Size(turns=7, seconds=1.0, pairs=32, idle=(100, 5_000), delays=2_000)
+_QUICK = _Size(turns=1, seconds=0.2, pairs=2, idle=(4, 20), delays=10)
+
+
+def network(effort: Effort) -> list[Figure]:
+    """Figures of the service on a network."""
+    size = _QUICK if effort.quick else _FULL
+    return [
+        *_run(_rates(size)),
+        *_run(_among_idle(size)),
+        *_starting(size),
+        *_run(_after_a_crash(size)),
+    ]
+
+
+def _run(figures: Awaitable[list[Figure]]) -> list[Figure]:
+    import uvloop
+
+    async def main() -> list[Figure]:
+        return await figures
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())
+
+
+# --- who is there -----------------------------------------------------------------------------------------------------
+
+
+async def _devices(server: Server, names: Iterable[str]) -> list[Device]:
+    """A device for each of these users, connected."""
+    async with await http_client(None, secure=False, seconds=30.0) as client:
+        client.headers["Authorization"] = f"Bearer {_KEY}"
+        devices = []
+        for name in names:
+            (await client.post(f"{server.url}/v1/users", json={"uid": name})).raise_for_status()
+            told = (await client.post(f"{server.url}/v1/users/{name}/auth-tokens", json={})).raise_for_status()
+            devices.append(Device(name, server.url, told.json()["token"]))
+    for device in devices:
+        await device.connect()
+    return devices
+
+
+@asynccontextmanager
+async def _pairs(server: Server, count: int) -> AsyncIterator[list[tuple[Device, Device]]]:
+    devices = await _devices(server, (f"user-{number}" for number in range(2 * count)))
+    try:
+        yield list(zip(devices[::2], devices[1::2], strict=True))
+    finally:
+        for device in devices:
+            await device.close()
+
+
+# --- rates ------------------------------------------------------------------------------------------------------------
+
+_Act: TypeAlias = Callable[[], Awaitable[int]]
+"""Does one thing over a server; how many messages went through that."""
+
+
+@attrs.frozen
+class _Turn:
+    rate: float
+    """How many acts there were in a second of wall time."""
+    messages: float
+    """How many messages in a second of the server's processor time."""
+
+
+async def _rates(size: _Size) -> list[Figure]:
+    with service(*_OPEN) as ours, echo() as bare:
+        async with _pairs(ours, size.pairs) as pairs, _channels(bare, 2 * size.pairs) as channels:
+            calling = [partial(_call, *pair) for pair in pairs]
+            echoing = [partial(_echo, channel) for channel in channels]
+            turns = [
+                (await _turn(ours, size.seconds, calling), await _turn(bare, size.seconds, echoing))
+                for _ in range(size.turns + 1)
+            ]
+    calls, echoes = zip(*turns[1:], strict=True)  # the first warmed up
+    rate = median(turn.rate for turn in calls)
+    value, peer = (median(turn.messages for turn in side) for side in (calls, echoes))
+    return [
+        Figure(
+            name=f"calls through the service, {size.pairs} at a time", value=rate, unit="calls/s",
+            target=f">= {CALLS:,}/s", met=at_least(CALLS, rate),
+        ),
+        Figure(
+            name="messages of calls in a second of the server's processor time", value=value, unit="messages/s",
+            peer="a bare echo on the same server", peer_value=peer, ratio=value / peer, target=f">= {SHARE:g}x",
+            met=at_least(SHARE, value / peer),
+        ),
+    ]  # fmt: skip
+
+
+async def _turn(server: Server, seconds: float, acts: Sequence[_Act]) -> _Turn:
+    """All of them at a time, each again and again."""
+    count = messages = 0
+
+    async def again(act: _Act) -> None:
+        nonlocal count, messages
+        while time.perf_counter() < start + seconds:
+            passed = await act()
+            messages += passed
+            count += 1
+
+    start, cpu = time.perf_counter(), server.cpu()
+    await asyncio.gather(*map(again, acts))
+    return _Turn(count / (time.perf_counter() - start), messages / (server.cpu() - cpu))
+
+
+async def _call(caller: Device, callee: Device) -> int:
+    before = caller.messages + callee.messages
+    await caller.call(callee)
+    return caller.messages + callee.messages - before
+
+
+async def _echo(channel: Channel) -> int:
+    channel.send(_MESSAGE)
+    await channel.receive()
+    return 2
+
+
+@asynccontextmanager
+async def _channels(server: Server, count: int) -> AsyncIterator[list[Channel]]:
+    channels: list[Channel] = [
+        await WebSocketSignaling(server.url, "none", user="nobody").connect() for _ in range(count)
+    ]
+    try:
+        yield channels
+    finally:
+        for channel in channels:
+            await channel.close()
+
+
+# --- among idle users -------------------------------------------------------------------------------------------------
+
+
+async def _among_idle(size: _Size) -> list[Figure]:
+    """Ring delays, and what an idle user costs, with few and with many of them connected."""
+    few, many = (_connectable(count) for count in size.idle)
+    delays: list[list[float]] = []
+    memory: list[float] = []
+    with service(*_OPEN) as server:
+        async with _pairs(server, 1) as ((caller, callee),):
+            idle: list[Device] = []
+            for count in (few, many):
+                idle += await _devices(server, (f"idle-{number}" for number in range(len(idle), count)))
+                memory.append(server.memory())
+                await caller.call(callee)
+                delays.append([await _delay(caller, callee, idle) for _ in range(size.delays)])
+            for device in idle:
+                await device.close()
+    each = (memory[1] - memory[0]) / (many - few)
+    marks = [(median(taken), quantiles(taken, n=100)[98]) for taken in delays]
+    return [
+        *(
+            Figure(
+                name=f"ring delay, {mark}, {many:,} users idle", value=marks[1][place] * 1e3, unit="ms",
+                peer=f"with {few:,}", peer_value=marks[0][place] * 1e3, ratio=marks[1][place] / marks[0][place],
+            )
+            for place, mark in enumerate(("p50", "p99"))
+        ),
+        Figure(name=f"memory of each of {many:,} idle users", value=each, unit="KiB"),
+    ]  # fmt: skip
+
+
+async def _delay(caller: Device, callee: Device, idle: Sequence[Device]) -> float:
+    """Of one call, among the heartbeats of who is due for one."""
+    for device in idle:
+        device.beat_if_due()
+    return await caller.call(callee)
+
+
+def _connectable(count: int) -> int:
+    """As many as that, or as this system lets one process hold."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 1_000
+    limit = max(soft, wanted if hard == resource.RLIM_INFINITY else min(hard, wanted))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return min(count, limit - 200)
+
+
+# --- beginnings -------------------------------------------------------------------------------------------------------
+
+
+def _starting(size: _Size) -> list[Figure]:
+    taken = []
+    for _ in range(size.turns):
+        start = time.perf_counter()
+        with service("--api-key", _KEY):
+            taken.append(time.perf_counter() - start)
+    return [Figure(name="statecore serve, from its start until it listens", value=median(taken) * 1e3, unit="ms")]
+
+
+async def _after_a_crash(size: _Size) -> list[Figure]:
+    taken = []
+    with TemporaryDirectory() as folder:
+        words = (*_OPEN, "--store", f"sqlite:{Path(folder, 'calls.db')}")
+        server = service(*words)
+        again = (*words, "--port", server.url.rpartition(":")[2])
+        caller, callee = await _devices(server, ("alice", "bob"))
+        await caller.call(callee)
+        for _ in range(size.turns):
+            start = time.perf_counter()
+            server.kill()
+            server = service(*again)
+            for device in (caller, callee):
+                await device.connect()
+            await caller.call(callee)
+            taken.append(time.perf_counter() - start)
+        for device in (caller, callee):
+            await device.close()
+        server.kill()
+    return [
+        Figure(
+            name="kill -9 of a service on a file to the end of the first call after it",
+            value=median(taken) * 1e3,
+            unit="ms",
+        )
+    ]
