@@ -56,7 +56,7 @@ class MediaSuiteBase:
         while (left := (_threads() - before[0], _descriptors() - before[1])) != (set(), set()):
             gc.collect()
             assert time.monotonic() < end, f"left open: threads {left[0]}, file descriptors {left[1]}"
-            time.sleep(0.02)
+            time.sleep(0.02)  # pragma: no cover - only where closing takes a while
 
     async def _within(self, main: Main) -> None:
         complaints: list[dict[str, Any]] = []

@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import attrs
+import httpx
 
 from statecore.ports import Channel
 from statecore_web import WebSocketSignaling
-from statecore_web._http import http_client
 
 from ._harness import Effort, Figure, at_least
 from ._load import Device
@@ -82,8 +82,7 @@ def _run(figures: Awaitable[list[Figure]]) -> list[Figure]:
 
 async def _devices(server: Server, names: Iterable[str]) -> list[Device]:
     """A device for each of these users, connected."""
-    async with await http_client(None, secure=False, seconds=30.0) as client:
-        client.headers["Authorization"] = f"Bearer {_KEY}"
+    async with httpx.AsyncClient(trust_env=False, timeout=30.0, headers={"Authorization": f"Bearer {_KEY}"}) as client:
         devices = []
         for name in names:
             (await client.post(f"{server.url}/v1/users", json={"uid": name})).raise_for_status()
