@@ -31,6 +31,7 @@ from statecore.testing.races import ELSEWHERE, RACES, WAITING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 from _browser import modules  # noqa: E402 - it stands beside this file, which is run by its path
+from _conversation import INTRO, conversation  # noqa: E402 - likewise
 from _proof import keep, proof_page  # noqa: E402 - likewise
 
 _BLOCK = re.compile(r"(<!-- flow:(\w+) -->\n).*?(<!-- /flow -->)", re.DOTALL)
@@ -186,6 +187,11 @@ def messages_page() -> str:
             intro,
             "",
             *(line for title, each in groups for line in (f"## {title}", "", *_messages(each))),
+            "## A call, message by message",
+            "",
+            INTRO,
+            "",
+            *(line for text, said in conversation() for line in (text, "", "```text", *said, "```", "")),
         ]
     )
 
