@@ -60,7 +60,7 @@ from ..wire import (
     View,
     decode_up,
 )
-from ._conditions import Condition, Conditions
+from ._conditions import Condition, ConditionFailed, Conditions
 from ._governing import Governing
 from ._issuing import Authorize, TokenDesk
 from ._limits import Bucket, Buckets
@@ -213,8 +213,9 @@ class CallService(Governing):
             await self._gone(connection)
 
     async def _hear(self, connection: Served, data: bytes) -> None:
-        """One message. What is wrong with it, or with this service, costs this message, and only a first one the
-        connection: a device that is not known to be here would wait for nothing."""
+        """One message. What is wrong with it costs this message, and only a first one the connection: a device that is
+        not known to be here would wait for nothing. What could not be decided costs the connection as well: the device
+        comes again, and says again what it has not been answered."""
         if wait := connection.allowance.take(self._clock.monotonic()):
             connection.refuse(RateLimited(what="messages", seconds=math.ceil(wait)))
             raise SignalingLost
@@ -232,8 +233,9 @@ class CallService(Governing):
         except SignalingError:
             raise
         except Exception:  # noqa: BLE001 - and whatever it is
-            # A fault of a store or hook that it was given: other messages go on.
+            # A fault of what it was given, of the store above all: others go on.
             _log.exception("a message could not be handled", extra=connection.extra)
+            raise SignalingLost from None
         else:
             return
         if connection.hello is not None and not connection.welcomed:
@@ -273,9 +275,9 @@ class CallService(Governing):
         try:
             self._not_too_soon(who[0], command)
             claims, error = self._tokens.verify(command.token)
-            given = self._conditions.hold(who[0], command)
+            given = self._conditions.hold(who[0], command, connection.extra)
             await self._decide(Act(*who, command, claims, error, given, self._tokens.leeway))
-        except (StoreConflict, AdapterMissing, RateLimited) as refusal:
+        except (StoreConflict, AdapterMissing, RateLimited, ConditionFailed) as refusal:
             connection.send(Refused(command.session, command.n, refusal.code, refusal.data))
 
     def _not_too_soon(self, user: str, command: Command) -> None:

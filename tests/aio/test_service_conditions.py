@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from statecore import RINGING, CallClient, CallService
-from statecore.errors import CallUnanswered, InvalidArgument, TokenLacksGrant
+from statecore.errors import CallUnanswered, InvalidArgument, StatecoreError, TokenLacksGrant
 from statecore.flow import FLOWS, CloseMedia, Deadline, Mark, OpenMedia, Roles, Row, Tell, Trigger
 from statecore.testing import MemoryMedia, run_virtual
 
@@ -61,6 +61,34 @@ def test_the_application_decides_a_condition() -> None:
 async def _talk(call: Any) -> None:
     async with call.answer() as session:
         await session.wait_ended()
+
+
+def test_a_condition_that_cannot_be_asked(caplog: pytest.LogCaptureFixture) -> None:
+    """What the application raises is logged, and the command is refused at once: nobody waits, and the call goes on."""
+
+    def trusted(*_: object) -> bool:
+        raise OSError("the list of friends is gone")
+
+    async def main() -> float:
+        flows = {**FLOWS, "safe": SAFE}
+        async with (
+            CallService(flows=flows, conditions={"trusted": trusted}) as service,
+            CallClient(service.signaling("alice"), MemoryMedia(), flows=flows) as alice,
+            CallClient(service.signaling("bob"), MemoryMedia(), flows=flows) as bob,
+        ):
+            bob.on("incoming_call_received", _talk)
+            async with alice.call("bob", flow="safe") as session:
+                began = asyncio.get_running_loop().time()
+                with pytest.raises(StatecoreError) as refused:
+                    await session.trigger("open_safe")
+                assert refused.type is StatecoreError
+                await session.mute_audio()
+                assert alice.connected
+                return asyncio.get_running_loop().time() - began
+
+    assert run_virtual(main()) < 1
+    assert "the list of friends is gone" in caplog.text
+    assert {"session", "user", "device"} <= vars(caplog.records[-1]).keys()
 
 
 def test_a_condition_that_no_flow_declares() -> None:

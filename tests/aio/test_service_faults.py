@@ -297,3 +297,26 @@ def test_a_token_by_the_second_name(town: Town, run: Run) -> None:
             await hers.end()
 
     run(main)
+
+
+def test_a_store_that_fails_while_a_call_is_ended(town: Town, run: Run, caplog: Any) -> None:
+    """Who hung up meanwhile is heard as soon as the store is there again: nobody is left in a call that is over."""
+
+    async def main() -> float:
+        store = Moody()
+        async with town(store=store) as t:
+            for name in ("alice", "bob"):
+                await t.add(name)
+            hers, his = await t.pair()
+            store.broken = True
+            leaving = asyncio.create_task(hers.leave())
+            await asyncio.sleep(0.5)
+            store.broken = False
+            began = asyncio.get_running_loop().time()
+            await leaving
+            reason = await his.wait_ended()
+            assert reason.what == "hangup"
+            return asyncio.get_running_loop().time() - began
+
+    assert run(main) < 1.5
+    assert "the disk is full" in caplog.text
