@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from statecore import CallService, StatecoreError
-from statecore.errors import SignalingRefused, TokenError, TokenMissing, UnsupportedVersion
+from statecore.errors import SignalingLost, SignalingRefused, TokenError, TokenMissing, UnsupportedVersion
 
 from ._ice import IceDesk
 from ._metrics import Metrics
@@ -100,7 +100,7 @@ class CallApp:
         """The user that a device may speak for."""
         headers = _headers(scope)
         if self._draining:
-            raise SignalingRefused(why="this server is stopping")
+            raise SignalingLost("this server is stopping: connect again, to another")
         if _path(scope) != "/v1/signaling":
             raise SignalingRefused(why="no such address")
         origin = headers.get("origin")
@@ -191,6 +191,8 @@ def _token(headers: dict[str, str], offered: list[str]) -> str:
 def _status(error: StatecoreError) -> int:
     if isinstance(error, TokenError):
         return 401
+    if isinstance(error, SignalingLost):
+        return 503
     return 400 if isinstance(error, UnsupportedVersion) else 403
 
 

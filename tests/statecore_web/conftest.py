@@ -49,7 +49,7 @@ class Way:
     """A way between a device and a server that a test can cut: it forwards bytes."""
 
     def __init__(self, url: str) -> None:
-        self._there = int(url.rpartition(":")[2])
+        self.lead(url)
         self._whole = True
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -79,6 +79,10 @@ class Way:
                 writer.write(data)
                 await writer.drain()
         writer.close()
+
+    def lead(self, url: str) -> None:
+        """From now on, to this server."""
+        self._there = int(url.rpartition(":")[2])
 
     def cut(self) -> None:
         """Break it, and refuse what comes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from litestar import Litestar, asgi
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from statecore import CallClient, CallService
+from statecore import Call, CallClient, CallService, MemoryStore
 from statecore.errors import InvalidArgument, SignalingLost, SignalingRefused, TokenExpired
 from statecore.testing import MemoryMedia, SignalingConformance
 from statecore.testing.signaling import Reach
@@ -344,9 +345,87 @@ def test_a_server_that_stops_sends_its_devices_away(served: Any) -> None:
     asyncio.run(main())
 
 
+def test_a_service_that_stops_before_its_server_is_tried_again(served: Any) -> None:
+    """A device that meets it in between is not refused for good, and goes on trying until another one is there."""
+
+    async def main() -> None:
+        app = CallApp(CallService())
+        async with served(app) as url:
+            app.service.add_user("alice")
+            link = WebSocketSignaling(url, (await app.tokens.issue("alice"))[0])
+            await app.close()
+            with pytest.raises(SignalingLost, match="503") as lost:
+                await link.connect()
+            assert lost.value.retryable
+
+    asyncio.run(main())
+
+
 async def _read(channel: Any, gone: asyncio.Event) -> None:
     try:
         while True:
             await channel.receive()
     except SignalingLost:
         gone.set()
+
+
+class _Slow(MemoryStore):
+    """A store that can be told to let commits wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting, self.may = asyncio.Event(), asyncio.Event()
+        self.may.set()
+
+    async def commit(self, writes: Any) -> bool:
+        """Commit, as soon as it may."""
+        if not self.may.is_set():
+            self.waiting.set()
+            await self.may.wait()
+        return await super().commit(writes)
+
+
+def test_a_server_that_stops_finishes_what_it_was_deciding(served: Any, way: Any) -> None:
+    """Alice hangs up while the server is told to stop: that is decided and written before it is gone, and both hear of
+    it from the server that comes after it."""
+
+    async def main() -> None:
+        store = _Slow()
+        async with AsyncExitStack() as clients:
+            async with AsyncExitStack() as first:
+                app = CallApp(CallService(store=store))
+                url = await first.enter_async_context(served(app))
+                ways = [way(url) for _ in range(2)]
+                people = []
+                for user, between in zip(("alice", "bob"), ways, strict=True):
+                    clients.push_async_callback(between.close)
+                    app.service.add_user(user)
+                    link = _Link(between, (await app.tokens.issue(user))[0], user)
+                    people.append(await clients.enter_async_context(CallClient(link, MemoryMedia())))
+                alice, bob = people
+                over: asyncio.Queue[str | None] = asyncio.Queue()
+                bob.on("incoming_call_received", partial(_until_the_end, over))
+                session = await clients.enter_async_context(alice.call("bob", type="audio"))
+                store.may.clear()
+                leaving = asyncio.create_task(session.leave())
+                await store.waiting.wait()
+                stopping = asyncio.create_task(first.aclose())
+                while alice.connected:  # noqa: ASYNC110 - there is no event of a client for that
+                    await asyncio.sleep(0.01)
+                store.may.set()
+                await stopping
+            (call,) = await CallService(store=store).call_log()
+            assert call.end_reason is not None
+            assert call.end_reason.what == "hangup"
+            url = await clients.enter_async_context(served(CallApp(CallService(store=store))))
+            for between in ways:
+                between.lead(url)
+            await leaving
+            assert await over.get() == "hangup"
+
+    asyncio.run(main())
+
+
+async def _until_the_end(over: asyncio.Queue[str | None], call: Call) -> None:
+    async with call.answer() as session:
+        over.put_nowait((await session.wait_ended()).what)
