@@ -55,7 +55,8 @@ class Reason(StrEnum):
 
 
 class Status(StrEnum):
-    """The classic status of a call. Terminal ones never change."""
+    """The classic status of a call. Terminal ones never change. `missed` is how a cancelled, busy, unanswered or lost
+    call stands in the log of whom it did not reach."""
 
     INITIATED = "initiated"
     ONGOING = "ongoing"
@@ -63,6 +64,7 @@ class Status(StrEnum):
     BUSY = "busy"
     CANCELLED = "cancelled"
     UNANSWERED = "unanswered"
+    MISSED = "missed"
     ENDED = "ended"
 
 

@@ -245,7 +245,7 @@ class Calls(Controller):
         app: App,
         user: Annotated[str | None, QueryParameter(description="Whose calls.")] = None,
         type_: Annotated[Literal["audio", "video"] | None, QueryParameter(name="type")] = None,
-        status: Annotated[Status | None, QueryParameter()] = None,
+        status: Annotated[Status | None, QueryParameter(description="As `user` sees it, if given.")] = None,
         category: Annotated[Literal["call", "direct"] | None, QueryParameter()] = None,
         direction: Annotated[Literal["incoming", "outgoing"] | None, QueryParameter()] = None,
         live: Annotated[bool | None, QueryParameter()] = None,

@@ -32,7 +32,7 @@ class CallQuery:
     type: CallType | None = None
     """Audio or video."""
     status: Status | None = None
-    """The classic status."""
+    """The classic status; with `user`, as that user sees it: what was cancelled there was `missed` here."""
     category: Literal["call", "direct"] | None = None
     """`call` for those that ring somebody, `direct` for sessions without ringing."""
     direction: Literal["incoming", "outgoing"] | None = None
@@ -57,7 +57,7 @@ class CallQuery:
         """Whether a call is one of those, whatever the page."""
         if record.merged_into:
             return False
-        call = call_of_record(record)
+        call = call_of_record(record, self.user)
         made = record.initiated_at / 1000
         wanted = (
             (self.type, call.type),
@@ -102,7 +102,7 @@ def find(records: Iterable[Record], query: CallQuery) -> CallPage:
         )
     first, last = _place(there[0]), _place(there[-1])
     return CallPage(
-        calls=tuple(call_of_record(record) for record in there),
+        calls=tuple(call_of_record(record, query.user) for record in there),
         older=_write("older", last) if any(_place(r) < last for r in fitting) else "",
         newer=_write("newer", first) if way or any(_place(r) > first for r in fitting) else "",
     )

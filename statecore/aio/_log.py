@@ -23,8 +23,8 @@ def _metadata(text: str) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def call_of_record(record: Record) -> Call:
-    """A call as the service knows it: for the log, for looking up."""
+def call_of_record(record: Record, user: str | None = None) -> Call:
+    """A call as the service knows it: for the log, for looking up. With a user, as that one sees it."""
     end = None
     if record.ended_at:
         end = EndReason(what=Reason(record.reason), by=record.by or None, when=record.ended_at / 1000)
@@ -33,8 +33,8 @@ def call_of_record(record: Record) -> Call:
         session_id=record.session_id,
         type=record.type,
         state=live[-1].control.state if live else "ended",
-        role="member" if not record.receiver else "caller",
-        status=end.status if end else Status.ONGOING if record.answered_at else Status.INITIATED,
+        role="member" if not record.receiver else "caller" if user in (None, record.initiator) else "callee",
+        status=_status(record, end, user),
         initiator=record.initiator,
         receiver=record.receiver,
         end_reason=end,
@@ -45,6 +45,20 @@ def call_of_record(record: Record) -> Call:
         participants=tuple(_participant_of_leg(leg) for leg in record.legs if leg.joined),
         metadata=_metadata(record.metadata),
     )
+
+
+def _status(record: Record, end: EndReason | None, user: str | None) -> Status:
+    if end is None:
+        return Status.ONGOING if record.answered_at else Status.INITIATED
+    return Status.MISSED if _missed(record, user) else end.status
+
+
+def _missed(record: Record, user: str | None) -> bool:
+    """Whether an ended call was meant for a user who did not say yes or no to it, on any device."""
+    answers = {invitation.user: invitation.state for invitation in record.invitations}
+    if user == record.initiator or user not in {record.receiver, *answers}:
+        return False
+    return answers.get(user, "unanswered") in ("ringing", "unanswered")  # nobody is rung whose line is busy
 
 
 def _participant_of_leg(leg: Leg) -> Participant:

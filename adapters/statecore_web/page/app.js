@@ -169,7 +169,7 @@ function drawLog(calls) {
 function entry(call) {
   const out = call.initiator === client.user.uid;
   const other = out ? call.receiver : call.initiator;
-  const missed = !out && ["unanswered", "cancelled", "busy"].includes(call.status);
+  const missed = call.status === "missed";
   const what = missed ? "Missed" : call.duration ? duration(call.duration) : (ENDS[call.reason] ?? call.status);
   const name = other ? nameOf(other) : "Session";
   const row = make("li", { class: missed ? "missed" : "" }, icon(out ? "out" : "in"),

@@ -28,6 +28,7 @@ ELSEWHERE: dict[str, str] = {
     "a service goes, or the bus between several": "tests/aio/test_nodes.py",
     "the service is killed as a process, with calls kept in a file": "tests/statecore_sql/test_calls_outlast_serve.py",
     "closing media hangs or raises": "tests/aio/test_aio_media.py",
+    "the log tells missed calls from answered elsewhere": "tests/aio/test_missed_calls.py",
     "a malformed, oversized or unknown message": "tests/aio/test_aio_bad_input.py",
     "a request body that is malformed": "tests/statecore_web/test_web_rest.py",
     "a hundred thousand bad messages over sockets, among good calls": "tests/statecore_web/test_web_bad_messages.py",
@@ -48,7 +49,6 @@ WAITING: dict[str, str] = {
     "the network changes in the middle of a call": "ICE restart",
     "both hold, one resumes": "hold in the flows that ship",
     "one member of a group accepts; the caller leaves first; an empty group": "ringing groups",
-    "the log tells missed calls from answered elsewhere": "queries of the call log",
 }
 """What cannot be checked yet, and what it waits for."""
 
