@@ -213,33 +213,29 @@ class CallService(Governing):
             await self._gone(connection)
 
     async def _hear(self, connection: Served, data: bytes) -> None:
-        """One message. What is wrong with it costs this message, and only a first one the connection: a device that is
-        not known to be here would wait for nothing. What could not be decided costs the connection as well: the device
-        comes again, and says again what it has not been answered."""
+        """One message. What is wrong with it costs this message; what could not be decided costs the connection: the
+        device comes again, and says again what it has not been answered."""
         if wait := connection.allowance.take(self._clock.monotonic()):
             connection.refuse(RateLimited(what="messages", seconds=math.ceil(wait)))
             raise SignalingLost
         try:
             await self._take(connection, decode_up(data, self.settings.max_message_size))
-        except SignalingRefused as error:
-            connection.refuse(error)
-            raise
-        except (MalformedMessage, StoreConflict) as error:
+        except MalformedMessage as error:
             _log.warning("%s", error, extra=connection.extra)
             connection.refuse(error)
-        except UnsupportedVersion as error:
+        except (SignalingRefused, UnsupportedVersion) as error:
             connection.refuse(error)
             raise
+        except StoreConflict as error:
+            _log.warning("%s", error, extra=connection.extra)
+            connection.refuse(error)
+            raise SignalingLost from None
         except SignalingError:
             raise
         except Exception:  # noqa: BLE001 - and whatever it is
             # A fault of what it was given, of the store above all: others go on.
             _log.exception("a message could not be handled", extra=connection.extra)
             raise SignalingLost from None
-        else:
-            return
-        if connection.hello is not None and not connection.welcomed:
-            raise SignalingLost
 
     async def _gone(self, connection: Served) -> None:
         hello = connection.hello
