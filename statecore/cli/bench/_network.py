@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 import httpx
@@ -22,12 +22,17 @@ import httpx
 from statecore.ports import Channel
 from statecore_web import WebSocketSignaling
 
-from ._harness import Effort, Figure, at_least
+from ._harness import Effort, Figure, at_least, at_most
+from ._janus import janus, phones
 from ._load import Device
-from ._processes import Server, echo, service
+from ._processes import Process, Server, echo, service
 
 CALLS = 1_000
 """How many calls a second the service is to carry on one core."""
+TIMES = 1.5
+"""How many times as many as the videocall plugin of Janus, at a lower ring delay."""
+TRIALS = 10
+"""How often Janus may crash in a turn."""
 SHARE = 0.5
 """What part of the messages of a bare echo it is to carry."""
 _KEY = "key"
@@ -46,14 +51,16 @@ class _Size:
     """How long a turn lasts."""
     pairs: int
     """How many calls are under way at a time."""
+    few: int
+    """How many are beside Janus."""
     idle: tuple[int, int]
     """How many users are connected and idle."""
     delays: int
     """How many ring delays are taken among them."""
 
 
-_FULL = _Size(turns=7, seconds=1.0, pairs=32, idle=(100, 5_000), delays=2_000)
-_QUICK = _Size(turns=1, seconds=0.2, pairs=2, idle=(4, 20), delays=10)
+_FULL = _Size(turns=7, seconds=1.0, pairs=32, few=8, idle=(100, 5_000), delays=2_000)
+_QUICK = _Size(turns=1, seconds=0.2, pairs=2, few=1, idle=(4, 20), delays=10)
 
 
 def network(effort: Effort) -> list[Figure]:
@@ -61,6 +68,7 @@ def network(effort: Effort) -> list[Figure]:
     size = _QUICK if effort.quick else _FULL
     return [
         *_run(_rates(size)),
+        *_run(_beside_janus(size)),
         *_run(_among_idle(size)),
         *_starting(size),
         *_run(_after_a_crash(size)),
@@ -142,7 +150,7 @@ async def _rates(size: _Size) -> list[Figure]:
     ]  # fmt: skip
 
 
-async def _turn(server: Server, seconds: float, acts: Sequence[_Act]) -> _Turn:
+async def _turn(server: Process, seconds: float, acts: Sequence[_Act]) -> _Turn:
     """All of them at a time, each again and again."""
     count = messages = 0
 
@@ -156,6 +164,48 @@ async def _turn(server: Server, seconds: float, acts: Sequence[_Act]) -> _Turn:
     start, cpu = time.perf_counter(), server.cpu()
     await asyncio.gather(*map(again, acts))
     return _Turn(count / (time.perf_counter() - start), messages / (server.cpu() - cpu))
+
+
+async def _beside_janus(size: _Size) -> list[Figure]:
+    """Both with the same number of calls at a time, and in turn."""
+    ours, theirs = list[float](), list[float]()
+    turns: list[tuple[float, float | None]] = []
+    with service(*_OPEN) as server:
+        async with _pairs(server, size.few) as pairs:
+            for _ in range(size.turns + 1):
+                turn = await _turn(server, size.seconds, [partial(_ring, *pair, ours) for pair in pairs])
+                turns.append((turn.rate, await _there(size, theirs)))
+    rates = [beside for _, beside in turns[1:] if beside is not None]
+    rate, rival = median(own for own, _ in turns[1:]), median(rates) if rates else None
+    delay, other = median(ours) * 1e3, median(theirs) * 1e3 if theirs else None
+    times, part = rival and rate / rival, other and delay / other
+    name = "Janus, its videocall plugin" if rates else "Janus (not installed)"
+    return [
+        Figure(
+            name=f"calls through the service, {size.few} at a time", value=rate, unit="calls/s", peer=name,
+            peer_value=rival, ratio=times, target=f">= {TIMES:g}x", met=at_least(TIMES, times),
+        ),
+        Figure(
+            name=f"ring delay, p50, {size.few} calls at a time", value=delay, unit="ms", peer=name,
+            peer_value=other, ratio=part, target="<= 1x", met=at_most(1.0, part),
+        ),
+    ]  # fmt: skip
+
+
+async def _there(size: _Size, delays: list[float]) -> float | None:
+    """The rate of a turn of Janus, with a new process for each: it is not steady. None if it is not installed."""
+    for _ in range(TRIALS):
+        with suppress(ChildProcessError), janus() as peer:
+            if peer is None:
+                return None
+            async with phones(peer, size.few) as pairs:  # pragma: no cover - only where it is installed
+                return (await _turn(peer, size.seconds, [partial(_ring, *pair, delays) for pair in pairs])).rate
+    raise ChildProcessError(f"janus ended {TRIALS} times while it was measured")  # pragma: no cover - likewise
+
+
+async def _ring(caller: Any, callee: Any, delays: list[float]) -> int:
+    delays.append(await caller.call(callee))
+    return 0
 
 
 async def _call(caller: Device, callee: Device) -> int:

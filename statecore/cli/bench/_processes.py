@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import psutil
 
 
-class Server:
-    """A process of Python that serves until it is left. Use it as a context manager."""
+class Process:
+    """A process that runs until it is left. Use it as a context manager."""
 
-    def __init__(self, *words: str) -> None:
-        self._process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)  # noqa: S603 - our words
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        if not line:
-            self._process.communicate()
-            raise ChildProcessError(f"{self._process.args!r} ended before it listened")
-        self.url: str = json.loads(line)["url"]
-        """Where it listens."""
+    def __init__(self, command: Sequence[str], **more: Any) -> None:
+        self._process = subprocess.Popen(command, text=True, **more)  # noqa: S603 - our words
         self._seen = psutil.Process(self._process.pid)
+
+    def runs(self) -> bool:  # pragma: no cover - asked only where Janus is installed
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def cpu(self) -> float:
         """The seconds of processor time it has taken."""
@@ -43,6 +42,19 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.communicate()
+
+
+class Server(Process):
+    """A process of Python that says where it listens."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__([sys.executable, *words], stdout=subprocess.PIPE)
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            self._process.communicate()
+            raise ChildProcessError(f"{self._process.args!r} ended before it listened")
+        self.url: str = json.loads(line)["url"]
+        """Where it listens."""
 
 
 def service(*words: str) -> Server:
