@@ -14,7 +14,7 @@ from statecore.wire import View
 
 LATE = {
     "ringing": 9, "cuts": 9, "overtaking": 9, "crash": 9, "death": 16, "media": 9, "session": 9, "host": 9, "glare": 9,
-    "devices": 11, "video": 20, "reconnect": 9, "recall": 11,
+    "devices": 11, "video": 20, "reconnect": 9, "recall": 9,
 }  # fmt: skip
 """How many changes of its legs a call must have seen before the service forgets to tell of the next."""
 DEEP = 12

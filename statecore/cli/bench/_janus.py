@@ -69,8 +69,8 @@ def janus() -> Iterator[Janus | None]:
         return
     with TemporaryDirectory() as folder:  # pragma: no cover - from here on only where it is installed
         port = _configured(Path(folder), modules)
-        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with Janus([command, "--configs-folder", folder], **silent) as process:
+        silent: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with Janus([command, "--configs-folder", folder], cwd=folder, **silent) as process:
             process.url = f"ws://127.0.0.1:{port}"
             _listening(process, port)
             yield process
