@@ -353,15 +353,19 @@ class _Server(uvicorn.Server):
 
 
 class Wire:
-    """What stands between the pages and the service: it can be cut, and mended."""
+    """What stands between the pages and the service: it can be cut, fall silent, and be mended."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._whole = True
         self._open: set[asyncio.StreamWriter] = set()
+        self._silent: set[asyncio.StreamWriter] = set()
+        self.tries = 0
+        """How many connections were begun."""
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes on one connection, both ways."""
+        self.tries += 1
         try:
             if not self._whole:
                 return
@@ -369,8 +373,8 @@ class Wire:
             ends = {writer, back}
             self._open |= ends
             async with asyncio.TaskGroup() as group:
-                group.create_task(_pump(reader, back))
-                group.create_task(_pump(there, writer))
+                group.create_task(self._pump(reader, back))
+                group.create_task(self._pump(there, writer))
             self._open -= ends
         finally:
             writer.transport.abort()
@@ -382,17 +386,22 @@ class Wire:
             writer.transport.abort()
         self._open.clear()
 
+    def silence(self) -> None:
+        """Lose whatever comes on the connections there are, their ends too, without breaking one."""
+        self._silent |= self._open
+
     def mend(self) -> None:
         """Let connections begin again."""
         self._whole = True
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if writer not in self._silent:
+                    writer.write(data)
+                    await writer.drain()
+        if writer not in self._silent:
+            writer.transport.abort()
 
 
 class World:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from statecore.flow import Timers
+
 pytestmark = pytest.mark.soak
 
 
@@ -92,18 +94,92 @@ def test_the_network_is_cut_in_the_middle_of_a_call(world: Any) -> None:
             await asyncio.gather(alice.sees("bob"), bob.hears())
             all_.browser.offline = True
             all_.wire.cut()
-            lost = "document.querySelector('#link').dataset.state === 'lost'"
-            await asyncio.gather(alice.until(lost), bob.until(lost))
+            await asyncio.gather(alice.until(LOST), bob.until(LOST))
             await asyncio.gather(alice.sees("bob"), bob.hears())
             all_.wire.mend()
-            back = "document.querySelector('#link').dataset.state === 'on'"
-            await asyncio.gather(alice.until(back), bob.until(back))
+            await asyncio.gather(alice.until(BACK), bob.until(BACK))
             await alice.click("#mute")
             await bob.until("""document.querySelector('.tile[data-user="alice"] .label').innerText.includes('muted')""")
             await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
             await bob.click("#end")
             await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
             assert await all_.calls() == [("ended", "hangup")]
+
+    asyncio.run(main())
+
+
+LOST, BACK = (f"document.querySelector('#link').dataset.state === '{state}'" for state in ("lost", "on"))
+
+
+def test_the_network_falls_silent_in_the_middle_of_a_call(world: Any) -> None:
+    """Both links only seem to stand: both pages notice, connect anew, and the call goes on; media, too."""
+
+    async def main() -> None:
+        async with world(timers=Timers(heartbeat=1, lease=30)) as all_:
+            alice, bob = await all_.person("alice"), await all_.person("bob")
+            await alice.call("bob")
+            await bob.click("#accept")
+            await asyncio.gather(alice.in_call(), bob.in_call(), alice.sees("bob"), bob.hears())
+            all_.wire.silence()
+            await asyncio.gather(*(page.until(LOST, 20) for page in (alice, bob)))
+            await asyncio.gather(*(page.until(BACK) for page in (alice, bob)))
+            await alice.click("#mute")
+            await bob.until("""document.querySelector('.tile[data-user="alice"] .label').innerText.includes('muted')""")
+            await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
+            await bob.click("#end")
+            await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
+            assert await all_.calls() == [("ended", "hangup")]
+
+    asyncio.run(main())
+
+
+def test_the_network_is_silent_for_longer_than_a_lease(world: Any) -> None:
+    """The call is lost at both sides, no camera stays on, and both are back by themselves and can call again."""
+
+    async def main() -> None:
+        async with world(timers=Timers(heartbeat=1, lease=3)) as all_:
+            alice, bob = await all_.person("alice"), await all_.person("bob")
+            await alice.call("bob")
+            await bob.click("#accept")
+            await asyncio.gather(alice.in_call(), bob.in_call(), alice.sees("bob"))
+            all_.wire.silence()
+            await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
+            await asyncio.gather(alice.until(BACK), bob.until(BACK))
+            await alice.call("bob", "audio")
+            await bob.click("#accept")
+            await asyncio.gather(alice.in_call(), bob.in_call(), alice.hears(), bob.hears())
+            await bob.click("#end")
+            await alice.at_home()
+            assert await all_.calls() == [("ended", "hangup"), ("ended", "lost")]
+
+    asyncio.run(main())
+
+
+_ASKED = """(async () => {
+  let asked = 0;
+  const token = async () => { asked += 1; throw new Error('nobody gives one'); };
+  const other = new statecore.constructor(location.href, { user: 'carol', token });
+  other.connect().catch(() => {});
+  await new Promise((done) => setTimeout(done, 3000));
+  await other.close();
+  return asked;
+})()"""
+
+
+def test_a_page_does_not_storm_a_service_that_is_away(world: Any) -> None:
+    """It tries again and again, but after longer and longer pauses, also for a token; and is back with the service."""
+
+    async def main() -> None:
+        async with world() as all_:
+            alice = await all_.person("alice")
+            all_.browser.offline = True
+            all_.wire.cut()
+            await alice.until(LOST)
+            before = all_.wire.tries
+            assert 3 <= await alice.run(_ASKED) <= 12
+            assert 3 <= all_.wire.tries - before <= 40
+            all_.wire.mend()
+            await alice.until(BACK)
 
     asyncio.run(main())
 

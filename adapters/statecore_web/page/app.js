@@ -44,9 +44,12 @@ function showHome() {
 
 // --- logging in
 
+const PATIENCE = 3000; // milliseconds for an answer: on a connection that only seems to stand there is none
+
 async function ask(path, more = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const response = await fetch(path, { ...more, headers: { ...headers, ...more.headers } });
+  const signal = AbortSignal.timeout(PATIENCE);
+  const response = await fetch(path, { ...more, signal, headers: { ...headers, ...more.headers } });
   const body = await response.json();
   if (!response.ok) throw Object.assign(new Error(body.message ?? response.statusText), { status: response.status });
   return body;

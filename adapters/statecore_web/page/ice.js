@@ -1,6 +1,6 @@
 // The STUN and TURN servers that the service hands out: asked for when the device connects, and kept fresh.
 
-const PATIENCE = 3000; // milliseconds for which media waits for the first answer
+const PATIENCE = 3000; // milliseconds that an answer may take, and that media waits for the first
 const AGAIN = [1000, 2000, 5000, 15000, 60000]; // until a service is asked again that could not answer
 
 export class FreshIce {
@@ -51,7 +51,8 @@ export class FreshIce {
   /** Ask; gives the milliseconds after which to ask again, or 0 for never. */
   async renew() {
     const token = typeof this.token === "function" ? await this.token() : this.token;
-    const response = await fetch(this.url, { headers: { Authorization: `Bearer ${token}` }, cache: "no-store" });
+    const signal = AbortSignal.timeout(PATIENCE);
+    const response = await fetch(this.url, { headers: { Authorization: `Bearer ${token}` }, cache: "no-store", signal });
     if (response.status === 404) return 0; // a service that knows nothing of this
     if (!response.ok) throw new Error(response.statusText);
     const { ice_servers: iceServers, ice_policy: iceTransportPolicy, lifetime } = await response.json();

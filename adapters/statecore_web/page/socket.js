@@ -15,6 +15,7 @@ export class Connection {
     this.socket = null;
     this.failures = 0;
     this.timer = 0;
+    this.patience = 0;
     this.closed = false;
     this.hurry = () => this.again(0);
   }
@@ -27,27 +28,23 @@ export class Connection {
   async dial() {
     clearTimeout(this.timer);
     if (this.closed || this.socket) return;
-    const attempt = {};
+    const began = performance.now();
+    const attempt = { close() {} };
     this.socket = attempt; // the place is taken while the token is on its way
+    this.patience = setTimeout(() => this.device.online || this.give(this.socket, began), WELCOME);
     let token;
     try {
       token = typeof this.token === "function" ? await this.token() : this.token;
     } catch {
-      this.socket = null;
-      this.retry(0);
+      this.give(attempt, began);
       return;
     }
-    if (this.closed) return;
-    const began = performance.now();
+    if (this.socket !== attempt) return; // it took too long, or nobody wants it any more
     const socket = new WebSocket(this.url, [PROTOCOL, BEARER + token]);
     this.socket = socket;
-    const patience = setTimeout(() => this.device.online || this.give(socket, began), WELCOME);
     socket.onopen = () => this.device.linkUp();
     socket.onmessage = ({ data }) => this.take(data);
-    socket.onclose = () => {
-      clearTimeout(patience);
-      this.give(socket, began);
-    };
+    socket.onclose = () => this.give(socket, began);
   }
 
   take(data) {
@@ -70,19 +67,17 @@ export class Connection {
   /** The socket is gone, or given up. */
   give(socket, began) {
     if (this.socket !== socket) return;
+    clearTimeout(this.patience);
     this.socket = null;
     socket.onmessage = null;
     socket.onclose = null;
     socket.close();
     this.device.linkDown();
     this.failures = performance.now() - began > STEADY ? 0 : this.failures + 1;
-    this.retry(BACKOFF[Math.min(this.failures, BACKOFF.length - 1)]);
-  }
-
-  retry(milliseconds) {
     if (this.closed) return;
+    const pause = BACKOFF[Math.min(this.failures, BACKOFF.length - 1)];
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.dial(), Math.max(20, milliseconds) * (0.5 + Math.random() / 2));
+    this.timer = setTimeout(() => this.dial(), pause * (0.5 + Math.random() / 2));
   }
 
   /** The network is back, or the user asks: do not wait any longer. */
@@ -104,6 +99,7 @@ export class Connection {
   close() {
     this.closed = true;
     clearTimeout(this.timer);
+    clearTimeout(this.patience);
     globalThis.removeEventListener?.("online", this.hurry);
     const { socket } = this;
     this.socket = null;

@@ -297,9 +297,11 @@ export class CallClient {
   }
 
   tick() {
+    const stood = this.endpoint.online;
     this.feed({ do: "Tick" });
     const { online, confirmed, heartbeat } = this.endpoint;
-    if (online && now() - confirmed > heartbeat + TIMERS.command) this.connection.drop();
+    const silent = now() - confirmed > heartbeat + TIMERS.command;
+    if (stood && (silent || !online)) this.connection.drop(); // or not even a lease was left
   }
 
   // --- the link
