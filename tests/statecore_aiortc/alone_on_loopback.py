@@ -1,4 +1,4 @@
-"""Run by test_aiortc_network in a network namespace: one call, whose network may go down for some seconds."""
+"""Run by test_aiortc_network in a network namespace: one call, whose network may go down, or change."""
 
 from __future__ import annotations
 
@@ -19,10 +19,20 @@ def _link(state: str) -> None:
     subprocess.run(["ip", "link", "set", "lo", state], check=True)  # noqa: S607 - found by the path, as elsewhere
 
 
+def _address(what: str, address: str) -> None:
+    subprocess.run(["ip", "address", what, f"{address}/32", "dev", "lo"], check=True)  # noqa: S607 - likewise
+
+
+def _addresses(offer: str) -> list[str]:
+    return sorted(set(re.findall(r"a=candidate:\S+ \S+ \S+ \S+ (\S+)", json.loads(offer)["sdp"])))
+
+
 async def main(mode: str) -> dict[str, Any]:
     """Make the call; what came of it."""
     loop = asyncio.get_running_loop()
     report: dict[str, Any] = {}
+    if mode == "change":
+        _address("add", "10.9.9.1")
     async with MeetingRoom() as room:
         settings = CallSettings(type="audio")
         alice, bob = room.host("alice", settings), room.host("bob", settings)
@@ -31,10 +41,17 @@ async def main(mode: str) -> dict[str, Any]:
         await alice.wait_connected(bob.pid)
         await bob.wait_connected(alice.pid)
         await hears(alice.session, bob.pid, 880, 5)
-        if mode == "call":
-            offer = json.loads(alice.sent[0][2])["sdp"]
-            report["addresses"] = sorted(set(re.findall(r"a=candidate:\S+ \S+ \S+ \S+ (\S+)", offer)))
-        else:
+        report["addresses"] = _addresses(alice.sent[0][2])
+        if mode == "change":
+            began = loop.time()
+            _address("add", "10.9.9.2")
+            _address("delete", "10.9.9.1")
+            await alice.wait_lost(bob.pid)
+            report["lost_after"] = loop.time() - began
+            await alice.wait_connected(bob.pid, 15)
+            offers = [body for _, kind, body in alice.sent + bob.sent if kind == "offer"]
+            report["addresses"] += _addresses(offers[-1])
+        elif mode != "call":
             _peer.REBUILD = 0.5 if mode == "long" else 60.0
             began = loop.time()
             _link("down")

@@ -1,4 +1,4 @@
-"""Calls in a network of their own: a host whose only interface is loopback, and one that goes down for a while."""
+"""Calls in a network of their own: a host whose only interface is loopback, one that goes down, one that changes."""
 
 from __future__ import annotations
 
@@ -52,6 +52,17 @@ def test_network_goes_down(how: str) -> None:
     """A network that goes down is reported as a loss within seconds; when it is back, media goes on: over the same
     connection after a short time, over a new one after a long time."""
     report = call(how)
+    assert report["lost_after"] < 4
+    assert report["heard"]
+    assert report["losses"] == ["bob-2"]
+
+
+@needs_namespace
+def test_network_changes() -> None:
+    """A host that has another address all at once is reported as a loss within seconds; media goes on over a new
+    connection, by the new address."""
+    report = call("change")
+    assert report["addresses"] == ["10.9.9.1", "10.9.9.2"]
     assert report["lost_after"] < 4
     assert report["heard"]
     assert report["losses"] == ["bob-2"]

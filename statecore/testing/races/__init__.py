@@ -27,6 +27,7 @@ ELSEWHERE: dict[str, str] = {
     "both initiates, or anything else, at two services on one store": "tests/aio/test_service_stores.py",
     "a service goes, or the bus between several": "tests/aio/test_nodes.py",
     "the service is killed as a process, with calls kept in a file": "tests/statecore_sql/test_calls_outlast_serve.py",
+    "the network changes in the middle of a call": "tests/statecore_aiortc/test_aiortc_network.py",
     "closing media hangs or raises": "tests/aio/test_aio_media.py",
     "the log tells missed calls from answered elsewhere": "tests/aio/test_missed_calls.py",
     "a malformed, oversized or unknown message": "tests/aio/test_aio_bad_input.py",
@@ -46,7 +47,6 @@ ELSEWHERE: dict[str, str] = {
 """What is not generated here, and the tests that hold it."""
 
 WAITING: dict[str, str] = {
-    "the network changes in the middle of a call": "ICE restart",
     "both hold, one resumes": "hold in the flows that ship",
     "one member of a group accepts; the caller leaves first; an empty group": "ringing groups",
 }
