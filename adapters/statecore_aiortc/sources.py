@@ -378,17 +378,15 @@ class _LiveReader:
         return list(self._resampler(frame))
 
     async def close(self) -> None:
-        pull = self._pull
         self.abort()
-        if pull is not None:
-            await asyncio.wait((pull,))
+        if self._pull is not None:
+            await asyncio.wait((self._pull,))  # as long as it runs, nobody else may end the generator
         if hasattr(self._frames, "aclose"):
             await self._frames.aclose()
 
     def abort(self) -> None:
-        pull, self._pull = self._pull, None
-        if pull is not None:
-            pull.cancel()
+        if self._pull is not None:
+            self._pull.cancel()
 
 
 async def _next(frames: AsyncIterator[Any]) -> Any:

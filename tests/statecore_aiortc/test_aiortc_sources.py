@@ -242,6 +242,32 @@ def test_own_frames() -> None:
     asyncio.run(main())
 
 
+def test_own_frames_end_in_their_own_time() -> None:
+    """A generator that takes a while to end when it is stopped is waited for, then closed; nothing is reported."""
+    ended = []
+
+    async def slow() -> AsyncIterator[AudioFrame]:
+        try:
+            await asyncio.Event().wait()
+            yield AudioFrame(samples=np.zeros((480, 1), np.int16), rate=48000, time=0.0)
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            ended.append(True)
+
+    async def main() -> None:
+        reader = await Stream(slow()).open("audio")
+        reading = asyncio.create_task(reader.read(0.0))
+        await asyncio.sleep(0.01)
+        reading.cancel()
+        reader.abort()
+        await reader.close()
+        assert ended == [True]
+        await asyncio.wait([reading])
+
+    asyncio.run(main())
+
+
 def test_devices() -> None:
     """A device is read by a thread of its own, which ends with it."""
 
