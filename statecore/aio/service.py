@@ -21,6 +21,7 @@ from ..errors import (
     SignalingRefused,
     StatecoreError,
     StoreConflict,
+    StoreUnusable,
     UnsupportedVersion,
 )
 from ..flow import FLOWS, Flow, Timers
@@ -484,6 +485,8 @@ class CallService(Governing):
     async def _token_request(self, connection: Served, request: TokenRequest) -> None:
         try:
             token = await self._tokens.issue(connection.user, request.session, ask=True)
+        except StoreUnusable:
+            raise  # not this device's to know why; it comes again, and asks again
         except StatecoreError as error:
             connection.send(Refused(request.session, request.n, error.code, error.data, request=True))
         except Exception:  # noqa: BLE001 - and whatever it is

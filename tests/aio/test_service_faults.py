@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from statecore import CallClient, CallService, MemoryStore
-from statecore.errors import SignalingLost
+from statecore import CallClient, CallService, MemoryLink, MemoryStore
+from statecore.errors import SignalingLost, StoreUnusable
 from statecore.ports import Key
 from statecore.testing import MemoryMedia, VirtualClock
 from statecore.tokens import JwtSigner, Keys
@@ -22,8 +22,9 @@ Town, Run = Callable[..., Any], Callable[..., Any]
 class Moody(MemoryStore):
     """A store that raises while `broken` (from the commit of a key on, if wanted), and tells late of some commits."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         super().__init__()
+        self.error = error or OSError("the disk is full")
         self.broken = False
         self.late: list[tuple[Key, float]] = []
         self.breaks_after: Key | None = None
@@ -31,7 +32,7 @@ class Moody(MemoryStore):
     async def load(self, keys: Any) -> Any:
         """Load, unless it is broken."""
         if self.broken:
-            raise OSError("the disk is full")
+            raise self.error
         return await super().load(keys)
 
     async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
@@ -44,6 +45,19 @@ class Moody(MemoryStore):
                 await asyncio.sleep(seconds)
                 break
         return done
+
+
+def _overhear(link: MemoryLink) -> list[bytes]:
+    """What goes over a link from now on, both ways."""
+    heard = []
+    passes = link.passes
+
+    def noting(message: bytes) -> bool:
+        heard.append(message)
+        return passes(message)
+
+    link.passes = noting  # type: ignore[method-assign]
+    return heard
 
 
 def test_a_store_that_fails_at_a_hello(town: Town, run: Run, caplog: Any) -> None:
@@ -65,6 +79,25 @@ def test_a_store_that_fails_at_a_hello(town: Town, run: Run, caplog: Any) -> Non
 
     run(main)
     assert "the disk is full" in caplog.text
+
+
+def test_a_store_that_fails_when_a_token_is_asked_for(town: Town, run: Run, caplog: Any) -> None:
+    """The token comes as soon as the store is there again, and the device is not told which store that is."""
+
+    async def main() -> None:
+        store = Moody(StoreUnusable(store="/srv/calls.db", why="the disk is full"))
+        async with town("alice", store=store) as t:
+            heard = _overhear(t.links["alice"])
+            store.broken = True
+            asking = asyncio.create_task(t.clients["alice"].generate_token("room"))
+            await asyncio.sleep(0.5)
+            store.broken = False
+            assert await asking
+            assert heard
+            assert not any(b"calls.db" in message for message in heard)
+
+    run(main)
+    assert "calls.db" in caplog.text
 
 
 def test_a_signer_that_fails(town: Town, run: Run, caplog: Any) -> None:
