@@ -265,6 +265,24 @@ def test_a_store_that_never_agrees(town: Town, run: Run) -> None:
     run(main)
 
 
+def test_a_store_that_does_not_agree_to_a_connection(town: Town, run: Run) -> None:
+    """Each try ends after as many attempts as the settings say, and costs the connection; the device comes again, and
+    is heard as soon as the store agrees."""
+
+    async def main() -> None:
+        store = Contrary()
+        async with town("alice", store=store, settings=ServiceSettings(attempts=7)) as t:
+            store.contrary, store.asked = True, 0
+            bob = asyncio.create_task(t.add("bob"))
+            await t.until(lambda: store.asked >= 14)  # he came twice
+            assert not bob.done()
+            store.contrary = False
+            await bob
+            await (await t.clients["alice"].initiate_call("bob")).cancel()
+
+    run(main)
+
+
 # --- the service dies -------------------------------------------------------------------------------------------------
 
 

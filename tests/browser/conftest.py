@@ -372,10 +372,14 @@ class Wire:
             there, back = await asyncio.open_connection("127.0.0.1", self._port)
             ends = {writer, back}
             self._open |= ends
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, back))
-                group.create_task(self._pump(there, writer))
-            self._open -= ends
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._pump(reader, back))
+                    group.create_task(self._pump(there, writer))
+            finally:
+                self._open -= ends
+                self._silent -= ends
+                back.transport.abort()
         finally:
             writer.transport.abort()
 
@@ -452,10 +456,13 @@ async def _world(devtools: str, origins: Sequence[str] = (), **more: Any) -> Asy
         await asyncio.sleep(0.005)
     wire = Wire(server.servers[0].sockets[0].getsockname()[1])
     try:
-        async with await asyncio.start_server(wire.take, "127.0.0.1", 0) as front, _browser(devtools) as browser:
-            yield World(app, f"http://127.0.0.1:{front.sockets[0].getsockname()[1]}/", browser, wire)
+        async with await asyncio.start_server(wire.take, "127.0.0.1", 0) as front:
+            try:
+                async with _browser(devtools) as browser:
+                    yield World(app, f"http://127.0.0.1:{front.sockets[0].getsockname()[1]}/", browser, wire)
+            finally:
+                wire.cut()
     finally:
-        wire.cut()
         server.should_exit = True
         await task
 
