@@ -183,9 +183,12 @@ def _hear(
 
 
 def _only_heard(step: Step, machine: FlowMachine, leg: LocalLeg, view: View) -> None:
-    """A view of what has ended here already, or is older than what is known: it tells only what was heard.
-    That settles nobody: nobody waits for an ended leg, and what is older has heard no more than what is known."""
-    leg = step.put(leg, owed=tuple([command for command in leg.owed if command.n > view.heard]))
+    """A view of what has ended here already, or is older than what is known: it tells only what was heard. Somebody may
+    wait for that: what a call of one's own awaited has just come over, if this says that the two are one."""
+    owed, waits, heard, _ = _hear(leg, view.heard, NO_FLAGS)
+    leg = step.put(leg, owed=owed, waits=waits)
+    for wait in heard:
+        step.settle(wait.ticket, leg)
     if view.heard < leg.first:
         return  # the end of a leg before this one
     if leg.state == machine.final == view.state and view.seq >= leg.seq:

@@ -537,6 +537,21 @@ def test_second_names_end_with_their_call() -> None:
     assert device.settled() == {3: "call_gone"}
 
 
+def test_an_older_fact_says_that_two_calls_are_one() -> None:
+    """What the own call awaited comes over, and is heard as far as that fact says."""
+    device = in_call(BOB)
+    device.do("mute_audio", ticket=1)
+    device.do("initiate", session="X", flow="ringing", receiver="bob", ticket=2)
+    muting, initiating = (each.n for each in (device.leg().owed[-1], device.leg("X").owed[-1]))
+    assert muting < initiating
+    there: dict[str, Any] = {"receiver": "alice", "flags": frozenset({"joined"})}
+    device.hear(View("Y", 2, "2", "active", "bob", role="caller", **there))
+    device.hear(View("Y", 1, "2", "active", "bob", role="caller", via="S", heard=muting, **there))
+    assert device.settled() == {1: "ok"}
+    device.hear(View("Y", 1, "2", "active", "bob", role="caller", via="X", heard=initiating, **there))
+    assert [(wait.ticket, wait.due) for wait in device.leg("Y").waits] == [(2, 0)]
+
+
 def test_a_device_that_never_had_a_link_calls_nobody() -> None:
     """It is told so at once; nothing is said, kept or timed."""
     machine, new = EndpointMachine(), Endpoint("alice", "a1", "a1-1")
