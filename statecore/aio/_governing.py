@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..errors import UnknownUser
 from ..model import Call
 from ..switchboard import Done, End, Forget, Input, Register, check_id
+from ._deciding import Decisions
 from ._looking import Looking
 
 
@@ -15,6 +16,7 @@ class Governing(Looking):
 
     _users: dict[str, str]
     """The names that users have been given."""
+    _decisions: Decisions
 
     def add_user(self, user: str, name: str = "") -> None:
         """Make a user known, who can then be rung whether a device is connected or not. The store hears of it with the
@@ -45,14 +47,13 @@ class Governing(Looking):
     async def _save_users(self) -> None:
         for user, name in list(self._pending.items()):
             # It stays pending until it is done: whoever comes meanwhile must not take the user for unknown.
-            await self._settle(Register(user, name))
+            await self._decisions.take(Register(user, name))
             if self._pending.get(user) == name:
                 del self._pending[user]
 
     if TYPE_CHECKING:  # the service has them
 
         async def _decide(self, given: Input) -> Done: ...
-        async def _settle(self, given: Input) -> Done: ...
         async def _dismiss(self, user: str) -> None: ...
 
 

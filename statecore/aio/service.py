@@ -35,7 +35,6 @@ from ..switchboard import (
     Disconnect,
     Done,
     Due,
-    End,
     Goodbye,
     Input,
     Need,
@@ -62,6 +61,7 @@ from ..wire import (
     decode_up,
 )
 from ._conditions import Condition, ConditionFailed, Conditions
+from ._deciding import Decisions
 from ._governing import Governing
 from ._issuing import Authorize, TokenDesk
 from ._limits import Bucket, Buckets
@@ -134,6 +134,7 @@ class CallService(Governing):
         self._deadlines = Deadlines(self._clock.wall, self._ring)
         self._tasks = Tasks(self._failed)
         self._outbox = Outbox(self.store, notifier, self._tasks, self._clock.wall, self.settings.attempts)
+        self._decisions = Decisions(self._step, self.store, self._outbox, self.settings.attempts, self._committed)
         self._users: dict[str, str] = {}
         self._pending: dict[str, str] = {}
         self._recovery: asyncio.Task[None] | None = None
@@ -312,57 +313,20 @@ class CallService(Governing):
     # --- deciding
 
     async def _decide(self, given: Input) -> Done:
-        """Ask the switchboard until the store takes the decision, then carry it out. Raises StoreConflict."""
+        """Take a decision once every user is known whom the store may lack, and carry it out. Raises StoreConflict."""
         await self._save_users()
-        return await self._settle(given)
+        return await self._decisions.take(given)
 
-    async def _settle(self, given: Input) -> Done:
-        keys = self._likely(given)
-        for _ in range(self.settings.attempts):
-            loaded = await self.store.load(keys)
-            view = {key: value for key, (_, value) in loaded.items()}
-            decision = self.switchboard.step(view, given, self._clock.wall())
-            while isinstance(decision, Need):
-                more = await self.store.load(decision.keys)
-                loaded.update(more)
-                view.update({key: value for key, (_, value) in more.items()})
-                decision = self.switchboard.step(view, given, self._clock.wall())
-            told = await self._outbox.enclose(decision, loaded)
-            if await self._commit(decision, loaded, view, told):
-                self._carry_out(decision)
-                self._outbox.send(told)
-                for observer in self._observers:
-                    observer(observed(given, decision, view))
-                return decision
-            keys = tuple(loaded)
-        raise StoreConflict(attempts=self.settings.attempts)
+    def _step(self, view: dict[Key, Any], given: Input) -> Need | Done:
+        return self.switchboard.step(view, given, self._clock.wall())
 
-    def _likely(self, given: Input) -> tuple[Key, ...]:
-        """What a decision is going to read, so that one load usually does."""
-        if isinstance(given, Act):
-            return (("call", given.command.session), ("line", given.user))
-        if isinstance(given, Route):
-            return (("call", given.relay.session),)
-        if isinstance(given, Negotiate):
-            return (("call", given.wish.session),)
-        if isinstance(given, End):
-            return (("call", given.session),)
-        return (given.key,) if isinstance(given, Due) else (("line", given.user),)
-
-    async def _commit(
-        self, decision: Done, loaded: dict[Key, tuple[int, Any]], view: dict[Key, Any], told: dict[Key, tuple[int, Any]]
-    ) -> bool:
-        if not decision.writes:
-            return True
-        checks = {key: (loaded[key][0], view[key]) for key in decision.reads if key not in decision.writes}
-        writes = {key: (loaded[key][0], value) for key, value in decision.writes.items()}
-        # What was only read must not have changed either; only what exists can be checked without writing it.
-        return await self.store.commit({**{k: c for k, c in checks.items() if c[1] is not None}, **writes, **told})
-
-    def _carry_out(self, decision: Done) -> None:
+    def _committed(self, given: Input, decision: Done, view: dict[Key, Any], told: dict[Key, tuple[int, Any]]) -> None:
         self._wrote(decision.writes, decision.effects)
         for effect in decision.effects:
             self._deliver(effect)
+        self._outbox.send(told)
+        for observer in self._observers:
+            observer(observed(given, decision, view))
 
     def _wrote(self, writes: Mapping[Key, Any], effects: tuple[Deliver, ...] = ()) -> None:
         dues = tuple((key, due) for key, value in writes.items() if (due := next_due(value)))

@@ -30,10 +30,10 @@ from ..errors import (
 )
 from ..flow import FLOWS, Flow, Timers
 from ..machine import FlowMachine, compiled
-from ..model import Device, Invitation, Leg, Line, Offer, Record
+from ..model import Device, Invitation, Leg, Line, Record
 from ..ports import Key
 from ..settings import ServiceSettings
-from ..wire import Ask, Hello, Refused, Relayed, Unknown, Welcome
+from ..wire import Hello, Refused, Unknown, Welcome
 from ._application import end, forget, register
 from ._commands import (
     Act,
@@ -53,8 +53,9 @@ from ._commands import (
     Restart,
     Route,
 )
+from ._offers import ask, free, negotiate, route
 from ._plans import Plans
-from ._views import close_empty, deliver, finish, pair_of, set_offer
+from ._views import close_empty, deliver, finish
 from ._work import Draft, Missing, Work, find_leg
 
 
@@ -110,10 +111,10 @@ class Switchboard:
             End: end,
             Forget: forget,
             Goodbye: self._goodbye,
-            Negotiate: self._negotiate,
+            Negotiate: negotiate,
             Register: register,
             Restart: self._restart,
-            Route: self._route,
+            Route: route,
         }
 
     def machine(self, flow: str) -> FlowMachine:
@@ -178,7 +179,7 @@ class Switchboard:
         if place is not None:
             for offer in draft.offers:
                 if offer.holder and draft.legs[place].pid in offer.pair:
-                    set_offer(draft, self._asked(work, offer, offer.holder))
+                    ask(work, draft, offer, offer.holder)
 
     def _catch_up(self, work: Work, user: str, hello: Hello) -> list[Deliver]:
         """A view for every session in which the device is behind, and `Unknown` for those in which it has no part."""
@@ -372,65 +373,6 @@ class Switchboard:
         refused = Refused(act.command.session, act.command.n, error.code, data)
         return Deliver(act.user, act.device, act.epoch, refused)
 
-    # --- media signaling
-
-    def _route(self, work: Work, command: Route) -> list[Deliver]:
-        """Carry a message to another participant; what has no right to go is dropped, as it is lost with a link."""
-        relay = command.relay
-        found = self._pair(work, command.user, command.device, command.epoch, relay.session, relay.to)
-        if found is None:
-            return []
-        draft, me, other = found
-        if relay.kind in ("offer", "answer"):
-            turn = next((o for o in draft.offers if o.pair == pair_of(me, other)), None)
-            if turn is None or turn.holder != (me if relay.kind == "offer" else other).pid:
-                return []
-        message = Relayed(draft.session_id, me.pid, relay.kind, relay.body)
-        return [Deliver(other.user, other.device, other.epoch, message)]
-
-    def _negotiate(self, work: Work, command: Negotiate) -> list[Deliver]:
-        """Grant, queue or pass on the offer token of a pair."""
-        wish = command.wish
-        found = self._pair(work, command.user, command.device, command.epoch, wish.session, wish.pid)
-        if found is not None:
-            draft, me, other = found
-            pair = pair_of(me, other)
-            offer = next((o for o in draft.offers if o.pair == pair), Offer(pair))
-            asked = isinstance(wish, Ask)
-            set_offer(draft, self._asked(work, offer, me.pid) if asked else self._freed(work, offer, me.pid))
-        return []
-
-    def _asked(self, work: Work, offer: Offer, pid: str) -> Offer:
-        if offer.holder and offer.holder != pid:
-            return replace(offer, waiting=pid)
-        until = work.now + self.milliseconds["offer"]
-        return replace(offer, holder=pid, until=until, turn=offer.turn + 1)
-
-    def _freed(self, work: Work, offer: Offer, pid: str) -> Offer:
-        if offer.holder != pid:
-            return replace(offer, waiting="") if offer.waiting == pid else offer
-        if not offer.waiting:
-            return replace(offer, holder="", until=0)
-        return self._asked(work, replace(offer, holder="", waiting=""), offer.waiting)
-
-    def _pair(
-        self, work: Work, user: str, device: str, epoch: str, session: str, pid: str
-    ) -> tuple[Draft, Leg, Leg] | None:
-        """Two participants who have joined: the device's own leg, and another."""
-        draft = work.named(session)
-        place = draft.find(user, device, epoch) if draft else None
-        if draft is None or place is None:
-            return None
-        me, other = draft.legs[place], next((leg for leg in draft.legs if leg.pid == pid), None)
-        participating = draft.machine.participating
-        if (
-            other is None
-            or other is me
-            or any("joined" not in leg.control.flags or leg.control.state not in participating for leg in (me, other))
-        ):
-            return None
-        return draft, me, other
-
     # --- time
 
     def _fire_due(self, work: Work, command: Due) -> list[Deliver]:
@@ -454,7 +396,7 @@ class Switchboard:
                 work.apply(draft, place, due.trigger)
         for offer in draft.offers:
             if offer.holder and offer.until <= work.now:
-                set_offer(draft, self._freed(work, offer, offer.holder))
+                free(work, draft, offer, offer.holder)
         empty_until = draft.get("empty_until")
         if 0 < empty_until <= work.now and not any(draft.live()):
             close_empty(work, draft)

@@ -25,8 +25,9 @@ from ..wire import Command
 from ._commands import Act, Deliver
 from ._conditions import SHOWN
 from ._filling import Fill, fill
+from ._lines import LineChange
 from ._views import finish
-from ._work import Draft, LineChange, Work
+from ._work import Draft, Work
 
 if TYPE_CHECKING:
     from . import Switchboard

@@ -68,25 +68,6 @@ def close_empty(work: Work, draft: Draft) -> None:
     _close(work, draft)
 
 
-# --- offer tokens -----------------------------------------------------------------------------------------------------
-
-
-def pair_of(one: Leg, other: Leg) -> tuple[str, str]:
-    """The name of a pair of legs: who joined first stands in front."""
-    return (one.pid, other.pid) if one.joined <= other.joined else (other.pid, one.pid)
-
-
-def set_offer(draft: Draft, offer: Offer) -> None:
-    """Put an offer token, and let both legs of the pair see it if its holder changed."""
-    before = next((o for o in draft.offers if o.pair == offer.pair), Offer(offer.pair))
-    if offer == before:
-        return
-    draft.offers = (*(o for o in draft.offers if o.pair != offer.pair), offer)
-    draft.dirty = True
-    if offer.turn != before.turn or offer.holder != before.holder:
-        draft.moved |= {i for i, leg in enumerate(draft.legs) if leg.pid in (before.holder, offer.holder)}
-
-
 # --- views ------------------------------------------------------------------------------------------------------------
 
 

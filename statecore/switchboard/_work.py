@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec.structs import replace
 
@@ -15,6 +15,7 @@ from ..machine import FlowMachine
 from ..model import NO_FLAGS, Control, Invitation, Leg, Line, Record
 from ..ports import Key
 from ._conditions import called, holds
+from ._lines import LineChange, delist, enlist, let_go, seize
 
 if TYPE_CHECKING:
     from . import Switchboard
@@ -455,37 +456,6 @@ def _rings(draft: Draft, caller: str, receiver: str) -> bool:
         and draft.receiver == receiver
         and any(i.user == receiver and i.state == "ringing" for i in draft.invitations)
     )
-
-
-# --- lines: what a call does to one is one of these four, each idempotent
-
-LineChange: TypeAlias = Callable[[Line, str], Line]
-
-
-def enlist(line: Line, session: str) -> Line:
-    """Let the line know of a session, unless the call takes the line itself."""
-    if session in line.sessions or session in line.holds:
-        return line
-    return replace(line, sessions=(*line.sessions, session))
-
-
-def seize(line: Line, session: str) -> Line:
-    """Let the call take the line."""
-    return replace(line, holds=(*_without(line.holds, session), session), sessions=_without(line.sessions, session))
-
-
-def let_go(line: Line, session: str) -> Line:
-    """Let the call go of the line."""
-    return replace(line, holds=_without(line.holds, session)) if session in line.holds else line
-
-
-def delist(line: Line, session: str) -> Line:
-    """Let the line forget of a session that does not take it."""
-    return replace(line, sessions=_without(line.sessions, session)) if session in line.sessions else line
-
-
-def _without(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:
-    return tuple([each for each in sessions if each != session])
 
 
 _marks: dict[tuple[frozenset[str], frozenset[str], frozenset[str]], frozenset[str]] = {}

@@ -9,7 +9,7 @@ from run import Mutant
 FLOW, WORK, CONDITIONS = "flow.py", "switchboard/_work.py", "switchboard/_conditions.py"
 BOARD, VIEWS = "switchboard/__init__.py", "switchboard/_views.py"
 STEP, FACTS, MOVES = "endpoint/_step.py", "endpoint/_facts.py", "endpoint/_moves.py"
-APPLICATION = "switchboard/_application.py"
+APPLICATION, LINES, OFFERS = "switchboard/_application.py", "switchboard/_lines.py", "switchboard/_offers.py"
 ENDPOINT, TELL, DATA = "endpoint/__init__.py", "endpoint/_tell.py", "endpoint/_data.py"
 
 CHANGES: tuple[tuple[str, str, str, str], ...] = (
@@ -218,7 +218,7 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     # --- the switchboard
     (
         "a call is busy for ever once it was called",
-        WORK,
+        LINES,
         "return replace(line, holds=_without(line.holds, session)) if session in line.holds else line",
         "return line",
     ),
@@ -332,7 +332,7 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "anybody may send an offer",
-        BOARD,
+        OFFERS,
         'if turn is None or turn.holder != (me if relay.kind == "offer" else other).pid:',
         "if turn is None:",
     ),

@@ -1,0 +1,79 @@
+"""How a decision is taken: what it rests on is loaded, the switchboard decides, and the store takes it or refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from ..errors import StoreConflict
+from ..ports import Key, Store
+from ..switchboard import Act, Done, Due, End, Input, Need, Negotiate, Route
+from ._outbox import Outbox
+
+Loaded: TypeAlias = dict[Key, tuple[int, Any]]
+"""Records with their versions, as a store gives and takes them."""
+Records: TypeAlias = dict[Key, Any]
+
+
+class Decisions:
+    """Asks what is to be done, and asks again until the store takes it, at most `attempts` times.
+
+    `decide` answers from the records it is given, or says which it needs. `committed` hears at once of each decision
+    that was taken: what was asked, what it rests on, and the notices."""
+
+    def __init__(
+        self,
+        decide: Callable[[Records, Input], Need | Done],
+        store: Store,
+        outbox: Outbox,
+        attempts: int,
+        committed: Callable[[Input, Done, Records, Loaded], None],
+    ) -> None:
+        self._decide = decide
+        self._store = store
+        self._outbox = outbox
+        self._attempts = attempts
+        self._committed = committed
+
+    async def take(self, given: Input) -> Done:
+        """One decision. Raises StoreConflict, and whatever the store raises: it alone knows whether it has it then."""
+        keys = _likely(given)
+        for _ in range(self._attempts):
+            loaded = await self._store.load(keys)
+            view = {key: value for key, (_, value) in loaded.items()}
+            decision = self._decide(view, given)
+            while isinstance(decision, Need):
+                more = await self._store.load(decision.keys)
+                loaded.update(more)
+                view.update({key: value for key, (_, value) in more.items()})
+                decision = self._decide(view, given)
+            told = await self._outbox.enclose(decision, loaded)
+            if await self._commit(decision, loaded, view, told):
+                self._committed(given, decision, view, told)
+                return decision
+            keys = tuple(loaded)
+        raise StoreConflict(attempts=self._attempts)
+
+    async def _commit(self, decision: Done, loaded: Loaded, view: Records, told: Loaded) -> bool:
+        if not decision.writes:
+            return True
+        checks = {key: (loaded[key][0], view[key]) for key in decision.reads if key not in decision.writes}
+        writes = {key: (loaded[key][0], value) for key, value in decision.writes.items()}
+        # What was only read must not have changed either; only what exists can be checked without writing it.
+        return await self._store.commit({**{k: c for k, c in checks.items() if c[1] is not None}, **writes, **told})
+
+
+def _likely(given: Input) -> tuple[Key, ...]:
+    """What a decision is going to read, so that one load usually does."""
+    if isinstance(given, Act):
+        return (("call", given.command.session), ("line", given.user))
+    if isinstance(given, Route):
+        return (("call", given.relay.session),)
+    if isinstance(given, Negotiate):
+        return (("call", given.wish.session),)
+    if isinstance(given, End):
+        return (("call", given.session),)
+    return (given.key,) if isinstance(given, Due) else (("line", given.user),)
+
+
+__all__ = ["Decisions"]
