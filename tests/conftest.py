@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -25,6 +26,10 @@ from statecore.testing.leaks import timers
 # `make test` draws a sample, and prints the seed that it draws by; `make soak` goes on for longer. Tests that need many
 # examples, or can afford few, take a multiple or a part of what the profile says.
 settings.register_profile("soak", max_examples=2_000, deadline=None)
+
+# Whatever runs in the background of a shell ignores an interrupt, and so does what it starts. Tests interrupt programs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
