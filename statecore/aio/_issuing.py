@@ -75,7 +75,7 @@ class TokenDesk:
         """Made on first use: the library that signs is imported then."""
         if self._made is None:
             keys = Keys("1", self._key or secrets.token_bytes(32))
-            self._made = JwtSigner(keys, self._settings.token_issuer, revocation=self.revocations)
+            self._made = JwtSigner(keys, self._settings.token_issuer)
         return self._made
 
     @property
@@ -96,15 +96,22 @@ class TokenDesk:
         if not token:
             return None, None
         try:
-            return self._signer.verify(token, self._clock.wall()), None
+            return self._verified(token), None
         except TokenError as error:
             return None, error
+
+    def _verified(self, token: str) -> Claims:
+        """The claims of a token that is good. What was revoked the signer need not know: it may be another's."""
+        claims = self._signer.verify(token, self._clock.wall())
+        if self.revocations.revoked(claims):
+            raise TokenRevoked
+        return claims
 
     async def revoke(self, token: str) -> Claims | None:
         """Void a token from now on, and for the next service on this store once this returns. Gives its claims, unless
         it was void before. Raises TokenError if it is not one of this service's, StoreConflict. Idempotent."""
         try:
-            claims = self._signer.verify(token, self._clock.wall())
+            claims = self._verified(token)
         except TokenRevoked:
             return None
         await self._write_once((_REVOKED, claims.token_id), str(claims.until).encode())
