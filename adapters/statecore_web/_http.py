@@ -18,7 +18,8 @@ async def http_client(
     def make() -> httpx.AsyncClient:
         import httpx  # noqa: PLC0415 - see above
 
-        return httpx.AsyncClient(verify=context or secure, timeout=seconds, **more)
+        verify = context or (ssl.create_default_context() if secure else False)
+        return httpx.AsyncClient(verify=verify, timeout=seconds, **more)
 
     # Loading it and the system's certificates takes a quarter of a second, in which calls are to go on.
     return await asyncio.to_thread(make)

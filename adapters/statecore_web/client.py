@@ -97,7 +97,8 @@ class WebSocketSignaling:
         knows nothing of that. Raises SignalingLost or SignalingRefused. Safe to cancel."""
         headers = {"Authorization": f"Bearer {await self._current()}"}
         try:
-            async with await http_client(self._ssl, secure=self.url.startswith("wss:"), seconds=_ICE_SECONDS) as client:
+            context = await self._trusted()
+            async with await http_client(context, secure=context is not None, seconds=_ICE_SECONDS) as client:
                 answer = await client.get(_ice_url(self.url), headers=headers)
         except Exception as error:
             if (why := why_not(error)) is None:
@@ -124,13 +125,23 @@ class WebSocketSignaling:
                 max_size=self._max_size,
                 open_timeout=None,  # who connects has a bound of their own
                 ping_interval=None,  # the protocol has its own beat
-                ssl=self._ssl if self.url.startswith("wss:") else None,
+                ssl=await self._trusted(),
             )
         except InvalidStatus as error:
             raise _refusal(error.response.status_code, bytes(error.response.body or b"")) from None
+        except ssl.SSLCertVerificationError as error:  # worth another try all the same: it may be on its way
+            raise SignalingLost(f"the call service's certificate is not good: {error.verify_message}") from error
         except (OSError, InvalidHandshake, WebSocketException, TimeoutError) as error:
             raise SignalingLost(f"the call service cannot be reached: {error}") from error
         return WebSocketChannel(socket)
+
+    async def _trusted(self) -> ssl.SSLContext | None:
+        """What verifies the server, made once: to load the system's certificates takes a while."""
+        if not self.url.startswith("wss:"):
+            return None
+        if self._ssl is None:
+            self._ssl = await asyncio.to_thread(ssl.create_default_context)
+        return self._ssl
 
     async def _current(self) -> str:
         if isinstance(self._token, str):

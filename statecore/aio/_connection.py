@@ -49,12 +49,15 @@ class Connection:
         self._timers = timers
         self._jitter = jitter
         self._device = device
+        self.failure: SignalingError | None = None
+        """What the last try came to, unless it was welcomed."""
         self._channel: Channel | None = None
         self._scope: asyncio.Timeout | None = None
 
     async def run(self) -> None:
         """Connect, speak, connect again. Raises the error with which the service refused for good."""
         loop, failures = asyncio.get_running_loop(), 0
+        self.failure = None
         while True:
             began = loop.time()
             try:
@@ -62,6 +65,7 @@ class Connection:
             except SignalingError as error:
                 if not error.retryable or isinstance(error, SignalingRefused):
                     raise
+                self.failure = error
                 _log.info("the link broke: %s", error, extra=self._device.extra)
             except Exception:  # noqa: BLE001 - and whatever it is
                 # A fault of the transport or of this client: it costs the connection, never the client.

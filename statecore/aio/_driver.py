@@ -185,7 +185,7 @@ class Driver:
                 link, self._link = self._link, None
                 await cancel(link, seconds=self.timers.close + 1)
             if isinstance(error, TimeoutError):
-                raise SignalingLost from None
+                raise self._connection.failure or SignalingLost() from None
             raise
 
     async def _stay_connected(self, linked: asyncio.Future[None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import ssl
 import urllib.error
 import urllib.request
 from typing import Any
@@ -44,6 +45,8 @@ def ask(args: argparse.Namespace, method: str, path: str, body: Any = None) -> A
             raise _told(error.code, error.read()) from None
     except OSError as error:
         reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise SignalingLost(f"the certificate of {args.url} is not good: {reason.verify_message}") from None
         raise SignalingLost(f"no service answers at {args.url}: {reason}") from None
     return json.loads(text) if text else None
 
