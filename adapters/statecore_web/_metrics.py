@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
@@ -23,6 +24,8 @@ class Metrics:
         self._live = Gauge("statecore_live_calls", "Calls that ring or are on, and sessions.", registry=mine)
         self._commands = Counter("statecore_commands", "Commands, by result.", ["trigger", "result"], registry=mine)
         self._ended = Counter("statecore_ended_calls", "What ended, by reason.", ["flow", "reason"], registry=mine)
+        self._counted = functools.cache(self._commands.labels)
+        """To be had at once: every command is counted, and there are but so many triggers and codes."""
         self._triggers = {trigger.name for flow in service.flows.values() for trigger in flow.triggers}
         service.observe(self._decided)
 
@@ -35,7 +38,7 @@ class Metrics:
     def _decided(self, decision: Decision) -> None:
         if decision.command:
             trigger = decision.command if decision.command in self._triggers else "unknown"
-            self._commands.labels(trigger, decision.refused or "ok").inc()
+            self._counted(trigger, decision.refused or "ok").inc()
         for record in decision.ended:
             self._ended.labels(record.flow, record.reason).inc()
 

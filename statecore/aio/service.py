@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Self
 
 from msgspec.structs import replace
@@ -78,6 +79,7 @@ from .store import MemoryStore
 
 _log = logging.getLogger("statecore.service")
 _NOBODY = {"session": "", "user": "", "device": ""}
+_UNKNOWN: Mapping[Key, Any] = MappingProxyType({})
 
 _AGAIN = 250
 """After how many milliseconds a timer is tried again that a store could not serve."""
@@ -321,15 +323,20 @@ class CallService(Governing):
         return self.switchboard.step(view, given, self._clock.wall())
 
     def _committed(self, given: Input, decision: Done, view: dict[Key, Any], told: dict[Key, tuple[int, Any]]) -> None:
-        self._wrote(decision.writes, decision.effects)
+        self._wrote(decision.writes, decision.effects, view)
         for effect in decision.effects:
             self._deliver(effect)
         self._outbox.send(told)
         for observer in self._observers:
             observer(observed(given, decision, view))
 
-    def _wrote(self, writes: Mapping[Key, Any], effects: tuple[Deliver, ...] = ()) -> None:
-        dues = tuple((key, due) for key, value in writes.items() if (due := next_due(value)))
+    def _wrote(
+        self, writes: Mapping[Key, Any], effects: tuple[Deliver, ...] = (), before: Mapping[Key, Any] = _UNKNOWN
+    ) -> None:
+        """Note when what was written is due, unless it was already due just then."""
+        dues = tuple(
+            (key, due) for key, value in writes.items() if (due := next_due(value)) and due != next_due(before.get(key))
+        )
         for key, due in dues:
             self._deadlines.watch(key, due)
         if effects or dues:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -21,7 +22,9 @@ def enlist(line: Line, session: str) -> Line:
 
 def seize(line: Line, session: str) -> Line:
     """Let the call take the line."""
-    return replace(line, holds=(*_without(line.holds, session), session), sessions=_without(line.sessions, session))
+    others = _without(line.holds, session)
+    holds = (*others, session) if others else _alone(session)
+    return replace(line, holds=holds, sessions=_without(line.sessions, session))
 
 
 def let_go(line: Line, session: str) -> Line:
@@ -32,6 +35,12 @@ def let_go(line: Line, session: str) -> Line:
 def delist(line: Line, session: str) -> Line:
     """Let the line forget of a session that does not take it."""
     return replace(line, sessions=_without(line.sessions, session)) if session in line.sessions else line
+
+
+@functools.lru_cache(maxsize=16)
+def _alone(session: str) -> tuple[str]:
+    """One tuple for the lines of both who are in a call."""
+    return (session,)
 
 
 def _without(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ class Held:
         if not _now(commit):  # pragma: no cover - it would measure something else
             raise RuntimeError("nobody else writes, and yet there was a conflict")
         for key, value in done.writes.items():
-            self.table.note(key, next_due(value))
+            if (due := next_due(value)) != next_due(loaded[key][1]):
+                self.table.note(key, due)
         for effect in done.effects:
             wire.encode(effect.message)
 
