@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import msgspec
 
-from statecore import StatecoreError
-from statecore.errors import TokenError
 from statecore.settings import IceServer, IceServers
 
 from ._page import App
+from ._refusals import refusal
 from ._socket import Scope, Send
 
 PATH = "/v1/ice"
 _METHODS = ("GET", "HEAD")
 _NOT_THAT = 405, b'{"code": "method_not_allowed", "message": "this can only be read"}'
-_log = logging.getLogger("statecore.web")
 
 
 class ServerBody(msgspec.Struct, omit_defaults=True):
@@ -77,12 +74,8 @@ class IceDesk:
         try:
             user = await self._authenticate(token.strip() if scheme.lower() == "bearer" else "")
             return 200, to_body(await self._app.service.ice_servers(user))
-        except StatecoreError as error:
-            status = 401 if isinstance(error, TokenError) else 403
-            return status, msgspec.json.encode({"code": error.code, "message": str(error)})
-        except Exception:  # noqa: BLE001 - the application's own, and whatever it is
-            _log.exception("no servers could be handed out", extra={"session": "", "user": "", "device": ""})
-            return 503, msgspec.json.encode({"code": StatecoreError.code, "message": "not now"})
+        except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
+            return refusal(error)
 
     def _allowed(self, headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
         origin = headers.get("origin")

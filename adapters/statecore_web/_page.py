@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from statecore import CallQuery, CallService, StatecoreError
-from statecore.errors import TokenError
+from statecore import CallQuery, CallService
 
+from ._refusals import refusal
 from ._socket import Scope, Send
 
 _TYPES = {
@@ -72,12 +72,11 @@ class Page:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         try:
             user = await self._authenticate(token.strip() if scheme.lower() == "bearer" else "")
-        except StatecoreError as error:
-            status = 401 if isinstance(error, TokenError) else 403
-            await _answer(send, status, msgspec.json.encode({"code": error.code, "message": str(error)}), _json())
-            return
-        found = {"/page/me": self._me, "/page/people": self._people, "/page/calls": self._calls}[path]
-        await _answer(send, 200, msgspec.json.encode(await found(user)), _json())
+            find = {"/page/me": self._me, "/page/people": self._people, "/page/calls": self._calls}[path]
+            status, body = 200, msgspec.json.encode(await find(user))
+        except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
+            status, body = refusal(error)
+        await _answer(send, status, body, _json())
 
     async def _me(self, uid: str) -> dict[str, Any]:
         names = {user.uid: user.name for user in await self._app.service.users()}

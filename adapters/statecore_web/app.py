@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from statecore import CallService, StatecoreError
-from statecore.errors import SignalingLost, SignalingRefused, TokenError, TokenMissing, UnsupportedVersion
+from statecore import CallService
+from statecore.errors import SignalingLost, SignalingRefused, TokenMissing, UnsupportedVersion
 
 from ._ice import IceDesk
 from ._metrics import Metrics
 from ._page import Page
+from ._refusals import refusal
 from ._socket import Receive, Scope, Send, Socket, deny
 from .auth import Authenticate, AuthTokens
 from .client import SUBPROTOCOL
@@ -80,12 +79,8 @@ class CallApp:
         await receive()  # its beginning
         try:
             user = await self._admit(scope)
-        except StatecoreError as error:
-            await deny(scope, send, _status(error), _body(error))
-            return
-        except Exception:  # noqa: BLE001 - the application's own, and whatever it is
-            _log.exception("nobody could be authenticated", extra={"session": "", "user": "", "device": ""})
-            await deny(scope, send, 503, _body(StatecoreError()))
+        except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
+            await deny(scope, send, *refusal(error))
             return
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         socket = Socket(receive, send, _UNSENT)
@@ -186,16 +181,3 @@ def _token(headers: dict[str, str], offered: list[str]) -> str:
     if found is None:
         raise TokenMissing
     return found.removeprefix(_BEARER)
-
-
-def _status(error: StatecoreError) -> int:
-    if isinstance(error, TokenError):
-        return 401
-    if isinstance(error, SignalingLost):
-        return 503
-    return 400 if isinstance(error, UnsupportedVersion) else 403
-
-
-def _body(error: StatecoreError) -> bytes:
-    data: dict[str, Any] = {k: v for k, v in error.data.items() if isinstance(v, str | int | float) or v is None}
-    return msgspec.json.encode({"code": error.code, "message": str(error), "data": data})

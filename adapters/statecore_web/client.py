@@ -19,11 +19,13 @@ from websockets.typing import Subprotocol
 from statecore.errors import (
     CODES,
     InvalidArgument,
+    NetworkError,
     SignalingError,
     SignalingLost,
     SignalingRefused,
     StatecoreError,
     TokenError,
+    UnsupportedVersion,
     from_code,
 )
 from statecore.settings import IceServers
@@ -238,7 +240,9 @@ def _refusal(status: int, body: bytes) -> StatecoreError:
         return SignalingLost(f"the call service is not available now (HTTP status {status})")
     if code in CODES:
         error = from_code(code, **data)
-        if isinstance(error, SignalingError | TokenError):
+        if isinstance(error, SignalingRefused | UnsupportedVersion | TokenError):
             return error
+        if isinstance(error, NetworkError):  # as old services say it: it passes
+            return SignalingLost(str(error))
         return SignalingRefused(why=str(error))
     return SignalingRefused(why=f"HTTP status {status}")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import signal
+import sys
 from contextlib import closing
 from typing import Any
 
 import pytest
 
 from statecore import Call, CallClient, CallService, MemoryBus
-from statecore.errors import StoreUnusable, UserBusy
+from statecore.errors import SignalingLost, StoreUnusable, UserBusy
 from statecore.testing import MemoryMedia, assert_fully_reaped
 from statecore_sql import PostgresStore
+from statecore_web import AuthTokens, WebSocketSignaling
 
 
 async def _answer(call: Call) -> None:
@@ -101,5 +106,35 @@ def test_a_call_outlasts_the_server_of_its_store(database: str, server: Any, mod
                 (call,) = await service.call_log()
                 assert call.end_reason is not None
                 assert call.end_reason.what == "hangup"
+
+    asyncio.run(main())
+
+
+def test_a_device_connects_once_the_server_of_the_store_is_back(database: str, server: Any) -> None:
+    """Who comes while `serve` has lost its database is not refused for good, and is let in when that is there again."""
+
+    async def main() -> None:
+        with closing(PostgresStore(database)) as store:
+            token, _ = await AuthTokens(store).issue("alice")
+        env = {k: v for k, v in os.environ.items() if not k.startswith("STATECORE_")}
+        words = ["-P", "-m", "statecore.cli", "serve", "--port", "0", "--json", "--api-key", "key", "--store", database]
+        serving = await asyncio.create_subprocess_exec(sys.executable, *words, env=env, stdout=asyncio.subprocess.PIPE)
+        try:
+            assert serving.stdout is not None
+            link = WebSocketSignaling(json.loads(await serving.stdout.readline())["url"], token)
+            await asyncio.to_thread(server.stop)
+            client = CallClient(link)
+            try:
+                with pytest.raises(SignalingLost, match="503"):
+                    await link.connect()
+                connecting = asyncio.create_task(client.connect())
+            finally:
+                await asyncio.to_thread(server.start)
+            await connecting
+            assert client.connected
+            await client.close()
+        finally:
+            serving.send_signal(signal.SIGTERM)
+            assert await serving.wait() == 0
 
     asyncio.run(main())
