@@ -89,11 +89,42 @@ def test_two_shells_call_each_other(shell: Shell, tmp_path: Path) -> None:
     assert (bot.returncode, err) == (0, "")
     assert "alice calls" in out
     assert "over, hangup" in out
-    with wave.open(str(heard)) as file:
+    assert abs(_heard(heard) - 600) < 6
+
+
+def _tune(path: Path, hertz: float) -> Path:
+    """Ten seconds of a tone in a WAV file: no picture."""
+    sound = (8_000 * np.sin(2 * np.pi * hertz * np.arange(480_000) / 48_000)).astype(np.int16)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 48_000, 0, "NONE", ""))
+        file.writeframes(sound.tobytes())
+    return path
+
+
+def _heard(path: Path) -> float:
+    """The loudest tone in the last second of a recording."""
+    with wave.open(str(path)) as file:
         sound = np.frombuffer(file.readframes(file.getnframes()), np.int16).reshape(-1, file.getnchannels())[:, 0]
         rate = file.getframerate()
-    spectrum = np.abs(np.fft.rfft(sound[-rate:]))
-    assert abs(float(np.argmax(spectrum)) - 600) < 6
+    return float(np.argmax(np.abs(np.fft.rfft(sound[-rate:]))))
+
+
+@pytest.mark.parametrize("video", [[], ["--video"]])
+def test_both_play_a_file_that_has_no_picture(shell: Shell, tmp_path: Path, video: list[str]) -> None:
+    """Each hears the other's tune, in calls with and without pictures: where the file has none, a drawn one is sent."""
+    played = [str(_tune(tmp_path / f"{hertz}.wav", hertz)) for hertz in (500, 700)]
+    heard = [tmp_path / "bot" / "heard.wav", tmp_path / "heard.wav"]
+    heard[0].parent.mkdir()
+    bot = shell.start("answer", "--as", "bot", "--calls", "1", "--play", played[0], "--record", str(heard[0]))
+    assert bot.stdout is not None
+    assert "bot answers" in bot.stdout.readline()
+    words = ["--as", "alice", "--play", played[1], "--seconds", "3", "--record", str(heard[1])]
+    called = shell("call", "bot", *words, *video)
+    assert called.returncode == 0, called.stderr
+    out, err = bot.communicate(timeout=20)
+    assert (bot.returncode, err) == (0, "")
+    assert "over, hangup" in out
+    assert [abs(_heard(path) - hertz) < 6 for path, hertz in zip(heard, (700, 500), strict=True)] == [True, True]
 
 
 def test_who_is_there(shell: Shell) -> None:
@@ -139,6 +170,8 @@ def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
         (["users", "--url", "ftp://x"], {}, "http"),
         (["call", "bot"], {}, "--as"),
         (["call", "bot", "--as", "a b"], {}, "white space"),
+        (["answer", "--as", "bot", "--play", "/nowhere.wav"], {}, "No such file"),
+        (["answer", "--as", "bot", "--play", __file__], {}, "Invalid data"),
         (["token", "x", "--session", "s", "--role", "king"], {}, "role"),
         (["serve", "--host", "0.0.0.0", "--dev"], {}, "loopback"),  # noqa: S104 - it is refused
         (["serve", "--tls-cert", "x"], {}, "belong together"),

@@ -89,7 +89,7 @@ def _playable(path: Path | None) -> None:
         return
     if not path.is_file():
         raise SourceError(source=str(path), why="there is no such file")
-    from ._files import sound_of
+    from .._files import sound_of
 
     try:
         sound_of(path, 0.1)

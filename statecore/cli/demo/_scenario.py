@@ -122,7 +122,7 @@ class Demo:
         return alice, bob, cameras[0], cameras[1]
 
     def _from_file(self, file: Any, sight: Any) -> tuple[Any, Any]:
-        from ._files import has_video
+        from .._files import has_video
 
         source = file(str(self.play), loop=True)
         return source, source if has_video(self.play) else sight
@@ -289,7 +289,7 @@ class Demo:
     def _played(self, watch: _Watching, begun: float, until: float) -> float | None:
         if self.play is None:
             return None
-        from ._files import sound_of
+        from .._files import sound_of
 
         return watch.at_bob.likeness(sound_of(self.play), begun, until) or 0.0
 

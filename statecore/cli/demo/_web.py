@@ -13,9 +13,9 @@ from typing import Any
 
 from ... import CallClient, CallService
 from ...aio import Call
+from .._files import has_video
 from ..network._server import serve
 from . import _made
-from ._files import has_video
 
 BOT = "bot"
 """Who answers."""

@@ -13,6 +13,7 @@ from typing import Any
 from ...aio import Call, CallClient, Session
 from ...errors import AdapterMissing, StatecoreError
 from ...settings import IceServer
+from .._files import has_video
 from ._service import add_options, auth_token
 
 
@@ -43,10 +44,10 @@ class Talker:
             ) from missing
         self._json = args.json
         self._began = time.monotonic()
-        sends: Any = File(args.play) if args.play else Tone(args.tone or 440.0)
+        sound: Any = File(args.play) if args.play else Tone(args.tone or 440.0)
         media = AiortcMedia(
-            sends,
-            sends if args.play else Picture(),
+            sound,
+            sound if args.play and has_video(args.play) else Picture(),
             record=args.record,
             ice_servers=[IceServer(urls=url) for url in args.stun],
         )

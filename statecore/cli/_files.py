@@ -7,15 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import SourceError
+
 RATE = 48_000
 
 
-def has_video(path: Path | None) -> bool:
-    """Whether a file has a video track."""
+def has_video(path: Path | str | None) -> bool:
+    """Whether a file has a video track. Raises SourceError if it is missing, or cannot be read."""
     import av
 
-    with av.open(str(path)) as container:
-        return bool(container.streams.video)
+    try:
+        with av.open(str(path)) as container:
+            return bool(container.streams.video)
+    except (OSError, ValueError) as error:
+        raise SourceError(source=str(path), why=getattr(error, "strerror", None) or str(error)) from error
 
 
 def sound_of(path: Path | None, seconds: float = 30.0) -> Any:
