@@ -255,6 +255,8 @@ class Browser:
         """What pages threw and did not catch, and every other error that stands in their consoles."""
         self.offline = False
         """Whether it may stand there that something could not be reached."""
+        self.refused = False
+        """Whether it may stand there that the service refused a token."""
 
     async def _read(self) -> None:
         async for text in self._socket:
@@ -276,7 +278,9 @@ class Browser:
             self.logged.append(str(params["args"]))
         elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
             entry = params["entry"]
-            if not (self.offline and "ERR_" in entry["text"]):
+            unreached = "ERR_" in entry["text"]
+            refused = any(said in entry["text"] for said in ("401", "HTTP Authentication failed"))
+            if not (self.offline and unreached) and not (self.refused and refused):
                 self.logged.append(f"{entry['source']}: {entry['text']} {entry.get('url', '')}")
 
     async def send(self, method: str, session: str | None = None, **params: Any) -> Any:
@@ -442,9 +446,9 @@ async def _browser(devtools: str) -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def _world(devtools: str, origins: Sequence[str] = (), **more: Any) -> AsyncIterator[World]:
+async def _world(devtools: str, origins: Sequence[str] = (), *, dev: bool = True, **more: Any) -> AsyncIterator[World]:
     service = CallService(**more)
-    app = CallApp(service, api_key="key", dev=True, origins=origins)
+    app = CallApp(service, api_key="key", dev=dev, origins=origins)
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, ws="websockets-sansio", log_level="warning", lifespan="on",
         timeout_graceful_shutdown=5,
@@ -470,7 +474,7 @@ async def _world(devtools: str, origins: Sequence[str] = (), **more: Any) -> Asy
 @pytest.fixture
 def world(devtools: str) -> Callable[..., AbstractAsyncContextManager[World]]:
     """A service on a port of its own and a browser: `async with world() as all:`. Takes the origins whose pages may
-    connect, and whatever a service does."""
+    connect, whether anybody may log in by name, and whatever a service does."""
     return lambda origins=(), **more: _world(devtools, origins, **more)
 
 

@@ -72,7 +72,7 @@ async function logIn(event) {
     await begin(await ask("page/me"));
     keep();
   } catch (error) {
-    token = "";
+    leave();
     $("login-error").textContent = error.status === 401 ? "This token is not good." : reason(error);
   }
 }
@@ -118,9 +118,23 @@ function claim(device) {
 }
 
 function logOut() {
-  client?.close();
-  sessionStorage.removeItem("statecore");
+  leave();
   location.reload();
+}
+
+function leave({ forget = true } = {}) {
+  client?.close();
+  client = null;
+  token = "";
+  if (forget) sessionStorage.removeItem("statecore");
+}
+
+/** The service does not take the token any more. */
+function loggedOut() {
+  leave();
+  for (const id of ["me", "logout", "link"]) $(id).hidden = true;
+  askWho();
+  $("login-error").textContent = "You have been logged out.";
 }
 
 function link(state, text) {
@@ -197,9 +211,10 @@ function listen(to) {
   to.on("connected", () => link("on", "Connected"));
   to.on("connection_lost", () => link("lost", "Reconnecting…"));
   to.on("connection_restored", () => link("on", "Connected"));
-  to.on("connection_failed", (error) => {
+  to.on("connection_failed", (code) => {
     link("failed", "Not connected");
-    notice(reason(error), true);
+    notice(reason({ code }), true);
+    ask("page/me").catch((error) => error.status === 401 && loggedOut());
   });
   to.on("error", (error) => notice(reason(error), true));
   to.addCallListener("page", {
@@ -439,10 +454,14 @@ async function start() {
       await begin(await ask("page/me"));
       keep();
       return;
-    } catch {
-      token = "";
+    } catch (error) {
+      leave({ forget: error.status === 401 });
     }
   }
+  askWho();
+}
+
+function askWho() {
   show("login");
   (config.dev ? $("name") : $("token")).focus();
 }

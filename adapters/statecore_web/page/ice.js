@@ -5,7 +5,7 @@ const AGAIN = [1000, 2000, 5000, 15000, 60000]; // until a service is asked agai
 
 export class FreshIce {
   constructor(url, token) {
-    this.url = iceUrl(url);
+    this.url = url;
     this.token = token;
     this.current = { iceServers: [], iceTransportPolicy: "all" }; // as RTCPeerConnection takes them
     this.asking = false;
@@ -19,7 +19,8 @@ export class FreshIce {
 
   /** The device is connected: ask, unless what was told is being kept fresh. */
   start() {
-    if (!this.stopped && !this.asking && (!this.timer || this.failures)) this.ask();
+    this.stopped = false;
+    if (!this.asking && (!this.timer || this.failures)) this.ask();
   }
 
   /** Resolves with the first answer, or after a while without. */
@@ -27,6 +28,7 @@ export class FreshIce {
     return Promise.race([this.answered, new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
   }
 
+  /** Ask no more, until `start`. */
   stop() {
     this.stopped = true;
     clearTimeout(this.timer);
@@ -51,14 +53,19 @@ export class FreshIce {
   /** Ask; gives the milliseconds after which to ask again, or 0 for never. */
   async renew() {
     const token = typeof this.token === "function" ? await this.token() : this.token;
-    const signal = AbortSignal.timeout(PATIENCE);
-    const response = await fetch(this.url, { headers: { Authorization: `Bearer ${token}` }, cache: "no-store", signal });
+    const response = await askIce(this.url, token);
     if (response.status === 404) return 0; // a service that knows nothing of this
     if (!response.ok) throw new Error(response.statusText);
     const { ice_servers: iceServers, ice_policy: iceTransportPolicy, lifetime } = await response.json();
     this.current = { iceServers, iceTransportPolicy };
     return Math.min((lifetime ?? 0) * 500, 2 ** 31 - 1);
   }
+}
+
+/** What the service answers to a device that shows this token. */
+export function askIce(url, token) {
+  const signal = AbortSignal.timeout(PATIENCE);
+  return fetch(iceUrl(url), { headers: { Authorization: `Bearer ${token}` }, cache: "no-store", signal });
 }
 
 /** Beside where devices connect. */

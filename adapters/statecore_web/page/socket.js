@@ -1,4 +1,7 @@
-// A device's connection to the service: one at a time, again and again, until it is closed.
+// A device's connection to the service: one at a time, again and again, until it is closed, refused or given up.
+
+import { CallError } from "./errors.js";
+import { askIce } from "./ice.js";
 
 const PROTOCOL = "statecore.v1";
 const BEARER = "statecore.token."; // a browser cannot set headers on a WebSocket, and a token has no place in an address
@@ -6,22 +9,29 @@ const BACKOFF = [20, 100, 200, 500, 1000, 2000, 5000]; // milliseconds; shortene
 const STEADY = 5000; // only a connection that lasted so long shows that the next may be tried at once
 const WELCOME = 10000; // milliseconds in which a connection has to be welcomed
 
-/** Keeps a device connected. `device` has linkUp, linkTook(message), linkDown, linkRefused(code, data). */
+/** Keeps a device connected. `device` has online, linkUp, linkTook(message), linkDown, linkFailed(error). */
 export class Connection {
-  constructor(url, token, device) {
+  /** `token` is one, or gives one. `giveUpAfter` is in seconds without a link; 0 is never. */
+  constructor(url, token, device, giveUpAfter = 0) {
     this.url = socketUrl(url);
     this.token = token;
     this.device = device;
+    this.giveUpAfter = giveUpAfter;
     this.socket = null;
     this.failures = 0;
     this.timer = 0;
     this.patience = 0;
-    this.closed = false;
-    this.hurry = () => this.again(0);
+    this.budget = 0;
+    this.renewed = false; // whether another token is tried in place of one that was refused
+    this.closed = true;
+    this.hurry = () => this.again();
   }
 
   open() {
+    this.closed = false;
+    this.renewed = false;
     globalThis.addEventListener?.("online", this.hurry);
+    this.spend();
     this.dial();
   }
 
@@ -42,9 +52,25 @@ export class Connection {
     if (this.socket !== attempt) return; // it took too long, or nobody wants it any more
     const socket = new WebSocket(this.url, [PROTOCOL, BEARER + token]);
     this.socket = socket;
-    socket.onopen = () => this.device.linkUp();
+    socket.onopen = () => {
+      this.renewed = false;
+      socket.onclose = () => this.give(socket, began);
+      this.device.linkUp();
+    };
     socket.onmessage = ({ data }) => this.take(data);
-    socket.onclose = () => this.give(socket, began);
+    socket.onclose = () => this.turnedAway(socket, began, token);
+  }
+
+  /** The service did not open the connection. A browser does not say why: it is asked where an answer can be read. */
+  async turnedAway(socket, began, token) {
+    const error = await refusal(this.url, token);
+    if (this.socket !== socket) return;
+    if (error && (this.renewed || typeof this.token !== "function")) {
+      this.fail(error);
+      return;
+    }
+    this.renewed = Boolean(error);
+    this.give(socket, began);
   }
 
   take(data) {
@@ -55,11 +81,10 @@ export class Connection {
       return;
     }
     if (message?.m === "refused" && !message.n) {
-      if (["unsupported_version", "signaling_refused"].includes(message.code)) {
-        this.close();
-        this.device.linkRefused(message.code, message.data ?? {});
-      }
+      const final = ["unsupported_version", "signaling_refused"].includes(message.code);
+      if (final) this.fail(new CallError(message.code, message.data ?? {}));
     } else if (message?.m) {
+      if (message.m === "welcome") clearTimeout(this.budget);
       this.device.linkTook(message);
     }
   }
@@ -72,12 +97,27 @@ export class Connection {
     socket.onmessage = null;
     socket.onclose = null;
     socket.close();
+    if (this.device.online) this.spend();
     this.device.linkDown();
     this.failures = performance.now() - began > STEADY ? 0 : this.failures + 1;
     if (this.closed) return;
     const pause = BACKOFF[Math.min(this.failures, BACKOFF.length - 1)];
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.dial(), pause * (0.5 + Math.random() / 2));
+  }
+
+  /** From now on there is no link. */
+  spend() {
+    clearTimeout(this.budget);
+    if (!this.giveUpAfter) return;
+    this.budget = setTimeout(() => this.fail(new CallError("signaling_lost")), this.giveUpAfter * 1000);
+  }
+
+  /** There is no use in trying again. */
+  fail(error) {
+    this.close();
+    this.device.linkDown();
+    this.device.linkFailed(error);
   }
 
   /** The network is back, or the user asks: do not wait any longer. */
@@ -100,6 +140,7 @@ export class Connection {
     this.closed = true;
     clearTimeout(this.timer);
     clearTimeout(this.patience);
+    clearTimeout(this.budget);
     globalThis.removeEventListener?.("online", this.hurry);
     const { socket } = this;
     this.socket = null;
@@ -107,6 +148,18 @@ export class Connection {
       socket.onclose = null;
       socket.close();
     }
+  }
+}
+
+/** Why the service does not let this device in; null if it was not that, or nobody could say. */
+async function refusal(url, token) {
+  try {
+    const response = await askIce(url, token);
+    if (![401, 403].includes(response.status)) return null;
+    const { code, message } = await response.json().catch(() => ({}));
+    return new CallError("signaling_refused", { why: message ?? code ?? `HTTP status ${response.status}` });
+  } catch {
+    return null;
   }
 }
 

@@ -104,14 +104,21 @@ export class BrowserMedia {
 
 export interface ClientOptions {
   user: string;
-  /** An auth token, or what gives one: asked for every connection. */
+  /** An auth token, or what gives one: asked for every connection, and once more if the service refuses what it gave. */
   token: string | (() => string | Promise<string>);
   device?: string;
   name?: string;
   media?: BrowserMedia;
+  /** Seconds without a link after which it is given up; 0, the default, is never. */
+  giveUpAfter?: number;
 }
 
-/** One device of one user. Connects again by itself until it is closed; media goes on meanwhile. */
+/**
+ * One device of one user. Connects again by itself until it is closed; media goes on meanwhile.
+ *
+ * Of the link tell `connection_lost`, `connection_restored`, `connection_closed` and `connection_failed`, here and on every
+ * session, each with a reason (the code of an error) and whether the link may come back by itself.
+ */
 export class CallClient {
   constructor(url: string, options: ClientOptions);
   readonly user: { uid: string; name: string };
@@ -119,6 +126,7 @@ export class CallClient {
   readonly connected: boolean;
   readonly calls: Call[];
   readonly activeCall: Call | null;
+  /** Again after `connection_failed`. */
   connect(): Promise<void>;
   reconnect(): void;
   close(): void;

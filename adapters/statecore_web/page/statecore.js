@@ -32,7 +32,7 @@ const identity = () => {
 };
 
 export class CallClient {
-  constructor(url, { user, token, device = identity(), name = "", media = new BrowserMedia(), flows = FLOWS, hashes = HASHES }) {
+  constructor(url, { user, token, device = identity(), name = "", media = new BrowserMedia(), giveUpAfter = 0, flows = FLOWS, hashes = HASHES }) {
     this.user = { uid: user, name: name || user };
     this.device = device;
     this.name = name;
@@ -49,7 +49,7 @@ export class CallClient {
     this.draining = false;
     this.ticket = 0;
     this.closed = false;
-    this.connection = new Connection(url, token, this);
+    this.connection = new Connection(url, token, this, giveUpAfter);
     this.ice = new FreshIce(url, token);
     this.alarm = new Alarm(() => this.tick());
     this.welcomed = null;
@@ -65,16 +65,21 @@ export class CallClient {
     return this.endpoint.online;
   }
 
-  /** Connect, and stay connected until `close`. Rejects with `signaling_lost` if nothing stood within ten seconds. */
+  /**
+   * Connect, and stay connected until `close`, the service refuses this device, or `giveUpAfter` is over: `connection_failed`
+   * tells, and this may be called again. Rejects with `signaling_lost` if nothing stood within ten seconds; it is still
+   * tried then.
+   */
   connect() {
     if (this.closed) return Promise.reject(new CallError("client_closed"));
     if (this.welcomed) return this.welcomed.promise;
     this.endpoint = { ...this.endpoint, confirmed: now() };
-    this.welcomed = {};
-    this.welcomed.promise = new Promise((resolve, reject) => Object.assign(this.welcomed, { resolve, reject }));
-    setTimeout(() => this.welcomed.reject(new CallError("signaling_lost")), TIMERS.command);
+    const welcomed = {};
+    welcomed.promise = new Promise((resolve, reject) => Object.assign(welcomed, { resolve, reject }));
+    setTimeout(() => welcomed.reject(new CallError("signaling_lost")), TIMERS.command);
+    this.welcomed = welcomed;
     this.connection.open();
-    return this.welcomed.promise;
+    return welcomed.promise;
   }
 
   /** Try the service again now, if the link is down. */
@@ -85,9 +90,8 @@ export class CallClient {
   /** End every call, say good-bye, and leave nothing. Idempotent. */
   close() {
     if (this.closed) return;
-    for (const leg of [...this.endpoint.legs.values()]) {
-      if (leg.reason === null) this.feed({ do: "Do", session: leg.session, trigger: "end" });
-    }
+    this.tellOfLink("connection_closed", "client_closed", false);
+    for (const { sessionId } of this.calls) this.feed({ do: "Do", session: sessionId, trigger: "end" });
     this.closed = true;
     this.connection.send({ m: "bye" });
     this.connection.close();
@@ -249,8 +253,7 @@ export class CallClient {
 
   emit({ event, leg, peer, value }) {
     if (!leg) {
-      this.listeners.emit(event);
-      for (const session of this.sessions.values()) session.listeners.emit(event, "link", true);
+      this.tellOfLink(event, "signaling_lost", true);
     } else if (CALL_EVENTS.includes(event)) {
       if (leg.reason !== null) this.remember(leg);
       this.listeners.emit(event, this.callOf(leg));
@@ -323,10 +326,19 @@ export class CallClient {
     this.feed({ do: "LinkDown" });
   }
 
-  linkRefused(code, data) {
-    const error = new CallError(code, data);
+  /** There will be no link any more: what lives has ended, as far as this device can tell. */
+  linkFailed(error) {
+    this.ice.stop();
     this.welcomed?.reject(error);
-    this.listeners.emit("connection_failed", error);
+    this.welcomed = null;
+    this.tellOfLink("connection_failed", error.code, false);
+    for (const { sessionId, flow } of this.calls) {
+      this.feed({ do: "Do", session: sessionId, trigger: this.core.machines.get(flow).flow.lost });
+    }
+  }
+
+  tellOfLink(event, reason, recoverable) {
+    for (const { listeners } of [this, ...this.sessions.values()]) listeners.emit(event, reason, recoverable);
   }
 
   // --- waiting

@@ -66,6 +66,7 @@ export function reason(error) {
     unknown_user: "is not known here.",
     calling_self: "You cannot call yourself.",
     already_in_call: "You are in a call already.",
+    signaling_refused: "The service does not let this device in any more.",
     not_connected: "There is no connection to the service.",
     command_timeout: "The service did not answer.",
     consent_declined: "Video was declined.",
