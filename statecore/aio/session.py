@@ -46,7 +46,7 @@ class Session:
             on_error=self._handler_failed, spawn=Mailboxes(self._tasks, self._handler_failed).post
         )
         self._media = SessionMedia(driver, self, self._tasks)
-        self._asking: list[asyncio.Future[bool]] = []
+        self._asking = 0
         self._layout: str = settings.layout
         self._ended = asyncio.Event()
         if settings.listener is not None:
@@ -182,13 +182,9 @@ class Session:
 
     # --- actions
 
-    async def _act(self, trigger: str, **data: Any) -> None:
+    async def _act(self, trigger: str, **more: Any) -> LocalLeg:
         self._need_life(trigger)
-        try:
-            encode(data)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise InvalidArgument(f"data cannot be JSON: {error}", name="data") from None
-        await self._driver.do(self._id, trigger, data=data or None)
+        return await self._driver.do(self._id, trigger, **more)
 
     async def mute_audio(self) -> None:
         """Send no sound. Idempotent."""
@@ -252,20 +248,18 @@ class Session:
 
         Raises ConsentDeclined if they decline or do not answer in time, CallEnded if the call ends first. Cancelling it
         withdraws the request, unless another task is asking too."""
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._asking.append(answer)
+        self._asking += 1
         try:
-            await self._act("switch_to_video")
-            agreed = self.leg.type == "video" or await answer
+            leg = await self._act("switch_to_video", until="wants_video")
         except asyncio.CancelledError:
-            if self._asking == [answer]:
+            if self._asking == 1:
                 self._driver.tell(self._id, "withdraw_video")
             raise
         finally:
-            self._asking.remove(answer)
-        if self.leg.reason is not None:
-            raise CallEnded(session_id=self._id, reason=self.leg.reason, call=self.call)
-        if not agreed:
+            self._asking -= 1
+        if leg.reason is not None:
+            raise CallEnded(session_id=self._id, reason=leg.reason, call=self._driver.call_of(leg))
+        if leg.type != "video":
             raise ConsentDeclined(what="video")
 
     async def accept_video(self) -> None:
@@ -294,7 +288,11 @@ class Session:
 
     async def trigger(self, name: str, **data: Any) -> None:
         """A trigger of a flow of one's own; legal exactly where the flow has a row."""
-        await self._act(name, **data)
+        try:
+            encode(data)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidArgument(f"data cannot be JSON: {error}", name="data") from None
+        await self._act(name, data=data or None)
 
     def set_layout(self, layout: Literal["tile", "sidebar", "spotlight"]) -> None:
         """How a page places participants: kept here, told as `on_layout_changed`. Raises InvalidArgument, and
@@ -384,10 +382,6 @@ class Session:
     def emit(self, event: str, leg: LocalLeg, peer: Any, value: Any) -> None:
         """Tell this session's listeners, with the arguments that the event's table names."""
         self.update(leg)
-        if event in ("call_switched_to_video", "call_switch_to_video_declined", "call_ended"):
-            for answer in self._asking:
-                if not answer.done():
-                    answer.set_result(event == "call_switched_to_video")
         self._listeners.emit(event, *self._arguments(event, leg, peer, value))
         if event == "call_ended":
             self._listeners.clear()

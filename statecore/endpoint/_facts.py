@@ -73,7 +73,7 @@ def _follow(step: Step, old: LocalLeg, view: View, way: Move, taken_back: str) -
     heard: list[Wait] = []
     done: list[Wait] = []
     if owed or waits:
-        owed, waits, heard, done = _hear(old, view.heard, NO_FLAGS if taken_back else way.reached)
+        owed, waits, heard, done = _hear(old, view.heard, NO_FLAGS if taken_back else way.reached, way.flags)
     leg = _made(step, old, view, way, owed, waits)
     step.legs[session] = leg
     for wait in heard:
@@ -162,10 +162,10 @@ def _forget_lost(step: Step, leg: LocalLeg) -> LocalLeg:
 
 
 def _hear(
-    leg: LocalLeg, heard: int, reached: Container[str]
+    leg: LocalLeg, heard: int, reached: Container[str], flags: frozenset[str]
 ) -> tuple[tuple[Command, ...], tuple[Wait, ...], list[Wait], list[Wait]]:
     """What is owed and awaited once the switchboard has taken the commands up to this number and a leg has reached
-    these goals; and whom to settle for the one, and for the other."""
+    these goals and has these flags; and whom to settle for the one, and for the other."""
     owed, waits = leg.owed, []
     if owed:
         owed = () if owed[-1].n <= heard else tuple([command for command in owed if command.n > heard])
@@ -175,7 +175,7 @@ def _hear(
             done.append(wait)
         elif wait.n > heard:
             waits.append(wait)
-        elif wait.goal == "heard":
+        elif wait.goal == "heard" and wait.until not in flags:
             taken.append(wait)
         else:
             waits.append(replace(wait, due=0) if wait.due else wait)
@@ -185,7 +185,7 @@ def _hear(
 def _only_heard(step: Step, machine: FlowMachine, leg: LocalLeg, view: View) -> None:
     """A view of what has ended here already, or is older than what is known: it tells only what was heard. Somebody may
     wait for that: what a call of one's own awaited has just come over, if this says that the two are one."""
-    owed, waits, heard, _ = _hear(leg, view.heard, NO_FLAGS)
+    owed, waits, heard, _ = _hear(leg, view.heard, NO_FLAGS, leg.flags)
     leg = step.put(leg, owed=owed, waits=waits)
     for wait in heard:
         step.settle(wait.ticket, leg)

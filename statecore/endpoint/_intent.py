@@ -39,7 +39,17 @@ def intent(machine: FlowMachine, leg: LocalLeg, trigger: str) -> Intent:
     others = NO_FLAGS
     for peer in leg.peers:
         others |= peer.flags
-    return _intent(machine, trigger, leg.state, leg.role, leg.type, leg.flags, leg.grants, others)
+    changing = NO_FLAGS
+    for command in leg.owed:
+        changing |= _marks(machine, leg.state, command.trigger)
+    return _intent(machine, trigger, leg.state, leg.role, leg.type, leg.flags, leg.grants, others, changing)
+
+
+@functools.cache
+def _marks(machine: FlowMachine, state: str, trigger: str) -> frozenset[str]:
+    """The flags that a command may change."""
+    cell = machine.cells[state].get(trigger)
+    return frozenset(flag for row in (cell.distinct if cell is not None else ()) for flag in row.sets | row.clears)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -52,14 +62,15 @@ def _intent(
     flags: frozenset[str],
     grants: frozenset[str],
     others: frozenset[str],
+    changing: frozenset[str],
 ) -> Intent:
     named = machine.triggers.get(trigger)
     grant = named.grant if named is not None else None
 
     def knows(name: str) -> bool | None:
         """Whether a condition holds; None if only the switchboard knows."""
-        if name in machine.flags:
-            return name in flags
+        if name in machine.flags:  # what an owed command is about to change, nobody knows here
+            return name in flags if name not in changing else None
         if name.startswith("other_"):
             return name[6:] in others
         known = {"caller": role == "caller", "video": kind == "video", "granted": grant is None or grant in grants}

@@ -217,7 +217,7 @@ class Step:
     def _waits(self, leg: LocalLeg, want: Do, may: Intent, n: int) -> tuple[Wait, ...]:
         if not want.ticket:
             return leg.waits
-        return (*leg.waits, Wait(want.ticket, may.goal, n, want.trigger, self.now + self.timers["command"]))
+        return (*leg.waits, Wait(want.ticket, may.goal, n, want.trigger, self.now + self.timers["command"], want.until))
 
     def _command(self, want: Do, leg: LocalLeg) -> Command:
         self.n += 1

@@ -28,6 +28,8 @@ class Wait(Struct, frozen=True, gc=False):
     """Its trigger."""
     due: int = 0
     """When the wait fails unless the service has heard the command; 0 once it has."""
+    until: str = ""
+    """A flag that must be off, too, once the command was heard: what it asked for is answered then."""
 
 
 class Mail(Struct, frozen=True, gc=False):
@@ -162,6 +164,8 @@ class Do(Struct, frozen=True, gc=False):
     idle: tuple[int, int] = (0, 0)
     longest: int = 0
     data: dict[str, Any] | None = None
+    until: str = ""
+    """A flag of this leg that stands while others are asked: the outcome is that it is off again."""
 
 
 class Await(Struct, frozen=True, gc=False):

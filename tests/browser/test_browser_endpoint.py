@@ -220,6 +220,7 @@ def _do(draw: st.DrawFn) -> Do:
         idle=draw(st.sampled_from([(0, 0), (3000, 2000)])),
         longest=draw(st.sampled_from([0, 20_000])),
         data=draw(st.none() | st.just({"key": 1})),
+        until=draw(st.sampled_from(["", "wants_video"])),
     )
 
 

@@ -82,7 +82,7 @@ function awaited(step, given) {
   if (!leg) step.settle(given.ticket, null, new CallError("call_not_found", { session_id: given.session }));
   else if (step.isOver(leg)) step.settle(given.ticket, leg, refusal(leg, "joinable"));
   else if (step.machine(leg).answered.includes(leg.state)) step.settle(given.ticket, leg);
-  else step.put(leg, { waits: [...leg.waits, { ticket: given.ticket, goal: "joinable", n: 0, trigger: "", due: 0 }] });
+  else step.put(leg, { waits: [...leg.waits, { ticket: given.ticket, goal: "joinable", n: 0, trigger: "", due: 0, until: "" }] });
 }
 
 // --- the link

@@ -51,14 +51,22 @@ function inOrder(rows) {
 export const closes = (row) => row.effects.some((effect) => effect.do === "CloseMedia");
 export const tells = (row) => row.effects.filter((effect) => effect.do === "Tell").map((effect) => effect.event);
 export const customs = (row) => row.effects.filter((effect) => effect.do === "Custom");
+const unjoins = (row) => closes(row) && row.reason === null;
+const marks = (row) => [
+  ...row.effects.filter((effect) => effect.do === "Mark").map((effect) => effect.flag),
+  ...(opens(row) ? ["joined"] : []),
+  ...(unjoins(row) ? ["joined", "connected"] : []),
+];
 const opens = (row) => row.effects.some((effect) => effect.do === "OpenMedia");
 
 /** What a command may come to for a leg, as far as the device can tell. */
 export function intent(machine, leg, trigger) {
   const named = machine.triggers.get(trigger);
   const others = set(...leg.peers.map((peer) => peer.flags));
+  const changing = leg.owed.flatMap((command) => machine.rows(leg.state, command.trigger).flatMap(marks));
   const knows = (name) => {
-    if (machine.flags.includes(name)) return leg.flags.includes(name);
+    // What an owed command is about to change, nobody knows here.
+    if (machine.flags.includes(name)) return changing.includes(name) ? null : leg.flags.includes(name);
     if (name.startsWith("other_")) return others.includes(name.slice(6));
     if (name === "caller") return leg.role === "caller";
     if (name === "video") return leg.type === "video";
@@ -109,7 +117,7 @@ export function walk(machine, from, joined, caller, to, toJoined, reason) {
     if ((state === to && is === toJoined) || (state === to && to === machine.final)) return path;
     for (const row of machine.flow.rows) {
       if (row.state !== state || !may(row, is, caller) || (row.to === machine.final && row.reason !== reason)) continue;
-      const after = (is || opens(row)) && !(closes(row) && row.reason === null);
+      const after = (is || opens(row)) && !unjoins(row);
       if (!paths.has(key(row.to, after))) {
         paths.set(key(row.to, after), [...path, row]);
         todo.push([row.to, after]);

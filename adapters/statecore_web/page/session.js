@@ -18,7 +18,6 @@ export class Session {
     this.media = null;
     this.opening = null;
     this.waiting = [];
-    this.asking = [];
     this.lacking = new Set(); // kinds that could not be captured
     this.began = false;
     this.over = false;
@@ -139,18 +138,9 @@ export class Session {
 
   /** Ask the others to make this a video call; resolves when somebody agreed, rejects with `consent_declined`. */
   async switchToVideo() {
-    const answered = new Promise((resolve) => {
-      this.asking.push(resolve);
-    });
-    try {
-      await this.act("switch_to_video");
-    } catch (error) {
-      this.asking = [];
-      throw error;
-    }
-    const agreed = this.leg.type === "video" || (await answered);
-    if (this.leg.reason !== null) throw new CallError("call_ended", { session_id: this.sessionId, reason: this.leg.reason });
-    if (!agreed) throw new CallError("consent_declined", { what: "video" });
+    const leg = await this.client.do(this.sessionId, "switch_to_video", { until: "wants_video" });
+    if (leg.reason !== null) throw new CallError("call_ended", { session_id: this.sessionId, reason: leg.reason });
+    if (leg.type !== "video") throw new CallError("consent_declined", { what: "video" });
   }
 
   acceptVideo() {
@@ -295,9 +285,6 @@ export class Session {
 
   emit(event, leg, peer, value) {
     this.update(leg);
-    if (["call_switched_to_video", "call_switch_to_video_declined", "call_ended"].includes(event)) {
-      for (const answer of this.asking.splice(0)) answer(event === "call_switched_to_video");
-    }
     this.listeners.emit(event, ...this.args(event, leg, peer, value));
     if (event === "call_ended") this.tellEnded(this.client.callOf(leg).endReason);
   }

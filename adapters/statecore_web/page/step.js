@@ -176,7 +176,7 @@ export class Step {
     }
     if (want.ticket) {
       const due = this.now + this.timers.command;
-      const wait = { ticket: want.ticket, goal: may.goal, n: last.n, trigger: want.trigger, due };
+      const wait = { ticket: want.ticket, goal: may.goal, n: last.n, trigger: want.trigger, due, until: want.until ?? "" };
       changes.waits = [...leg.waits, wait];
     }
     this.put(leg, changes);
@@ -268,7 +268,7 @@ export class Step {
     const machine = this.machine(leg);
     if (leg.state === machine.final || view.heard < leg.first || view.seq < leg.seq) {
       const { waits } = leg;
-      this.settleHeard(this.put(leg, hear(leg, view.heard)), waits, view.heard);
+      this.settleHeard(this.put(leg, hear(leg, view.heard, leg.flags)), waits, view.heard);
       this.settleEnd(view);
       return;
     }
@@ -325,7 +325,7 @@ export class Step {
     const { pid, type, by, at, age, receiver, initiator, metadata, seq, flags, grants, joined, peers, offers } = view;
     return this.put(leg, {
       pid, type, by, at, age, receiver, initiator, metadata, seq, flags, grants, joined, peers, offers,
-      token: view.token || leg.token, media: opens ? "open" : leg.media, ...hear(leg, view.heard),
+      token: view.token || leg.token, media: opens ? "open" : leg.media, ...hear(leg, view.heard, flags),
     });
   }
 
@@ -382,7 +382,7 @@ export class Step {
   }
 
   settleHeard(leg, waits, heard) {
-    for (const wait of waits) if (wait.goal === "heard" && wait.n <= heard) this.settle(wait.ticket, leg);
+    for (const wait of waits) if (isTaken(wait, heard, leg.flags)) this.settle(wait.ticket, leg);
   }
 
   /** If the switchboard knows of the end too, nothing is owed any more, and the leg may be forgotten. */
@@ -502,10 +502,13 @@ export class Step {
   }
 }
 
-/** What is owed and awaited once the switchboard has taken the commands up to this number. */
-function hear(leg, heard) {
+/** Whether somebody waits no more: the switchboard has heard the command, and the flag that it asked by is off. */
+const isTaken = (wait, heard, flags) => wait.goal === "heard" && wait.n <= heard && !flags.includes(wait.until);
+
+/** What is owed and awaited once the switchboard has taken the commands up to this number, and the leg has these flags. */
+function hear(leg, heard, flags) {
   const waits = leg.waits
-    .filter((wait) => wait.n > heard || wait.goal !== "heard")
+    .filter((wait) => !isTaken(wait, heard, flags))
     .map((wait) => (wait.n > heard ? wait : { ...wait, due: 0 }));
   return { owed: leg.owed.filter((command) => command.n > heard), waits };
 }

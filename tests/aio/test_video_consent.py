@@ -1,0 +1,139 @@
+"""Asking to switch to video: each request gets its own answer, and no camera opens under one that was declined."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+
+from statecore import Session
+from statecore.errors import ConsentDeclined, StatecoreError
+from statecore.ports import VideoFrame
+from statecore.testing import MemoryMedia
+
+Town, Run = Callable[..., Any], Callable[..., Any]
+
+
+def test_the_answer_to_an_earlier_request_is_none_to_a_later_one(town: Town, run: Run) -> None:
+    """Who asks again while a decline is on its way is not told that decline, but what becomes of the new request."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            hers, his = await t.pair()
+            first = asyncio.create_task(hers.switch_to_video())
+            await t.until(lambda: "wants_video" in his.leg.peers[0].flags)
+            declining = asyncio.create_task(his.decline_video())
+            second = asyncio.create_task(hers.switch_to_video())
+            with pytest.raises(ConsentDeclined):
+                await first
+            await declining
+            await asyncio.sleep(1)
+            assert not second.done()
+            await his.accept_video()
+            await second
+            assert hers.leg.type == "video"
+            await hers.end()
+
+    run(main)
+
+
+def test_a_request_given_up_before_it_was_heard(town: Town, run: Run) -> None:
+    """A request that is cancelled while it is on its way to the service is withdrawn all the same."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            hers, his = await t.pair(listener=t.log("both"))
+            t.links["alice"].delay = 0.1
+            asking = asyncio.create_task(hers.switch_to_video())
+            await asyncio.sleep(0.05)
+            asking.cancel()
+            await t.until(lambda: "call_switch_to_video_requested" in t.names("both"))
+            await asyncio.sleep(1)
+            with pytest.raises(StatecoreError):
+                await his.accept_video()
+            assert hers.leg.type == "audio"
+            await hers.end()
+
+    run(main)
+
+
+class Asker:
+    """Somebody who asks, again and at once, and gives up some of it; what was said to each request."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self.draw = draw
+        self.asked: list[asyncio.Task[Any]] = []
+
+    def ask(self, session: Session) -> None:
+        """One request more."""
+        self.asked.append(asyncio.create_task(session.switch_to_video()))
+
+    def give_up(self) -> None:
+        """No longer interested in one of them."""
+        if self.asked:
+            self.draw.choice(self.asked).cancel()
+
+    @property
+    def wants(self) -> bool:
+        """Whether a camera may be open: somebody was told yes, or waits still."""
+        return any(not task.done() or (not task.cancelled() and task.exception() is None) for task in self.asked)
+
+
+class Camera:
+    """A camera that notes of each picture whether the user wants to be seen."""
+
+    def __init__(self, asker: Asker) -> None:
+        self.asker = asker
+        self.wanted: list[bool] = []
+
+    async def __aiter__(self) -> AsyncIterator[VideoFrame]:
+        while True:
+            self.wanted.append(self.asker.wants)
+            yield VideoFrame(pixels=np.zeros((2, 2, 3), np.uint8), time=0.0)
+            await asyncio.sleep(1)
+
+
+async def _quietly(action: Any) -> None:
+    with suppress(StatecoreError):  # nobody asks at present: it came too early or too late
+        await action
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_camera_opens_under_a_request_that_was_declined(town: Town, run: Run, still: Any, seed: int) -> None:
+    """However requests, withdrawals, declines and agreements cross on slow and fast links: the camera is open only
+    while somebody who asked was told yes, or waits for the answer; and every request has an answer."""
+
+    async def main() -> None:
+        draw = random.Random(seed)  # noqa: S311 - a sample, no secret
+        asker = Asker(draw)
+        camera = Camera(asker)
+        async with town("bob") as t:
+            await t.add("alice", media=MemoryMedia(still("audio"), camera))
+            hers, his = await t.pair()
+            answers: list[asyncio.Task[None]] = []
+            acts: list[Callable[[], Any]] = [
+                lambda: asker.ask(hers),
+                asker.give_up,
+                lambda: answers.append(asyncio.create_task(_quietly(his.decline_video()))),
+                lambda: answers.append(asyncio.create_task(_quietly(his.accept_video()))),
+            ]
+            for act in draw.choices(acts, weights=(4, 2, 4, 1), k=14):
+                for link in t.links.values():
+                    link.delay = draw.choice((0.0, 0.01, 0.05))
+                act()
+                for _ in range(draw.randrange(4)):
+                    await asyncio.sleep(0)
+                await asyncio.sleep(draw.choice((0.0, 0.0, 0.02, 0.1)))
+            await asyncio.gather(*answers)
+            await asyncio.sleep(60)  # the consent timer, and whatever was under way
+            assert all(camera.wanted), "the camera was open when everybody was told no, or had given up"
+            for task in asker.asked:
+                assert task.cancelled() or isinstance(task.exception(), ConsentDeclined | type(None))
+            await hers.end()
+
+    run(main)
