@@ -304,4 +304,5 @@ def unknown(step: Step, message: Unknown) -> None:
     elif leg.seq:
         step.end_by(leg, step.machine(leg).flow.lost)
         step.bury(leg.session, leg.seq)
+        step.entomb((leg.session,), 0)  # its numbers begin anew, should whoever began the call say so once more
     # A leg it was never told of is told now: what is owed is said again.

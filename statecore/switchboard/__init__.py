@@ -182,7 +182,8 @@ class Switchboard:
                     ask(work, draft, offer, offer.holder)
 
     def _catch_up(self, work: Work, user: str, hello: Hello) -> list[Deliver]:
-        """A view for every session in which the device is behind, and `Unknown` for those in which it has no part."""
+        """A view for every session in which the device is behind, and `Unknown` for those in which it has no part, or
+        another than it knows."""
         live = [draft.session_id for draft in work.listed(user)]
         effects = []
         for session, seen in {**dict.fromkeys(live, -1), **hello.sessions}.items():
@@ -191,7 +192,10 @@ class Switchboard:
             if draft is None or place is None:
                 if session in hello.sessions:
                     effects.append(Deliver(user, hello.device, hello.epoch, Unknown(session, seen)))
-            elif place not in draft.moved and draft.legs[place].seq > seen:
+                continue
+            if draft.legs[place].seq < seen:  # told by a service whose store is lost: what it knows is not this part
+                effects.append(Deliver(user, hello.device, hello.epoch, Unknown(session, seen)))
+            if place not in draft.moved and draft.legs[place].seq != seen:
                 effects.append(deliver(draft.machine, work.now, draft.base, draft.legs[place]))
         return effects
 
@@ -418,8 +422,8 @@ def _done(work: Work, effects: list[Deliver] | Done) -> Done:
         *(("call", session) for session in dict.fromkeys((*work.drafts, *work.absent))),
         *(("line", user) for user in work.old_lines),
     )
-    # A welcome comes before the views; refusals and relays come with nothing else.
-    return Done(writes, reads, (*effects[:1], *views, *effects[1:]))
+    # A welcome, and what a device is mistaken in, come before what is new; refusals and relays come with nothing else.
+    return Done(writes, reads, (*effects, *views))
 
 
 __all__ = [

@@ -493,6 +493,21 @@ def test_a_session_the_service_does_not_know_is_over() -> None:
     assert fresh.leg().state == "idle"
 
 
+def test_a_call_that_the_service_has_forgotten_may_ring_again() -> None:
+    """Whoever began it says so once more to a service whose store was lost, and its facts are numbered from 1 again: it
+    rings where it had been lost, and not where a user had said no."""
+    ring = View("S", 1, "2", "ringing", "bob", receiver="alice")
+    lost, declined = Device(), Device()
+    for device in (lost, declined):
+        device.hear(ring)
+    declined.do("reject")
+    for device in (lost, declined):
+        device.hear(Unknown("S", 1))
+        device.hear(ring)
+    assert lost.leg().state == "ringing"
+    assert not declined.endpoint.legs
+
+
 def test_a_ring_that_was_lost_may_come_again_but_no_other() -> None:
     """A leg that ended by itself has a successor; one that the user ended has none until his word was heard."""
     device = Device()

@@ -398,6 +398,21 @@ def test_a_resume_tells_what_was_missed_and_what_is_unknown() -> None:
     assert len(made.decide(Connect("bob", hello)).effects) == 1
 
 
+def test_a_device_that_is_ahead_of_the_store_hears_that_its_part_is_unknown() -> None:
+    """A service on an empty store, to whom the caller has said his call again before the other came back, tells the
+    other first that what he is in is over, and then that it rings, whether it rang at him already or rings as he
+    connects."""
+    for rings_already in (True, False):
+        made = world()
+        if not rings_already:
+            made.decide(Goodbye("bob", "b1", "b1-1"))
+        made.user("a1", Do("S", "initiate", flow="ringing", receiver="bob"))
+        made.act(("up", "a1"))
+        messages = [e.message for e in made.decide(Connect("bob", Hello("b1", "b1-1", 9, sessions={"S": 3}))).effects]
+        assert [type(message).__name__ for message in messages] == ["Welcome", "Unknown", "View"]
+        assert messages[1] == Unknown("S", 3)
+
+
 def test_a_resume_of_an_accepted_leg_brings_a_token() -> None:
     """Whoever was accepted and has not joined gets a token with the view, also when he comes back."""
     made = accepted()

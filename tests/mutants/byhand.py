@@ -309,8 +309,8 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "a device is not told what it missed",
         BOARD,
-        "elif place not in draft.moved and draft.legs[place].seq > seen:",
-        "elif place not in draft.moved and draft.legs[place].seq < seen:",
+        "if place not in draft.moved and draft.legs[place].seq != seen:",
+        "if place not in draft.moved and draft.legs[place].seq < seen:",
     ),
     (
         "a timer fires before its time",

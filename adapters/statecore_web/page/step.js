@@ -483,6 +483,7 @@ export class Step {
     } else if (leg.seq) {
       this.endBy(leg, this.machine(leg).flow.lost);
       this.bury(leg.session);
+      this.entomb([leg.session], 0); // its numbers begin anew, should whoever began the call say so once more
     }
     // A leg it was never told of is told now: what is owed is said again.
   }
