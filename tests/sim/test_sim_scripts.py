@@ -23,8 +23,8 @@ def _script(*items: Item) -> Script:
     return Script(2, TWO, list(items))
 
 
-def _does(at: int, device: str, trigger: str, **how: Any) -> Item:
-    return Item(at, "do", device, "S", {"trigger": trigger, **how})
+def _does(at: int, device: str, trigger: str, *, session: str = "S", **how: Any) -> Item:
+    return Item(at, "do", device, session, {"trigger": trigger, **how})
 
 
 def _breaks(at: int, what: str, device: str = "", **how: Any) -> Item:
@@ -54,6 +54,22 @@ def test_a_device_whose_lease_runs_out_is_to_connect_anew() -> None:
     decided = [json.loads(text) for _, who, text in (line.split(" ", 2) for line in lines) if who == "service"]
     at = next(place for place, made in enumerate(decided) if made["service"] == "Due" and made["writes"])
     assert [made["service"] for made in decided[at : at + 3]] == ["Due", "Disconnect", "Connect"]
+
+
+def test_a_call_that_its_store_did_not_outlive_is_lost_and_another_can_be_made() -> None:
+    """Both sides of a call end as lost as soon as they are back, and the same two may call again."""
+    lines: list[str] = []
+    again = (replace(item, at=item.at + 20_000, session="T") for item in CALL)
+    script = _script(*CALL, _breaks(5000, "forget", ms=1000), *again, _does(40_000, "a.0", "end", session="T"))
+    mix = simulate(script, trace=lines.append)
+    assert mix.faults == {"forget": 1}
+    assert mix.reasons == {"forgotten": 1, "hangup": 1}
+    assert sum('"ended":{"S":"lost"}' in line for line in lines) == 2
+
+
+def test_a_service_that_is_down_forgets_nothing_more() -> None:
+    """A store is lost once for each time that the service goes."""
+    assert simulate(_script(_breaks(1000, "stop", ms=900), _breaks(1100, "forget", ms=10))).faults == {"stop": 1}
 
 
 class Unwelcoming(Switchboard):

@@ -173,6 +173,14 @@ class Faults(Office):
         self.stop(ms)
         return True
 
+    _restart = _stop  # decisions take no time here, so none is in flight that an orderly end could wait for
+
+    def _forget(self, _device: str, ms: int) -> bool:
+        if not self._stop(_device, ms):
+            return False
+        self.forget()
+        return True
+
     def _stop_after_commit(self, _device: str, ms: int) -> bool:
         self.stop_after_commit(ms)
         return False  # counted where it happens

@@ -151,6 +151,15 @@ class Office(Network):
         self._armed.clear()
         self.agenda.after(milliseconds, self._start)
 
+    def forget(self) -> None:
+        """The store did not outlive the service: it comes back with an empty one, and knows the users alone."""
+        self.mix.count(self.records())
+        self.watch.forgotten |= {record.session_id for record in self.records()}
+        users = [name for kind, name in self.store if kind == "line"]
+        self.store.clear()
+        for user in users:
+            self.register(user)
+
     def note_crash(self, device: str = "") -> None:
         """The live calls of a device, or all, have met a crash."""
         for record in self.records():

@@ -7,10 +7,11 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from statecore.endpoint import Endpoint
+from statecore.model import Record
 
 
 class Agenda:
@@ -127,6 +128,14 @@ class Mix:
         """How often both sides of a call were compared while nothing was on its way."""
         self.events = 0
         self.seconds = 0
+
+    def count(self, records: Iterable[Record]) -> None:
+        """Calls that came to be, and why they ended, as a store has them before it is gone."""
+        for record in records:
+            self.calls.add(record.session_id)
+            self.reasons[record.reason or "forgotten"] += 1
+            if record.merged_into:
+                self.met["glare"] |= {record.session_id, record.merged_into}
 
     def report(self) -> dict[str, Any]:
         """As plain data, ready to be added up."""

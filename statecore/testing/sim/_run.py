@@ -153,11 +153,7 @@ class Simulation(Faults, Office):
 
     def _count(self) -> None:
         self.mix.seconds = self.agenda.now // 1000
-        for record in self.records():
-            self.mix.calls.add(record.session_id)
-            self.mix.reasons[record.reason] += 1
-            if record.merged_into:
-                self.mix.met["glare"] |= {record.session_id, record.merged_into}
+        self.mix.count(self.records())
         self.mix.outcomes.update(self.watch.outcomes.values())
 
     # --- what the oracle looks at
@@ -233,14 +229,17 @@ class Simulation(Faults, Office):
         """Settled agreement, of one call: nothing is on its way to or from anyone in it."""
         record = self.record(session)
         devices = {leg.device for leg in record.legs} if record is not None else set()
-        if record is None or self.down or not all(self.places[device].calm for device in devices):
+        if self.down or not all(self.places[device].calm for device in devices):
             return
+        assert record is not None, f"{session} is known to a device alone"
         self.mix.agreements += 1
         for device in devices:
             there = self.leg_of(record, device)
             here = self.places[device].endpoint.legs.get(record.session_id)
             if there is None or there.ended_at:
                 assert here is None, f"{device} is in {here}, which ended as {there}"
+                continue
+            if here is None and session in self.watch.deaf(self.places[device].endpoint):
                 continue
             assert here is not None, f"{device} does not know of its {there}"
             control = there.control

@@ -46,9 +46,12 @@ class Script(Struct, frozen=True):
 
 FAULTS = {
     "cut": 26, "crash": 7, "half_open": 6, "partition": 4, "slow": 8, "repeat": 14, "overtake": 8, "media_fail": 5,
-    "media_drop": 7, "clock_rate": 5, "clock_jump": 4, "stop": 2, "stop_after_commit": 3, "service_clock": 1,
+    "media_drop": 7, "clock_rate": 5, "clock_jump": 4, "restart": 1, "stop": 2, "stop_after_commit": 3, "forget": 1,
+    "service_clock": 1,
 }  # fmt: skip
-"""Every fault, and how often it is chosen beside the others."""
+"""Every fault, and how often it is chosen beside the others. Of the service: it is closed and opened again
+(`restart`), dies where it stands (`stop`) or once it has committed something (`stop_after_commit`), or comes back with
+an empty store (`forget`)."""
 
 
 class _Maker:
@@ -246,7 +249,7 @@ class _Maker:
         return {"ms": self.chance.choices((short, short * 10, long), (6, 3, 1))[0]}
 
 
-_SERVICE = frozenset({"stop", "stop_after_commit", "service_clock"})
+_SERVICE = frozenset({"restart", "stop", "stop_after_commit", "forget", "service_clock"})
 
 
 def script_of(seed: int, *, calls: int = 200, users: int = 20) -> Script:
