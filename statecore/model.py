@@ -356,3 +356,5 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     """The session ids of the calls that take this line."""
     sessions: tuple[str, ...] = ()
     """The session ids of every other live call or session this user has a part in."""
+    capacity: int = 0
+    """How many calls may take this line at once; 0 for as many as the service's settings say."""

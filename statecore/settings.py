@@ -266,7 +266,12 @@ for _each in attrs.fields(CallSettings):
 class ServiceSettings:
     """What a call service is run with. Immutable. Raises InvalidSettings."""
 
-    line_capacity: int = _whole(1, 1, 100, "How many calls one user may be in at once before being busy.")
+    line_capacity: int = _whole(
+        1,
+        1,
+        100,
+        "How many calls one user may be in at once before being busy, unless registered with a `capacity`.",
+    )
     session_capacity: int = _whole(50, 1, 10_000, "How many people one session takes.")
     session_joins: int = _whole(1_000, 1, 1_000_000, "How often one session is joined in all, coming back included.")
     sessions_per_user: int = _whole(

@@ -35,6 +35,10 @@ class NewUser(Struct, forbid_unknown_fields=True):
 
     uid: Id
     name: Annotated[str, Meta(max_length=256, description="A name to show.")] = ""
+    capacity: (
+        Annotated[int, Meta(ge=1, le=100, description="How many calls the user may be in at once before being busy.")]
+        | None
+    ) = None
 
 
 class UserBody(Struct):
@@ -188,8 +192,8 @@ class Users(Controller):
 
     @post(summary="Make a user known", responses=_TOLD)
     async def create(self, app: App, data: JSONBody[NewUser]) -> UserBody:
-        """Make a user known, who can be rung from then on. Doing it again changes the name."""
-        await app.service.register_user(data.uid, data.name)
+        """Make a user known, who can be rung from then on. Doing it again changes the name or the capacity."""
+        await app.service.register_user(data.uid, data.name, capacity=data.capacity)
         return UserBody(data.uid, data.name, await app.service.online(data.uid))
 
     @get(summary="List the users", responses=_TOLD)
@@ -294,7 +298,7 @@ class Calls(Controller):
 @post("/v1/dev/login", summary="Log in by name, in development", tags=["users"], opt={"open": True})
 async def login(app: App, data: JSONBody[NewUser]) -> AuthTokenBody:
     """An auth token for anybody who asks."""
-    await app.service.register_user(data.uid, data.name)
+    await app.service.register_user(data.uid, data.name, capacity=data.capacity)
     text, made = await app.tokens.issue(data.uid, lifetime=86_400)
     return AuthTokenBody(made.id, made.user, made.issued_at, made.expires_at, text)
 

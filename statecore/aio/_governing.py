@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import UnknownUser
+from ..errors import InvalidArgument, UnknownUser
 from ..model import Call
 from ..switchboard import Done, End, Forget, Input, Register, check_id
 from ._deciding import Decisions
@@ -14,19 +14,26 @@ from ._looking import Looking
 class Governing(Looking):
     """Governs the users and calls of a service."""
 
-    _users: dict[str, str]
-    """The names that users have been given."""
+    _users: dict[str, Register]
+    """As what users have been made known."""
     _decisions: Decisions
 
-    def add_user(self, user: str, name: str = "") -> None:
+    def add_user(self, user: str, name: str = "", *, capacity: int | None = None) -> None:
         """Make a user known, who can then be rung whether a device is connected or not. The store hears of it with the
-        next decision; `register_user` waits for that. Idempotent."""
-        if self._users.get(check_id("user", user)) != name:
-            self._users[user] = self._pending[user] = name
+        next decision; `register_user` waits for that. `capacity` is how many calls the user may be in at once before
+        being busy, from 1 to 100 (default: the settings' `line_capacity`). Without a name or capacity, what the user
+        has stays. Idempotent. Raises InvalidArgument."""
+        if capacity is not None and (isinstance(capacity, bool) or capacity not in range(1, 101)):
+            raise InvalidArgument("a line's capacity is a whole number from 1 to 100", name="capacity")
+        coming = self._pending.get(check_id("user", user), Register(user))
+        known = Register(user, name or coming.name, capacity or coming.capacity)
+        if self._users.get(user) != known:
+            self._users[user] = self._pending[user] = known
 
-    async def register_user(self, user: str, name: str = "") -> None:
-        """Make a user known: once this returns, the store has it. Raises StoreConflict. Idempotent."""
-        self.add_user(user, name)
+    async def register_user(self, user: str, name: str = "", *, capacity: int | None = None) -> None:
+        """Make a user known, as `add_user` does: once this returns, the store has it. Raises StoreConflict,
+        InvalidArgument. Idempotent."""
+        self.add_user(user, name, capacity=capacity)
         await self._save_users()
 
     async def delete_user(self, user: str) -> None:
@@ -45,10 +52,10 @@ class Governing(Looking):
         return await self.fetch(session_id)
 
     async def _save_users(self) -> None:
-        for user, name in list(self._pending.items()):
+        for user, known in list(self._pending.items()):
             # It stays pending until it is done: whoever comes meanwhile must not take the user for unknown.
-            await self._decisions.take(Register(user, name))
-            if self._pending.get(user) == name:
+            await self._decisions.take(known)
+            if self._pending.get(user) is known:
                 del self._pending[user]
 
     if TYPE_CHECKING:  # the service has them

@@ -8,7 +8,7 @@ from ..errors import CallNotFound, UnknownUser
 from ..model import Call, Line, Record, User
 from ..ports import IceSource, Store
 from ..settings import IceServers
-from ..switchboard import check_id
+from ..switchboard import Register, check_id
 from ._find import CallPage, CallQuery, find
 from ._log import call_of_record
 
@@ -20,8 +20,8 @@ class Looking:
     """Where the records are."""
     ice: IceSource | None
     """Where STUN and TURN servers come from; None for none."""
-    _pending: dict[str, str]
-    """The names of users whom the store does not have yet."""
+    _pending: dict[str, Register]
+    """Users as the store does not know them yet."""
 
     async def ice_servers(self, user: str) -> IceServers:
         """What a user may use to reach others now. Raises what the source raises."""
@@ -47,15 +47,18 @@ class Looking:
     async def users(self) -> list[User]:
         """Everybody who is known, and so can be rung."""
         lines = [line for _, line in await self.store.scan("line") if isinstance(line, Line)]
-        known = {line.user: line.name for line in lines} | self._pending
+        known = {line.user: line.name for line in lines}
+        known |= {user: it.name or known.get(user, "") for user, it in self._pending.items()}
         return [User(uid=uid, name=name) for uid, name in sorted(known.items())]
 
     async def user(self, uid: str) -> User:
         """One who is known, by one look into the store. Raises UnknownUser."""
         line = (await self.store.load((("line", uid),)))["line", uid][1]
-        if uid not in self._pending and not isinstance(line, Line):
+        coming = self._pending.get(uid)
+        if coming is None and not isinstance(line, Line):
             raise UnknownUser(user=uid)
-        return User(uid=uid, name=self._pending.get(uid, line.name if isinstance(line, Line) else ""))
+        kept = line.name if isinstance(line, Line) else ""
+        return User(uid=uid, name=(coming.name if coming is not None else "") or kept)
 
     async def online(self, user: str) -> bool:
         """Whether a device of this user is connected. False for who is not known."""

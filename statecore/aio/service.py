@@ -40,6 +40,7 @@ from ..switchboard import (
     Input,
     Need,
     Negotiate,
+    Register,
     Route,
     Switchboard,
     check_id,
@@ -137,8 +138,8 @@ class CallService(Governing):
         self._tasks = Tasks(self._failed)
         self._outbox = Outbox(self.store, notifier, self._tasks, self._clock.wall, self.settings.attempts)
         self._decisions = Decisions(self._step, self.store, self._outbox, self.settings.attempts, self._committed)
-        self._users: dict[str, str] = {}
-        self._pending: dict[str, str] = {}
+        self._users: dict[str, Register] = {}
+        self._pending: dict[str, Register] = {}
         self._recovery: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 

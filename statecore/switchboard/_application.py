@@ -13,12 +13,12 @@ from ._work import Draft, Work
 
 
 def register(work: Work, command: Register) -> list[Deliver]:
-    """Make a user known, or change the name."""
+    """Make a user known, or change the name or how many calls the line takes."""
     line = work.line(command.user)
-    if line is None:
-        work.lines[command.user] = Line(command.user, command.name)
-    elif command.name and command.name != line.name:
-        work.lines[command.user] = replace(line, name=command.name)
+    known = line or Line(command.user)
+    told = replace(known, name=command.name or known.name, capacity=command.capacity or known.capacity)
+    if told != line:
+        work.lines[command.user] = told
     return []
 
 

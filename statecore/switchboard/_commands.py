@@ -21,7 +21,9 @@ class Register(Struct, frozen=True, gc=False):
     user: str
     """The user's id."""
     name: str = ""
-    """A name to show."""
+    """A name to show; empty leaves it as it is."""
+    capacity: int = 0
+    """How many calls the user may be in at once before being busy; 0 leaves it as it is."""
 
 
 class Forget(Struct, frozen=True, gc=False):

@@ -64,10 +64,13 @@ def _busy(work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
 
 def _full_line(work: Work, draft: Draft, user: str, caller: str) -> bool:
     line = work.line(user)
-    if line is None or len(line.holds) < work.board.settings.line_capacity:
+    if line is None:
+        return False
+    capacity = line.capacity or work.board.settings.line_capacity
+    if len(line.holds) < capacity:
         return False
     replaced = work.stale_calls(caller, draft.receiver)
-    return sum(1 for session in line.holds if session not in replaced) >= work.board.settings.line_capacity
+    return sum(1 for session in line.holds if session not in replaced) >= capacity
 
 
 def _known(work: Work, draft: Draft, _leg: Leg, act: Act | None) -> bool:

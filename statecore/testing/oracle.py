@@ -341,7 +341,7 @@ def _check_line(service: Service, line: Line) -> None:
     }
     assert set(line.holds) == {s for s, holds in concerned.items() if holds}, f"{line} against {concerned}"
     assert set(line.sessions) == {s for s, holds in concerned.items() if not holds}, f"{line} against {concerned}"
-    assert len(line.holds) <= service.board.settings.line_capacity
+    assert len(line.holds) <= (line.capacity or service.board.settings.line_capacity)
 
 
 def assert_settled(world: World) -> None:

@@ -8,8 +8,17 @@ from typing import Any
 
 import pytest
 
-from statecore import Status
-from statecore.errors import BlankId, CallCancelled, CallNotFound, UnknownUser
+from statecore import CallClient, CallService, MemoryStore, ServiceSettings, Status
+from statecore.errors import (
+    AlreadyInCall,
+    BlankId,
+    CallCancelled,
+    CallNotFound,
+    InvalidArgument,
+    StoreUnusable,
+    UnknownUser,
+    UserBusy,
+)
 from statecore.model import Reason
 
 Town, Run = Callable[..., Any], Callable[..., Any]
@@ -144,5 +153,82 @@ def test_a_user_without_a_device_is_deleted(town: Town, run: Run) -> None:
             with pytest.raises(CallCancelled):
                 await call.answered()
             assert [user.uid for user in await t.service.users()] == ["alice"]
+
+    run(main)
+
+
+def test_a_user_may_be_in_more_calls_than_others(town: Town, run: Run) -> None:
+    """As many as the user was registered with: the next caller hears busy, as a second one does at anybody else. What
+    was registered stays until it is changed, also for the next service on the store, and whatever the user connects
+    with."""
+
+    async def main() -> None:
+        async with town("alice", "bob", "carol", "dave", settings=ServiceSettings(line_capacity=1)) as t:
+            alice, bob, carol, dave = (t.clients[user] for user in ("alice", "bob", "carol", "dave"))
+            await t.service.register_user("bob", capacity=2)
+            await t.service.register_user("bob", "Bob")
+            calls = [await caller.initiate_call("bob") for caller in (alice, carol)]
+            for busy in ("bob", "alice"):
+                with pytest.raises(UserBusy):
+                    await dave.initiate_call(busy)
+            with pytest.raises(AlreadyInCall):
+                await bob.initiate_call("dave")
+            await calls[0].cancel()
+            await t.service.register_user("bob", capacity=1)
+            with pytest.raises(UserBusy):
+                await dave.initiate_call("bob")
+            await calls[1].cancel()
+
+        store = MemoryStore()
+        async with CallService(store=store) as first:
+            await first.register_user("bob", capacity=2)
+        async with CallService(store=store) as second, CallClient(second.signaling("bob", name="Bob")):
+            line = (await store.load([("line", "bob")]))["line", "bob"][1]
+            assert (line.name, line.capacity) == ("Bob", 2)
+            assert await second.user("bob") == (await second.users())[0]
+
+    run(main)
+
+
+@pytest.mark.parametrize("capacity", [0, -1, 101, True, 1.5, "2"])
+def test_a_capacity_that_cannot_be_one_is_refused(run: Run, capacity: Any) -> None:
+    """At once, and the user is not made known."""
+
+    async def main() -> None:
+        service = CallService()
+        with pytest.raises(InvalidArgument):
+            await service.register_user("bob", capacity=capacity)
+        assert await service.users() == []
+
+    run(main)
+
+
+class _Away(MemoryStore):
+    """A store that takes nothing as long as it is away."""
+
+    away = True
+
+    async def commit(self, writes: Any) -> bool:
+        """Commit, or fail."""
+        if self.away:
+            raise StoreUnusable(store="it", why="it is away")
+        return await super().commit(writes)
+
+
+def test_what_the_store_has_not_taken_is_not_forgotten(run: Run) -> None:
+    """A name and a capacity that were given while the store was away are both there once it is back."""
+
+    async def main() -> None:
+        store = _Away()
+        service = CallService(store=store)
+        with pytest.raises(StoreUnusable):
+            await service.register_user("bob", "Bob", capacity=2)
+        service.add_user("bob")
+        assert (await service.user("bob")).name == "Bob"
+        store.away = False
+        await service.register_user("carol")
+        line = (await store.load([("line", "bob")]))["line", "bob"][1]
+        assert (line.name, line.capacity) == ("Bob", 2)
+        await service.close()
 
     run(main)

@@ -127,6 +127,22 @@ def test_both_play_a_file_that_has_no_picture(shell: Shell, tmp_path: Path, vide
     assert [abs(_heard(path) - hertz) < 6 for path, hertz in zip(heard, (700, 500), strict=True)] == [True, True]
 
 
+def test_a_bot_answers_two_at_once(shell: Shell) -> None:
+    """As many as its limit, whatever line others have: the third caller hears busy."""
+    bot = shell.start("answer", "--as", "bot", "--limit", "2", "--json")
+    while {"uid": "bot", "name": "", "online": True} not in json.loads(shell("users", "--json").stdout):
+        assert bot.poll() is None
+    calls = [shell.start("call", "bot", "--as", user) for user in ("fay", "gus")]
+    for call in calls:
+        assert call.stdout is not None
+        while "connected" not in (line := call.stdout.readline()):
+            assert line, call.communicate()
+    assert shell("call", "bot", "--as", "hal").stderr == "statecore: user 'bot' is busy\n"
+    for each in (*calls, bot):
+        each.send_signal(signal.SIGINT)
+        assert each.communicate(timeout=20)[1] == "statecore: interrupted\n"
+
+
 def test_who_is_there(shell: Shell) -> None:
     """Everybody who was made known, for people and for programs."""
     made = json.loads(shell("token", "dora", "--json").stdout)

@@ -92,6 +92,7 @@ def test_users_and_their_tokens(served: Any, ask: Any) -> None:
         ("POST", "/v1/users", {"uid": "a b"}, 400, "spaced_id"),
         ("POST", "/v1/users", {"uid": ""}, 400, "invalid_argument"),
         ("POST", "/v1/users", {"uid": "a", "what": 1}, 400, "invalid_argument"),
+        ("POST", "/v1/users", {"uid": "a", "capacity": 101}, 400, "invalid_argument"),
         ("POST", "/v1/users", b"{", 400, "invalid_argument"),
         ("POST", "/v1/users", b"[" * 100_000, 413, "invalid_argument"),
         ("GET", "/v1/calls?limit=501", None, 400, "invalid_argument"),

@@ -63,15 +63,16 @@ def _told(status: int, body: bytes) -> StatecoreError:
         return SignalingRefused(why=f"HTTP status {status}")
 
 
-def auth_token(args: argparse.Namespace) -> str:
-    """The auth token to connect with: the one that was given, or one that the service issues for `--as`."""
+def auth_token(args: argparse.Namespace, **user: Any) -> str:
+    """The auth token to connect with: the one that was given, or one that the service issues for `--as`, who is made
+    known with what `user` says."""
     given: str | None = args.token or os.environ.get("STATECORE_TOKEN")
     if given:
         return given
     if not args.user:
         raise TokenMissing("say who you are: --as USER (with the service's API key), or --token")
     if not args.api_key:
-        return str(ask(args, "POST", "/v1/dev/login", {"uid": args.user})["token"])
-    ask(args, "POST", "/v1/users", {"uid": args.user})
+        return str(ask(args, "POST", "/v1/dev/login", {"uid": args.user, **user})["token"])
+    ask(args, "POST", "/v1/users", {"uid": args.user, **user})
     path = f"/v1/users/{quote(args.user, safe='')}/auth-tokens"
     return str(ask(args, "POST", path, {"lifetime": 86_400})["token"])

@@ -34,7 +34,7 @@ def add_talk_options(parser: argparse.ArgumentParser) -> None:
 class Talker:
     """One shell's part in calls: connected, with something to send, telling what happens."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, **user: Any) -> None:
         try:
             from statecore_aiortc import AiortcMedia, File, Picture, Tone
             from statecore_web import WebSocketSignaling
@@ -51,7 +51,7 @@ class Talker:
             record=args.record,
             ice_servers=[IceServer(urls=url) for url in args.stun],
         )
-        link = WebSocketSignaling(args.url, auth_token(args), user=args.user, device=args.device)
+        link = WebSocketSignaling(args.url, auth_token(args, **user), user=args.user, device=args.device)
         self.client = CallClient(link, media)
 
     def say(self, text: str) -> None:

@@ -16,7 +16,11 @@ def register(commands: Any) -> None:
     parser = commands.add_parser("answer", help="answer calls, as a bot", description=__doc__)
     parser.add_argument("--echo", action="store_true", help="say back what is heard")
     parser.add_argument(
-        "--limit", type=int, default=10, metavar="N", help="calls at once; above it is busy (default: 10)"
+        "--limit",
+        type=int,
+        default=10,
+        metavar="N",
+        help="calls at once; above it is busy (default: 10); with --token also above what the user was registered with",
     )
     parser.add_argument("--calls", type=int, default=math.inf, metavar="N", help="stop after so many calls")
     add_talk_options(parser)
@@ -29,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _answer(args: argparse.Namespace) -> int:
-    talker = Talker(args)
+    talker = Talker(args, capacity=args.limit)
     enough = asyncio.Event()
     left = args.calls
 
