@@ -3,6 +3,7 @@
 import { CallClient } from "./statecore.js";
 import { CallScreen } from "./screen.js";
 import { Developer } from "./developer.js";
+import * as ring from "./ring.js";
 import * as sounds from "./sounds.js";
 import { $, ENDS, STATES, avatar, duration, icon, make, reason, when } from "./words.js";
 
@@ -230,42 +231,29 @@ function nameOf(uid) {
   return people.find((one) => one.uid === uid)?.name ?? uid;
 }
 
-function dialog(call, what, buttons) {
-  const name = nameOf(call.with);
-  $("ring-name").textContent = name;
-  $("ring-what").textContent = what;
-  const face = avatar(name, { big: true });
-  face.id = "ring-avatar";
-  $("ring-avatar").replaceWith(face);
-  $("answers").replaceChildren(...buttons);
-  $("ring").dataset.session = call.sessionId ?? "";
-  if (!$("ring").open) $("ring").showModal();
-  buttons.at(-1)?.focus();
-}
-
-function answer(id, kind, picture, text, act) {
-  return make("button", { id, class: `round ${kind}`, onclick: act }, icon(picture), make("span", {}, text));
-}
-
-function shut(sessionId) {
-  if ($("ring").open && (!sessionId || $("ring").dataset.session === sessionId)) {
-    $("ring").close();
-    sounds.silence();
-    return true;
-  }
-  return false;
-}
+const INCOMING = { audio: "Incoming call", video: "Incoming video call" };
 
 function rings(call) {
-  if (screen.session || joining) return; // it waits; the service rings on until it is unanswered
-  const kind = call.type === "video" ? "Incoming video call" : "Incoming call";
-  dialog(call, kind, [
-    answer("reject", "danger", "end", "Decline", () => decline(call)),
-    answer("accept", "good", call.type === "video" ? "video" : "call", "Accept", () => accept(call)),
+  offer();
+  say(`${INCOMING[call.type]} from ${nameOf(call.with)}`);
+}
+
+/** Show what rings here: beside the call that one is in, if there is one. */
+function offer() {
+  const call = client?.calls.find((each) => client.ringsHere(each));
+  if (!call || joining) return;
+  const name = nameOf(call.with);
+  if (screen.session) {
+    const kind = call.type === "video" ? "a video call" : "a call";
+    ring.beside(call.sessionId, `${name} asks for ${kind}.`, () => accept(call), () => decline(call));
+    return;
+  }
+  ring.dialog(call.sessionId, name, INCOMING[call.type], [
+    ring.answer("reject", "danger", "end", "Decline", () => decline(call)),
+    ring.answer("accept", "good", call.type === "video" ? "video" : "call", "Accept", () => accept(call)),
   ]);
   sounds.ringIn();
-  document.title = `${nameOf(call.with)} calls`;
-  say(`${kind} from ${nameOf(call.with)}`);
+  document.title = `${name} calls`;
 }
 
 async function place(uid, type) {
@@ -273,22 +261,21 @@ async function place(uid, type) {
   if (client.activeCall) return;
   const rung = client.calls.find((call) => call.with === uid && call.role === "callee" && call.state === "ringing");
   if (rung) return accept(rung); // it began to ring as the button was pressed
-  if ($("ring").open) return;
+  if (ring.shown()) return;
   const sessionId = crypto.randomUUID();
-  const call = { sessionId, with: uid };
-  dialog(call, STATES.idle, [
-    answer("cancel", "danger", "end", "Cancel", () => client.cancelCall(sessionId).catch((error) => notice(reason(error)))),
+  ring.dialog(sessionId, nameOf(uid), STATES.idle, [
+    ring.answer("cancel", "danger", "end", "Cancel", () => client.cancelCall(sessionId).catch((error) => notice(reason(error)))),
   ]);
   try {
     const made = await client.initiateCall(uid, { type, sessionId });
-    if (made.sessionId !== sessionId && $("ring").open) $("ring").dataset.session = made.sessionId; // both called each other
-    if (made.state === "ringing" && $("ring").open) {
-      $("ring-what").textContent = STATES.ringing;
+    if (made.sessionId !== sessionId && ring.shown()) $("ring").dataset.session = made.sessionId; // both called each other
+    if (made.state === "ringing" && ring.shown()) {
+      ring.say(STATES.ringing);
       sounds.ringOut();
     }
     if (made.state === "accepted") join(made);
   } catch (error) {
-    shut(sessionId);
+    ring.shut(sessionId);
     if (!["call_cancelled", "call_ended"].includes(error.code)) {
       const named = ["user_busy", "unknown_user"].includes(error.code);
       notice(named ? `${nameOf(uid)} ${reason(error)}` : reason(error), true);
@@ -296,14 +283,16 @@ async function place(uid, type) {
   }
 }
 
+/** One call at a time has the screen: the one that it shows is left. */
 async function accept(call) {
   sounds.unlock();
+  await screen.session?.leave();
   sounds.silence();
-  $("ring-what").textContent = STATES.accepted;
+  ring.say(STATES.accepted);
   try {
     join(await client.acceptCall(call.sessionId));
   } catch (error) {
-    shut(call.sessionId);
+    ring.shut(call.sessionId);
     notice(reason(error));
   }
 }
@@ -312,29 +301,25 @@ function decline(call) {
   client.rejectCall(call.sessionId).catch((error) => notice(reason(error)));
 }
 
-/** Escape gives up a call of one's own, and silences one that comes in: nothing is declined by accident. */
-function escape(event) {
-  if (event.key !== "Escape") return;
-  event.preventDefault();
-  sounds.silence();
-  ($("cancel") ?? $("not-now"))?.click();
-}
-
 function over(call) {
-  document.title = "statecore";
-  const shown = shut(call.sessionId) || screen.session?.sessionId === call.sessionId || joining === call.sessionId;
+  const aside = ring.putAway(call.sessionId);
+  const shown = aside || ring.shut(call.sessionId) || screen.session?.sessionId === call.sessionId || joining === call.sessionId;
   if (!shown) return;
-  sounds.ended();
   const what = call.endReason?.what;
   const text = call.role === "callee" && what === "cancelled" ? `Missed call from ${nameOf(call.with)}` : ENDS[what];
   if (text) {
     notice(text);
     say(text);
   }
+  if (aside) return;
+  document.title = "statecore";
+  sounds.ended();
   if (joining === call.sessionId) joining = null;
+  ring.putAway();
   screen.close(call.sessionId);
   if (linked() === call.sessionId) unlink();
   showHome();
+  offer();
 }
 
 /** Two may be lacking at once. */
@@ -354,23 +339,24 @@ async function enter(sessionId, name, type, what) {
   joining = sessionId;
   notice("");
   document.title = name;
-  if ($("ring").open) $("ring-what").textContent = STATES.accepted;
+  ring.say(STATES.accepted);
   sounds.silence();
   try {
     const session = await client.startSession(await what(), { type, listener: { onError: faulty } });
     if (session.over) return;
-    shut();
+    ring.shut();
     sounds.connected();
     screen.open(session, name);
     show("call");
     say("Connected");
   } catch (error) {
     if (!["call_ended", "call_cancelled"].includes(error.code)) notice(reason(error), true);
-    shut(sessionId);
+    ring.shut(sessionId);
     client.endCall(sessionId).catch(() => {});
     showHome();
   } finally {
     if (joining === sessionId) joining = null;
+    offer();
   }
 }
 
@@ -399,13 +385,13 @@ function startSession() {
 
 /** Somebody has opened a link: no camera opens before they agree. */
 function invited() {
-  if (!linked() || client?.activeCall || $("ring").open || document.body.dataset.view !== "home") return;
-  dialog({ sessionId: linked(), with: "Session" }, "You have opened the link of a session", [
-    answer("not-now", "danger", "end", "Not now", () => {
-      shut();
+  if (!linked() || client?.activeCall || ring.shown() || document.body.dataset.view !== "home") return;
+  ring.dialog(linked(), "Session", "You have opened the link of a session", [
+    ring.answer("not-now", "danger", "end", "Not now", () => {
+      ring.shut();
       unlink();
     }),
-    answer("meet", "good", "video", "Join", meet),
+    ring.answer("meet", "good", "video", "Join", meet),
   ]);
 }
 
@@ -427,13 +413,11 @@ $("new-session").addEventListener("click", startSession);
 $("copy-link").addEventListener("click", copyLink);
 addEventListener("hashchange", invited);
 $("developer").addEventListener("click", () => developer.toggle());
-$("ring").addEventListener("cancel", (event) => event.preventDefault());
-$("ring").addEventListener("keydown", escape);
 document.addEventListener("visibilitychange", look);
 document.addEventListener("pointerdown", sounds.unlock, { once: true });
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (document.body.dataset.view === "call" && !$("ring").open) screen.key(event);
+  if (document.body.dataset.view === "call" && !ring.shown()) screen.key(event);
 });
 addEventListener("pagehide", () => client?.connection.send({ m: "bye" }));
 

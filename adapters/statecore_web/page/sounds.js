@@ -49,6 +49,11 @@ export function ringIn() {
   repeat((at) => [0, 0.75].flatMap((turn) => figure.map((hz, n) => tone([hz, hz * 2], at + turn + n * 0.15, 0.14, 0.08))), 3);
 }
 
+/** Somebody calls while one is in a call: quietly. */
+export function waiting() {
+  repeat((at) => [0, 0.25].map((turn) => tone([440], at + turn, 0.14, 0.03)), 5);
+}
+
 /** It rings at the other end. */
 export function ringOut() {
   repeat((at) => [tone([425, 450], at, 1, 0.06)], 4);

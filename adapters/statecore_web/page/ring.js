@@ -1,0 +1,66 @@
+// What rings: a dialog in front of everything; or, while one is in a call, a question beside it.
+
+import * as sounds from "./sounds.js";
+import { $, avatar, icon, make } from "./words.js";
+
+/** A round button of the dialog. */
+export function answer(id, kind, picture, text, act) {
+  return make("button", { id, class: `round ${kind}`, onclick: act }, icon(picture), make("span", {}, text));
+}
+
+/** Show the dialog; the last of its buttons gets the focus. */
+export function dialog(sessionId, name, what, buttons) {
+  $("ring-name").textContent = name;
+  say(what);
+  const face = avatar(name, { big: true });
+  face.id = "ring-avatar";
+  $("ring-avatar").replaceWith(face);
+  $("answers").replaceChildren(...buttons);
+  $("ring").dataset.session = sessionId ?? "";
+  if (!$("ring").open) $("ring").showModal();
+  buttons.at(-1)?.focus();
+}
+
+/** What has become of it. */
+export function say(what) {
+  $("ring-what").textContent = what;
+}
+
+export const shown = () => $("ring").open;
+
+/** Take the dialog away, if it is about this session; tells whether it was there. */
+export function shut(sessionId) {
+  if (!shown() || (sessionId && $("ring").dataset.session !== sessionId)) return false;
+  $("ring").close();
+  sounds.silence();
+  return true;
+}
+
+/** Ask beside a call. The focus stays where it is: whoever types or speaks is not to answer by accident. */
+export function beside(sessionId, text, accept, decline) {
+  $("waiting").dataset.session = sessionId;
+  $("waiting-text").textContent = text;
+  $("waiting-yes").onclick = accept;
+  $("waiting-no").onclick = decline;
+  $("waiting").hidden = false;
+  sounds.waiting();
+}
+
+/** Take the question away, if it is about this session; tells whether it was there. */
+export function putAway(sessionId) {
+  if ($("waiting").hidden || (sessionId && $("waiting").dataset.session !== sessionId)) return false;
+  $("waiting").hidden = true;
+  sounds.silence();
+  return true;
+}
+
+/** Escape gives up a call of one's own, and silences one that comes in: nothing is declined by accident. */
+function escape(event) {
+  if (event.key !== "Escape") return;
+  event.preventDefault();
+  sounds.silence();
+  ($("cancel") ?? $("not-now"))?.click();
+}
+
+$("ring").addEventListener("cancel", (event) => event.preventDefault());
+$("ring").addEventListener("keydown", escape);
