@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING
 
 from statecore import CallService
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from litestar import Litestar
 
 _log = logging.getLogger("statecore.web")
+_NOBODY = {"session": "", "user": "", "device": ""}
 _BEARER = "statecore.token."
 """How a subprotocol begins that carries an auth token: browsers can set no header on a WebSocket."""
 _PATIENCE = 2.0
@@ -34,10 +36,11 @@ class CallApp:
     """An ASGI application that lets devices speak with a call service.
 
     Mount it under a path of an application you have, or run it alone with any ASGI server; alone, it opens and closes
-    the service; mounted, the application that has it does. `api_key` opens the REST part to back ends; without one it
-    is closed, but for health and its description. `authenticate` says which user an auth token is good for (default:
-    the tokens that `tokens` issues). `origins` are the web origins whose pages may connect (default: only the one it
-    serves itself); clients that are no browsers send none. `dev` lets anybody log in by name: for one's own machine."""
+    the service; mounted, the application that has it does: `FastAPI(lifespan=app.lifespan)`. `api_key` opens the REST
+    part to back ends; without one it is closed, but for health and its description. `authenticate` says which user an
+    auth token is good for (default: the tokens that `tokens` issues). `origins` are the web origins whose pages may
+    connect (default: only the one it serves itself); clients that are no browsers send none. `dev` lets anybody log in
+    by name: for one's own machine."""
 
     def __init__(
         self,
@@ -63,9 +66,15 @@ class CallApp:
         self._rest: Litestar | None = None
         self._sockets: set[Socket] = set()
         self._draining = False
+        self._opened = False
+        self._opening: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, request, or life."""
+        if scope["type"] != "lifespan" and not self._opened and not self._draining:
+            # Mounted, and nobody opens it: what the store holds is taken up now, while this is answered.
+            self._opened = True
+            self._opening = asyncio.get_running_loop().create_task(self._open_late(), name="statecore web opening")
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -114,15 +123,33 @@ class CallApp:
             try:
                 await (self.open() if event == "lifespan.startup" else self.close())
             except Exception as error:  # noqa: BLE001 - the server says it, and stops
-                _log.exception("%s failed", event, extra={"session": "", "user": "", "device": ""})
+                _log.exception("%s failed", event, extra=_NOBODY)
                 await send({"type": f"{event}.failed", "message": str(error)})
                 return
             await send({"type": f"{event}.complete"})
             if event == "lifespan.shutdown":
                 return
 
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
+        """Be open as long as one is in here: for the application that this one is mounted in, which no server tells of
+        its life. `FastAPI(lifespan=app.lifespan)`, or Starlette; `Litestar(lifespan=[app.lifespan])`."""
+        await self.open()
+        try:
+            yield
+        finally:
+            await self.close()
+
+    async def _open_late(self) -> None:
+        try:
+            await self.open()
+        except Exception:  # noqa: BLE001 - and whatever it is
+            self._opened = False  # whoever comes next tries again
+            _log.warning("the service could not be opened", exc_info=True, extra=_NOBODY)
+
     async def open(self) -> None:
         """Take up what the store holds. Idempotent."""
+        self._opened = True
         await self.service.__aenter__()
 
     async def close(self) -> None:
@@ -142,7 +169,7 @@ class CallApp:
             async with asyncio.timeout(_PATIENCE):
                 await self.service.store.load((("line", "?"),))
         except Exception:  # noqa: BLE001 - and whatever it is
-            _log.warning("the store does not answer", exc_info=True, extra={"session": "", "user": "", "device": ""})
+            _log.warning("the store does not answer", exc_info=True, extra=_NOBODY)
             return False
         return True
 

@@ -9,10 +9,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
-from litestar import Litestar, asgi
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from statecore import Call, CallClient, CallService, MemoryStore
 from statecore.errors import InvalidArgument, SignalingLost, SignalingRefused, TokenExpired
@@ -286,40 +282,6 @@ def test_an_application_may_know_its_users_itself(served: Any) -> None:
             for token, error in (("old", SignalingRefused), ("odd", SignalingLost)):
                 with pytest.raises(error):
                     await WebSocketSignaling(url, token, user="alice").connect()
-
-    asyncio.run(main())
-
-
-def _under_litestar(app: CallApp) -> Any:
-    return Litestar([asgi("/calls", is_mount=True, copy_scope=True)(app)], logging_config=None)
-
-
-def _under_starlette(app: CallApp) -> Any:
-    return Starlette(routes=[Mount("/calls", app)])
-
-
-def _under_fastapi(app: CallApp) -> Any:
-    api = FastAPI()
-    api.mount("/calls", app)
-    return api
-
-
-@pytest.mark.parametrize(
-    "mount", [_under_litestar, _under_starlette, _under_fastapi], ids=lambda mount: mount.__name__.removeprefix("_")
-)
-def test_it_stands_under_a_path_of_another_application(served: Any, ask: Any, mount: Any) -> None:
-    """Devices and back ends reach it there, and what else that application has is not touched."""
-
-    async def main() -> None:
-        app = CallApp(CallService(), api_key="key")
-        async with served(mount(app)) as url:
-            app.service.add_user("alice")
-            token, _ = await app.tokens.issue("alice")
-            async with CallClient(WebSocketSignaling(f"{url}/calls", token)) as client:
-                assert client.connected
-                assert (await ask(f"{url}/calls", "GET", "/v1/users/alice"))[1]["online"]
-            assert (await ask(f"{url}/calls", "GET", "/healthz", None, None))[0] == 200
-        await app.service.close()
 
     asyncio.run(main())
 

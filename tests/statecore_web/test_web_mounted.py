@@ -1,0 +1,132 @@
+"""The service under a path of another application, whichever framework it is of."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from litestar import Litestar, asgi
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from statecore import CallClient, CallService, MemoryStore
+from statecore.errors import SignalingLost
+from statecore_web import CallApp, WebSocketSignaling
+
+
+def _under_litestar(app: CallApp, *, opened: bool) -> Any:
+    more: dict[str, Any] = {"lifespan": [app.lifespan]} if opened else {}
+    return Litestar([asgi("/calls", is_mount=True, copy_scope=True)(app)], logging_config=None, **more)
+
+
+def _under_starlette(app: CallApp, *, opened: bool) -> Any:
+    return Starlette(routes=[Mount("/calls", app)], lifespan=app.lifespan if opened else None)
+
+
+def _under_fastapi(app: CallApp, *, opened: bool) -> Any:
+    api = FastAPI(lifespan=app.lifespan if opened else None)
+    api.mount("/calls", app)
+    return api
+
+
+_every = pytest.mark.parametrize(
+    "mount", [_under_litestar, _under_starlette, _under_fastapi], ids=lambda mount: mount.__name__.removeprefix("_")
+)
+
+
+@_every
+@pytest.mark.parametrize("opened", [True, False])
+def test_it_stands_under_a_path_of_another_application(served: Any, ask: Any, mount: Any, *, opened: bool) -> None:
+    """Devices and back ends reach it there; it is closed with that application, if it is in its lifespan."""
+
+    async def main() -> None:
+        app = CallApp(CallService(), api_key="key")
+        async with served(mount(app, opened=opened)) as url:
+            app.service.add_user("alice")
+            token, _ = await app.tokens.issue("alice")
+            async with CallClient(WebSocketSignaling(f"{url}/calls", token)) as client:
+                assert client.connected
+                assert (await ask(f"{url}/calls", "GET", "/v1/users/alice"))[1]["online"]
+            assert (await ask(f"{url}/calls", "GET", "/healthz", None, None))[0] == 200
+        if opened:
+            with pytest.raises(SignalingLost, match="closed"):
+                app.service.signaling("alice")._accept(None, "alice")  # type: ignore[arg-type]
+        await app.service.close()
+
+    asyncio.run(main())
+
+
+async def _left_behind() -> MemoryStore:
+    """What a service that was killed leaves while somebody is rung, and for how long is over soon."""
+    store, left = MemoryStore(), MemoryStore()
+    async with CallService(store=store) as service, CallClient(service.signaling("alice")) as alice:
+        service.add_user("bob")
+        await alice.initiate_call("bob", timeout=0.3)
+        for kind in ("call", "line"):
+            assert await left.commit({key: (0, record) for key, record in await store.scan(kind)})
+    return left
+
+
+async def _unanswered(app: CallApp) -> None:
+    async with asyncio.timeout(10):
+        while [call.status for call in await app.service.call_log()] != ["unanswered"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@_every
+def test_what_a_killed_service_left_goes_on_with_the_application(served: Any, mount: Any) -> None:
+    """A call that rang then ends when its time is over, although nobody has connected, or asked for anything."""
+
+    async def main() -> None:
+        app = CallApp(CallService(store=await _left_behind()))
+        async with served(mount(app, opened=True)):
+            await _unanswered(app)
+
+    asyncio.run(main())
+
+
+@_every
+def test_what_a_killed_service_left_goes_on_with_the_first_who_comes(served: Any, ask: Any, mount: Any) -> None:
+    """Under an application that does not open it, a question after its health is enough."""
+
+    async def main() -> None:
+        app = CallApp(CallService(store=await _left_behind()))
+        async with served(mount(app, opened=False)) as url:
+            assert (await ask(f"{url}/calls", "GET", "/healthz", None, None))[0] == 200
+            await _unanswered(app)
+        await app.close()
+
+    asyncio.run(main())
+
+
+def test_one_that_cannot_be_opened_is_tried_again(served: Any, ask: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """While its store is away it answers what needs no store; who comes after that opens it."""
+
+    async def main() -> None:
+        store = await _left_behind()
+        scan, tried = store.scan, asyncio.Event()
+
+        async def away(kind: str) -> Any:
+            tried.set()
+            raise OSError(kind)
+
+        store.scan = away  # type: ignore[method-assign]
+        app = CallApp(CallService(store=store))
+        async with served(_under_starlette(app, opened=False)) as url:
+            for _ in range(2):
+                tried.clear()
+                assert (await ask(f"{url}/calls", "GET", "/healthz", None, None))[0] == 200
+                await asyncio.wait_for(tried.wait(), 5)
+            store.scan = scan  # type: ignore[method-assign]
+            while app._opened:  # noqa: ASYNC110 - until the second try has failed
+                await asyncio.sleep(0)
+            assert (await ask(f"{url}/calls", "GET", "/healthz", None, None))[0] == 200
+            await _unanswered(app)
+        await app.close()
+
+    with caplog.at_level(logging.WARNING, "statecore.web"):
+        asyncio.run(main())
+    assert "the service could not be opened" in caplog.text
