@@ -157,6 +157,8 @@ class Welcome(Struct, frozen=True, gc=False, tag_field="m", tag="welcome", omit_
     """How often to send a `Beat`."""
     lease: Count = 45_000
     """How long the device may believe in its calls without word from the service."""
+    rate: Annotated[int, Meta(ge=1, le=2**53)] = 200
+    """How many messages a second the device may send in the long run, ten times that at once."""
 
 
 class Peer(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -277,6 +277,7 @@ class Session:
     async def send_message(self, data: Any, to: str | None = None) -> None:
         """Send anything that JSON can carry to a participant (by pid or user id) or to everyone who has joined;
         resolves when all of them have it. In order, once, also across a cut of the link; at most 32 KiB on the wire.
+        What the service would not take as fast is held back, and may still arrive after a CommandTimeout.
 
         Raises InvalidArgument, RateLimited if 256 are on the way to somebody, CommandTimeout, SessionInactive."""
         self._need_life("send_message")

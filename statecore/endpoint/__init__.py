@@ -17,7 +17,7 @@ from ..errors import CallNotFound, from_code
 from ..flow import FLOWS, Flow, Timers
 from ..machine import compiled
 from ..wire import Beat, Hello, Peer, Refused, Relayed, Token, Unknown, View, Welcome
-from ._data import late, resume, say, take
+from ._data import clock, resume, say, take, times
 from ._facts import let_go, refused, unknown, view
 from ._outcome import refusal
 from ._step import Step
@@ -117,7 +117,7 @@ class EndpointMachine:
         again = step.endpoint.beat_due > 0
         beat = step.now + message.heartbeat
         step.online = True
-        step.changes.update(heartbeat=message.heartbeat, lease=message.lease, beat_due=beat)
+        step.changes.update(heartbeat=message.heartbeat, lease=message.lease, rate=message.rate, beat_due=beat)
         owed = [command for leg in step.legs.values() for command in leg.owed]
         step.effects += [Send(command) for command in sorted(owed, key=lambda command: command.n)]
         for leg in step.legs.values():
@@ -192,12 +192,13 @@ class EndpointMachine:
                 continue
             step.timeouts(leg)
             leg = step.legs.get(leg.session, leg)
+            if leg.lanes:
+                leg = clock(step, leg)
             if not step.is_over(leg) and leg.media == "open":
                 self._media_clocks(step, leg)
 
     def _media_clocks(self, step: Step, leg: LocalLeg) -> None:
         now, flow = step.now, step.machine(leg).flow
-        leg = late(step, leg)
         lost = []
         for pid, since, told in leg.lost:
             if not told and now - since >= self.timers["media_notice"]:
@@ -228,18 +229,18 @@ class EndpointMachine:
 
     def next_due(self, endpoint: Endpoint) -> int:
         """When to `Tick` next; 0 for never."""
-        times = [endpoint.beat_due, endpoint.confirmed + endpoint.lease] if endpoint.online else []
+        due = [endpoint.beat_due, endpoint.confirmed + endpoint.lease] if endpoint.online else []
         for leg in endpoint.legs.values():
             if leg.state == self.machines[leg.flow].flow.final:
                 continue
-            times.append(endpoint.confirmed + endpoint.lease)
-            times += [wait.due for wait in leg.waits if wait.due]
-            times += [since + self.timers[_STAGES[told]] for _, since, told in leg.lost if told < len(_STAGES)]
-            times += [leg.until] if leg.until else []
-            times += [mail.due for mail in leg.outbox if mail.ticket]
+            due.append(endpoint.confirmed + endpoint.lease)
+            due += [wait.due for wait in leg.waits if wait.due]
+            due += [since + self.timers[_STAGES[told]] for _, since, told in leg.lost if told < len(_STAGES)]
+            due += [leg.until] if leg.until else []
+            due += times(endpoint, leg) if leg.lanes else ()
             if leg.alone_since:
-                times.append(abs(leg.alone_since) + leg.idle[0] + (leg.idle[1] if leg.alone_since < 0 else 0))
-        return min(times, default=0)
+                due.append(abs(leg.alone_since) + leg.idle[0] + (leg.idle[1] if leg.alone_since < 0 else 0))
+        return min(due, default=0)
 
 
 _STAGES = ("media_notice", "media_lost")

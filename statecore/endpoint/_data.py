@@ -1,28 +1,36 @@
 """Data messages between participants: numbered for each pair, delivered in order and once, said again after a cut.
 
 They travel as relays, which the service does not keep: the sender keeps each message until its receiver has
-acknowledged it, and at most `KEPT` of them for each receiver. Whoever resumes a link says what it has got so far and
-sends again what is not acknowledged.
+acknowledged it, and at most `KEPT` of them for each receiver. Only the first `WINDOW` of those are on the way at a
+time, and a device sends no faster than its service takes what it says, with room to spare for everything else; what
+must wait goes out as acknowledgements come and time passes. Whoever resumes a link says what it has got so far and
+sends again what is not acknowledged, and so does a sender whom nobody answers for long.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
 
 from ..errors import CommandTimeout, InvalidArgument, RateLimited, SessionInactive, StatecoreError
 from ..wire import Peer, Relay
-from ._types import LocalLeg, Mail, Say, Send
+from ._types import Endpoint, Lane, LocalLeg, Mail, Say, Send
 
 if TYPE_CHECKING:
     from ._step import Step
 
 KEPT = 256
 """How many unacknowledged messages a device keeps for one participant."""
+WINDOW = 16
+"""How many of them are on the way at a time."""
 LONGEST = 32_768
 """The longest data message, in bytes as it goes over the wire."""
+BURST = 10_000_000
+"""How much may be said at once, in microseconds of what may be said in the long run: what services allow."""
+_NONE = Lane()
 
 
 class _Parcel(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -53,13 +61,12 @@ def say(step: Step, given: Say) -> None:
         step.settle(given.ticket, leg)
         return
     due = step.now + step.timers["command"]
-    mails = []
+    lanes = dict(leg.lanes)
     for pid in to:
-        n = 1 + max((mail.n for mail in leg.outbox if mail.pid == pid), default=_count(leg.said, pid))
-        mails.append(Mail(pid, n, given.text, given.ticket, due))
-        _post(step, leg, mails[-1])
-    said = {**dict(leg.said), **{mail.pid: mail.n for mail in mails}}
-    step.put(leg, outbox=(*leg.outbox, *mails), said=tuple(said.items()))
+        lane = lanes.get(pid, _NONE)
+        mail = Mail(lane.said + 1, given.text, given.ticket, due)
+        lanes[pid] = replace(lane, said=mail.n, mails=(*lane.mails, mail))
+    _post(step, step.put(leg, lanes=lanes))
 
 
 def _receivers(step: Step, leg: LocalLeg | None, given: Say) -> list[str]:
@@ -73,7 +80,7 @@ def _receivers(step: Step, leg: LocalLeg | None, given: Say) -> list[str]:
     if given.to and given.to not in joined:
         raise InvalidArgument(f"no participant {given.to!r} is here", name="to")
     to = [given.to] if given.to else joined
-    if any(sum(mail.pid == pid for mail in leg.outbox) >= KEPT for pid in to):
+    if any(len(leg.lanes.get(pid, _NONE).mails) >= KEPT for pid in to):
         raise RateLimited(what="data messages", seconds=1)
     return to
 
@@ -88,20 +95,21 @@ def take(step: Step, leg: LocalLeg, source: str, body: str) -> None:
     if peer is None:
         return
     leg = _acknowledged(step, leg, source, parcel.got)
-    if parcel.n == 0:
-        if parcel.again:
-            _send_again(step, leg, source)
-        return
-    got = _count(leg.got, source)
-    if parcel.n == got + 1:
-        got += 1
-        leg = step.put(leg, got=tuple({**dict(leg.got), source: got}.items()), asked=leg.asked - {source})
+    lane = leg.lanes.get(source, _NONE)
+    if parcel.again:
+        leg = _put(step, leg, source, posted=0)
+    if parcel.n == lane.got + 1:
+        leg = _put(step, leg, source, got=parcel.n, owes=True, asks="no")
         _tell(step, leg, peer, parcel.text)
-    # A later one than expected tells that some were lost: they are asked for once.
-    again = parcel.n > got and source not in leg.asked
-    if again:
-        leg = step.put(leg, asked=leg.asked | {source})
-    _relay(step, leg, source, _Parcel(got=got, again=again))
+    elif parcel.n > lane.got and lane.asks == "no":  # it tells that some were lost: they are asked for once
+        leg = _put(step, leg, source, owes=True, asks="due")
+    elif parcel.n:
+        leg = _put(step, leg, source, owes=True)
+    _post(step, leg)
+
+
+def _put(step: Step, leg: LocalLeg, pid: str, **changes: Any) -> LocalLeg:
+    return step.put(leg, lanes={**leg.lanes, pid: replace(leg.lanes.get(pid, _NONE), **changes)})
 
 
 def _tell(step: Step, leg: LocalLeg, peer: Peer, text: str) -> None:
@@ -112,59 +120,139 @@ def _tell(step: Step, leg: LocalLeg, peer: Peer, text: str) -> None:
     step.emit("message_received", leg, peer, value)
 
 
-def _acknowledged(step: Step, leg: LocalLeg, source: str, got: int) -> LocalLeg:
-    kept = tuple(mail for mail in leg.outbox if mail.pid != source or mail.n > got)
-    if len(kept) == len(leg.outbox):
+def _acknowledged(step: Step, leg: LocalLeg, pid: str, got: int) -> LocalLeg:
+    mails = leg.lanes.get(pid, _NONE).mails
+    kept = tuple(mail for mail in mails if mail.n > got)
+    if len(kept) == len(mails):
         return leg
-    done = {mail.ticket for mail in leg.outbox} - {mail.ticket for mail in kept}
-    leg = step.put(leg, outbox=kept)
-    for ticket in sorted(done):
-        step.settle(ticket, leg)
+    leg = _put(step, leg, pid, mails=kept, due=step.now + _retry(step.timers) if kept else 0)
+    _settle(step, leg, {mail.ticket for mail in mails})
     return leg
+
+
+def _settle(step: Step, leg: LocalLeg, tickets: set[int]) -> None:
+    """Settle those of these waits that wait for nobody any more."""
+    for ticket in sorted(tickets - tickets_of(leg)):
+        step.settle(ticket, leg)
+
+
+def tickets_of(leg: LocalLeg) -> set[int]:
+    """Who waits for a message to arrive."""
+    return {mail.ticket for lane in leg.lanes.values() for mail in lane.mails}
 
 
 def resume(step: Step, leg: LocalLeg) -> None:
     """The link was cut and is back: say again what was not acknowledged, and ask for what was missed."""
-    leg = step.put(leg, asked=frozenset())
+    lanes = dict(leg.lanes)
     for peer in leg.peers:
         if peer.joined:
-            _send_again(step, leg, peer.pid)
-            _relay(step, leg, peer.pid, _Parcel(got=_count(leg.got, peer.pid), again=True))
-
-
-def _send_again(step: Step, leg: LocalLeg, pid: str) -> None:
-    for mail in leg.outbox:
-        if mail.pid == pid:
-            _post(step, leg, mail)
+            lanes[peer.pid] = replace(lanes.get(peer.pid, _NONE), posted=0, owes=True, asks="due")
+    _post(step, step.put(leg, lanes=lanes))
 
 
 def forget(step: Step, leg: LocalLeg) -> LocalLeg:
     """Nobody waits for who has left."""
-    here = {peer.pid for peer in leg.peers if peer.joined}
-    for pid in sorted({mail.pid for mail in leg.outbox} - here):
-        leg = _acknowledged(step, leg, pid, max(mail.n for mail in leg.outbox))
+    here = {peer.pid for peer in leg.peers}
+    if here.issuperset(leg.lanes):
+        return leg
+    before = tickets_of(leg)
+    leg = step.put(leg, lanes={pid: lane for pid, lane in leg.lanes.items() if pid in here})
+    _settle(step, leg, before)
     return leg
 
 
-def late(step: Step, leg: LocalLeg) -> LocalLeg:
-    """What was not acknowledged in time has failed, though it may still arrive."""
-    overdue = {mail.ticket for mail in leg.outbox if mail.ticket and mail.due <= step.now}
-    if not overdue:
-        return leg
-    leg = step.put(leg, outbox=tuple(replace(m, ticket=0) if m.ticket in overdue else m for m in leg.outbox))
+# --- time
+
+
+def clock(step: Step, leg: LocalLeg) -> LocalLeg:
+    """Time has passed: what was not acknowledged in time has failed, though it may still arrive; who does not answer is
+    sent it again; and more may go out."""
+    lanes = {}
+    overdue: set[int] = set()
+    for pid, lane in leg.lanes.items():
+        late = {mail.ticket for mail in lane.mails if mail.ticket and mail.due <= step.now}
+        if late:
+            overdue |= late
+            lane = replace(lane, mails=tuple(replace(m, ticket=0) if m.ticket in late else m for m in lane.mails))
+        if step.online and 0 < lane.due <= step.now:
+            lane = replace(lane, posted=0, due=0)
+        lanes[pid] = lane
+    leg = step.put(leg, lanes=lanes)
     for ticket in sorted(overdue):
         step.settle(ticket, leg, CommandTimeout(trigger="send_message"))
-    return leg
+    return _post(step, leg)
 
 
-def _post(step: Step, leg: LocalLeg, mail: Mail) -> None:
-    _relay(step, leg, mail.pid, _Parcel(mail.n, _count(leg.got, mail.pid), mail.text))
+def times(endpoint: Endpoint, leg: LocalLeg) -> Iterator[int]:
+    """When the clock is wanted."""
+    for lane in leg.lanes.values():
+        yield from (mail.due for mail in lane.mails if mail.ticket)
+    if endpoint.online:
+        yield from (lane.due for lane in leg.lanes.values() if lane.due)
+        if _owing(leg) or _next(leg):
+            yield -((BURST - endpoint.paced - _cost(endpoint.rate)) // 1000)
+
+
+def _retry(timers: dict[str, int]) -> int:
+    """How long to wait for an answer: what was lost is made good before the wait for it fails."""
+    return timers["command"] // 2
+
+
+# --- what goes out
+
+
+def _post(step: Step, leg: LocalLeg) -> LocalLeg:
+    """Send what is to go now, as far as it may: what was got first, which lets others go on; then messages."""
+    if not step.online:
+        return leg
+    lanes = dict(leg.lanes)
+    for pid in _owing(leg):
+        if _may(step):
+            lane = lanes[pid]
+            asks = lane.asks == "due"
+            _relay(step, leg, pid, _Parcel(got=lane.got, again=asks))
+            lanes[pid] = replace(lane, owes=False, asks="said" if asks else lane.asks)
+    for pid, mail in _next(leg):
+        if _may(step):
+            lane = lanes[pid]
+            _relay(step, leg, pid, _Parcel(mail.n, lane.got, mail.text))
+            lanes[pid] = replace(lane, posted=mail.n, due=lane.due or step.now + _retry(step.timers))
+    return step.put(leg, lanes=lanes)
+
+
+def _here(leg: LocalLeg) -> Iterator[tuple[str, Lane]]:
+    return ((peer.pid, leg.lanes[peer.pid]) for peer in leg.peers if peer.joined and peer.pid in leg.lanes)
+
+
+def _owing(leg: LocalLeg) -> list[str]:
+    """Who is to hear what was got."""
+    return [pid for pid, lane in _here(leg) if lane.owes]
+
+
+def _next(leg: LocalLeg) -> list[tuple[str, Mail]]:
+    """What may go out, and to whom: of what is not acknowledged the first few, the oldest in front."""
+    mails = [(pid, mail) for pid, lane in _here(leg) for mail in lane.mails[:WINDOW] if mail.n > lane.posted]
+    return sorted(mails, key=_age)
+
+
+def _age(item: tuple[str, Mail]) -> tuple[int, int]:
+    return item[1].due, item[1].n
+
+
+def _cost(rate: int) -> int:
+    """The microseconds between two messages in the long run: a quarter of what the service takes is for all else."""
+    return 4_000_000 // (3 * rate)
+
+
+def _may(step: Step) -> bool:
+    """Whether one more may go now; it counts then."""
+    now, cost = step.now * 1000, _cost(step.get("rate"))
+    at = max(now, step.get("paced")) + cost
+    if at > now + BURST:
+        return False
+    step.changes["paced"] = at
+    return True
 
 
 def _relay(step: Step, leg: LocalLeg, pid: str, parcel: _Parcel) -> None:
-    if step.online:
-        step.effects.append(Send(Relay(leg.session, pid, "data", msgspec.json.encode(parcel).decode())))
-
-
-def _count(counts: tuple[tuple[str, int], ...], pid: str) -> int:
-    return dict(counts).get(pid, 0)
+    step.effects.append(Send(Relay(leg.session, pid, "data", msgspec.json.encode(parcel).decode())))

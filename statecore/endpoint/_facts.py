@@ -158,7 +158,7 @@ def _forget_lost(step: Step, leg: LocalLeg) -> LocalLeg:
     if leg.lost:
         joined = {peer.pid for peer in leg.peers if peer.joined}
         leg = step.put(leg, lost=tuple(entry for entry in leg.lost if entry[0] in joined))
-    return forget(step, leg) if leg.outbox else leg
+    return forget(step, leg) if leg.lanes else leg
 
 
 def _hear(

@@ -23,6 +23,7 @@ from ..flow import Row
 from ..machine import FlowMachine
 from ..model import NO_FLAGS, Role
 from ..wire import Command, Peer
+from ._data import tickets_of
 from ._intent import Intent, intent
 from ._moves import Stage, stages_of
 from ._outcome import refusal
@@ -276,12 +277,12 @@ class Step:
 
     def over(self, leg: LocalLeg) -> LocalLeg:
         """A leg has ended: nobody waits for anything else of it."""
-        if not leg.waits and not leg.outbox and not leg.lost:
+        if not leg.waits and not leg.lanes and not leg.lost:
             return leg
-        ended = self.put(leg, waits=(), outbox=(), lost=())
+        ended = self.put(leg, waits=(), lanes={}, lost=())
         for wait in leg.waits:
             self.settle(wait.ticket, ended, refusal(leg, wait.goal))
-        for ticket in sorted({mail.ticket for mail in leg.outbox}):
+        for ticket in sorted(tickets_of(leg)):
             self.settle(ticket, ended, refusal(leg, "heard"))
         return ended
 

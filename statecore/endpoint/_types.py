@@ -35,8 +35,6 @@ class Wait(Struct, frozen=True, gc=False):
 class Mail(Struct, frozen=True, gc=False):
     """A data message that its receiver has not acknowledged."""
 
-    pid: str
-    """The receiver."""
     n: int
     """Its number for that receiver."""
     text: str
@@ -45,6 +43,25 @@ class Mail(Struct, frozen=True, gc=False):
     """Whose wait it is."""
     due: int = 0
     """When that wait fails."""
+
+
+class Lane(Struct, frozen=True, gc=False):
+    """The data messages to and from one participant."""
+
+    said: int = 0
+    """How many were sent there."""
+    mails: tuple[Mail, ...] = ()
+    """Those that are not acknowledged."""
+    posted: int = 0
+    """The number of the last one that went out, since what may be lost was to go out again."""
+    due: int = 0
+    """When they are to go out again, for want of an answer; 0 for never."""
+    got: int = 0
+    """How many were delivered here."""
+    owes: bool = False
+    """Whether the participant is to hear what was got."""
+    asks: Literal["no", "due", "said"] = "no"
+    """Whether what is missing is to be asked for, or was and has not come yet."""
 
 
 class LocalLeg(Struct, frozen=True, gc=False):
@@ -90,14 +107,8 @@ class LocalLeg(Struct, frozen=True, gc=False):
     """When the session has lasted as long as its settings allow; 0 for never."""
     longest: int = 0
     """How long it may last, in milliseconds; 0 for ever."""
-    outbox: tuple[Mail, ...] = ()
-    """Data messages that are not acknowledged."""
-    said: tuple[tuple[str, int], ...] = ()
-    """How many data messages were sent to each participant."""
-    got: tuple[tuple[str, int], ...] = ()
-    """How many data messages of each participant were delivered."""
-    asked: frozenset[str] = NO_FLAGS
-    """Who was asked to send lost data messages again, and has not yet."""
+    lanes: dict[str, Lane] = {}
+    """Data messages, by participant."""
     first: int = 0
     """The number of the command that began this leg here, 0 if it was rung: a view that knows less is of an old leg."""
 
@@ -134,6 +145,10 @@ class Endpoint(Struct, frozen=True, gc=False):
     """How often to beat, as the service says."""
     lease: int = 45_000
     """How long to believe in calls without word from the service, as the service says."""
+    rate: int = 200
+    """How many messages a second the service takes, as it says."""
+    paced: int = 0
+    """Until when, in microseconds, what went out of data messages counts."""
 
     def tomb(self, session: str) -> int | None:
         """The number of the last view of a session that has ended, if this device remembers it."""

@@ -154,7 +154,8 @@ class Switchboard:
         device = Device(hello.device, hello.epoch, hello.conn, True, work.now + self.lease)
         devices = (*(d for d in line.devices if d.device != hello.device), device)
         work.lines[user] = replace(line, devices=devices, name=hello.name or line.name)
-        welcome = Welcome(user, heartbeat=self.milliseconds["heartbeat"], lease=self.milliseconds["lease"])
+        beat, lease = self.milliseconds["heartbeat"], self.milliseconds["lease"]
+        welcome = Welcome(user, heartbeat=beat, lease=lease, rate=self.settings.messages_per_second)
         effects = [Deliver(user, hello.device, hello.epoch, welcome)]
         for draft in work.listed(user):
             self._meet(work, draft, user, hello)

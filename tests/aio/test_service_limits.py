@@ -189,3 +189,24 @@ def test_who_does_little_is_not_remembered(town: Town, run: Run) -> None:
             assert len(calls) <= 1_000
 
     run(main)
+
+
+def test_many_messages_at_once_cut_no_link(town: Town, run: Run) -> None:
+    """A burst of data messages to many, beyond what the service takes from a connection at once, arrives whole: the
+    client holds back what is too much, and no link is cut."""
+
+    async def main() -> None:
+        names = [f"u{n}" for n in range(6)]
+        async with town(*names, settings=ServiceSettings(messages_per_second=20)) as t:
+            sessions = await t.meet(*names)
+            cuts: list[Any] = []
+            heard: list[int] = []
+            sessions[-1].on("message_received", lambda _, value: heard.append(value))
+            for session in sessions:
+                session.on("connection_lost", lambda *_: cuts.append(1))
+            sent = [sessions[0].send_message(number) for number in range(40)]
+            assert await asyncio.gather(*sent, return_exceptions=True) == [None] * 40
+            assert heard == list(range(40))
+            assert not cuts
+
+    run(main)

@@ -14,8 +14,7 @@ const leg = (one) =>
   one && {
     ...words(one),
     lost: one.lost.map(({ pid, since, told }) => [pid, since, told]),
-    said: [...one.said],
-    got: [...one.got],
+    lanes: Object.fromEntries(one.lanes),
   };
 const state = (endpoint) => ({
   ...words(endpoint),

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from statecore.endpoint import Do, Emit, Received, Say
-from statecore.endpoint._data import KEPT, LONGEST
+from statecore.aio._limits import Bucket
+from statecore.endpoint import Do, Emit, Endpoint, EndpointMachine, LinkDown, LinkUp, Received, Say, Send, Settle, Tick
+from statecore.endpoint._data import KEPT, LONGEST, WINDOW
 from statecore.testing.world import World
-from statecore.wire import Relayed
+from statecore.wire import Peer, Relay, Relayed, View, Welcome
 
 
 class Chat:
@@ -116,6 +120,7 @@ def test_nobody_waits_for_who_has_left_or_does_not_answer() -> None:
     late = Chat("a", "b")
     ticket = late.say("a", "x")
     late.world.cut("b")
+    late.world.fire(("tick", "a"))  # it is said again
     late.world.fire(("tick", "a"))
     assert late.outcome(ticket) == "command_timeout"
     ticket = late.say("a", "y")
@@ -143,3 +148,165 @@ def test_a_message_that_is_no_json_is_taken_and_not_told() -> None:
         body = json.dumps({"n": n, "text": text})
         chat.world.give("b", Received(Relayed("S", "1", "data", body)))
     assert chat.heard == [("b", "a", "good")]
+
+
+def test_what_is_lost_without_a_cut_is_said_again() -> None:
+    """A message, or the word that it came, is lost on its way and no link breaks: it is made good before the wait for
+    it fails."""
+    for lost in ("up", "down"):
+        for receiver in ("a", "b"):
+            chat = Chat("a", "b")
+            ticket = chat.say("a", "hi")
+            if receiver == "a":
+                chat.world.act(("up", "a"))
+                chat.world.act(("down", "b"))
+            if lost == "down":
+                chat.world.act(("up", "b" if receiver == "a" else "a"))
+            place = receiver if lost == "down" else "b" if receiver == "a" else "a"
+            chat.world.places[place] = replace(chat.world.places[place], **{lost: ()})
+            chat.world.settle()
+            assert chat.outcome(ticket) == ""
+            chat.world.fire(("tick", "a"))
+            chat.world.settle()
+            assert chat.outcome(ticket) == "ok"
+            assert chat.heard == [("b", "a", "hi")]
+
+
+class Crowd:
+    """A device in a session with others who answer at once, and a service that counts what it takes from a connection
+    as the real one does."""
+
+    def __init__(self, others: int, rate: int = 200) -> None:
+        self.machine = EndpointMachine()
+        self.rate = rate
+        self.now = 1_000
+        self.endpoint = Endpoint("u0", "d0", "e")
+        self.peers = tuple(Peer(str(n), f"u{n}", f"d{n}", joined=n) for n in range(2, others + 2))
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        """What went out, and is not answered: to whom, and the parcel."""
+        self.most = 0
+        """The most that were on the way to one participant."""
+        self.settled: dict[int, str] = {}
+        self.link()
+        self.give(Do("S", "join", flow="session", token="t"))
+        self.told(1, self.peers)
+
+    def told(self, seq: int, peers: tuple[Peer, ...]) -> None:
+        """These are there."""
+        joined = frozenset({"joined"})
+        self.give(Received(View("S", seq, "1", "active", "u0", "session", heard=1, flags=joined, peers=peers)))
+
+    def link(self) -> None:
+        """A new connection."""
+        self.bucket = Bucket(self.rate, 10 * self.rate, self.now)
+        self.give(LinkUp())
+        self.give(Received(Welcome("u0", rate=self.rate)))
+
+    def give(self, given_: Any) -> None:
+        """An input; what it sends counts."""
+        self.endpoint, effects = self.machine.step(self.endpoint, given_, self.now)
+        for effect in effects:
+            if isinstance(effect, Settle):
+                self.settled[effect.ticket] = effect.error.code if effect.error is not None else "ok"
+            if isinstance(effect, Send):
+                assert self.bucket.take(self.now) == 0.0, "the service cuts the link"
+                if isinstance(effect.message, Relay):
+                    self.sent.append((effect.message.to, json.loads(effect.message.body)))
+        way = [to for to, parcel in self.sent if "n" in parcel]
+        self.most = max([self.most, *(way.count(peer.pid) for peer in self.peers)])
+
+    def say(self, count: int) -> None:
+        """So many messages to everybody."""
+        for ticket in range(1, count + 1):
+            self.give(Say("S", "1", "", ticket))
+
+    def answer(self) -> None:
+        """Everybody has what is on the way."""
+        sent, self.sent = self.sent, []
+        for to, parcel in sent:
+            if "n" in parcel:
+                self.give(Received(Relayed("S", to, "data", json.dumps({"got": parcel["n"]}))))
+
+    def pass_time(self) -> None:
+        """Until the next timer."""
+        self.now = max(self.now, self.machine.next_due(self.endpoint))
+        self.give(Tick())
+
+    def run(self) -> None:
+        """Until nothing is on the way and nothing is to go out."""
+        while self.sent or any(lane.mails for lane in self.endpoint.legs["S"].lanes.values()):
+            while self.sent:
+                self.answer()
+            self.pass_time()
+
+
+@given(
+    others=st.integers(1, 5),
+    count=st.integers(1, 80),
+    rate=st.sampled_from([1, 7, 200, 5_000]),
+    cuts=st.lists(st.integers(0, 40), max_size=3),
+)
+@settings(deadline=None, max_examples=25)
+def test_no_burst_is_more_than_the_service_takes(others: int, count: int, rate: int, cuts: list[int]) -> None:
+    """However many messages go to however many, at first and after each cut, no more are on the way to one than the
+    window has, the service never has a reason to cut the link, and each wait is settled."""
+    crowd = Crowd(others, rate)
+    crowd.say(count)
+    for rounds in cuts:
+        for _ in range(rounds):
+            crowd.answer()
+        crowd.give(LinkDown())
+        crowd.sent.clear()
+        crowd.link()
+    crowd.run()
+    assert crowd.most <= WINDOW
+    assert set(crowd.settled) == set(range(1, count + 1))
+    assert set(crowd.settled.values()) <= {"ok", "command_timeout"}
+
+
+def test_a_burst_to_many_arrives_in_time() -> None:
+    """250 messages to eleven participants, more than the service takes at once: each is delivered, within its bound."""
+    crowd = Crowd(11)
+    crowd.say(250)
+    assert crowd.most == WINDOW
+    crowd.run()
+    assert set(crowd.settled.values()) == {"ok"}
+
+
+def test_word_of_what_was_got_is_paced_and_stands_for_all() -> None:
+    """Of many who send at once, each hears in one word of everything that was got, as soon as there is room for it."""
+    crowd = Crowd(11, rate=1)
+    for n in range(1, WINDOW + 1):
+        for peer in crowd.peers:
+            crowd.give(Received(Relayed("S", peer.pid, "data", json.dumps({"n": n, "text": "1"}))))
+    while len({to for to, parcel in crowd.sent if parcel.get("got") == WINDOW}) < 11:
+        crowd.pass_time()
+    assert len(crowd.sent) < 25
+
+
+def test_nothing_is_posted_to_who_has_not_joined() -> None:
+    """Who is there but exchanges no media now is not written to; what waits goes out when he is back, within its
+    time."""
+    crowd = Crowd(1)
+    crowd.say(1)
+    crowd.sent.clear()
+    crowd.told(2, (replace(crowd.peers[0], joined=0),))
+    crowd.give(LinkDown())
+    assert crowd.machine.next_due(crowd.endpoint) == crowd.now + 10_000, "nothing can go out, only the wait ends"
+    crowd.link()
+    crowd.pass_time()
+    assert not crowd.sent
+    crowd.told(3, crowd.peers)
+    crowd.run()
+    assert crowd.settled == {1: "ok"}
+
+
+@pytest.mark.parametrize("got", [0, 99])
+def test_who_asks_again_gets_the_window_once(got: int) -> None:
+    """A participant who asks for what was lost gets at most the window again; who claims to have got what was never
+    sent gets nothing more."""
+    crowd = Crowd(1)
+    crowd.say(40)
+    crowd.sent.clear()
+    crowd.give(Received(Relayed("S", "2", "data", json.dumps({"got": got, "again": True}))))
+    assert [parcel["n"] for _, parcel in crowd.sent] == ([] if got else list(range(1, WINDOW + 1)))

@@ -472,14 +472,26 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "a data message is told twice",
         DATA,
-        "if parcel.n == got + 1:",
-        "if parcel.n >= got:",
+        "if parcel.n == lane.got + 1:",
+        "if parcel.n >= lane.got:",
     ),
     (
         "a lost data message is not asked for",
         DATA,
-        "again = parcel.n > got and source not in leg.asked",
-        "again = False",
+        'elif parcel.n > lane.got and lane.asks == "no":',
+        "elif False:",
+    ),
+    (
+        "messages are sent faster than the service takes them",
+        DATA,
+        "    if at > now + BURST:",
+        "    if False:",
+    ),
+    (
+        "all messages are sent again at once",
+        DATA,
+        "lane.mails[:WINDOW]",
+        "lane.mails",
     ),
     # --- what the application asks
     (

@@ -1,6 +1,6 @@
 // What time does to a leg: patience, commands that nobody heard, media that is lost, being alone, the longest duration.
 
-import { late } from "./data.js";
+import { clock, messageTimes } from "./data.js";
 
 const STAGES = ["media_notice", "media_lost"]; // of media that is lost with a participant, one after the other
 
@@ -12,13 +12,13 @@ export function tickLeg(step, leg) {
   }
   step.timeouts(leg);
   leg = step.legs.get(leg.session) ?? leg;
+  if (leg.lanes.size) leg = clock(step, leg);
   if (!step.isOver(leg) && leg.media === "open") mediaClocks(step, leg);
 }
 
 function mediaClocks(step, leg) {
   const { now, timers } = step;
   const { flow } = step.machine(leg);
-  leg = late(step, leg);
   const lost = leg.lost.map(({ pid, since, told }) => {
     const peer = leg.peers.find((one) => one.pid === pid) ?? null;
     if (!told && now - since >= timers.media_notice) step.emit("remote_connection_lost", leg, peer);
@@ -55,7 +55,7 @@ export function timesOf(endpoint, leg, timers) {
   const times = [endpoint.confirmed + endpoint.lease];
   times.push(...leg.waits.filter((wait) => wait.due).map((wait) => wait.due));
   times.push(...leg.lost.filter((e) => e.told < STAGES.length).map((e) => e.since + timers[STAGES[e.told]]));
-  times.push(...leg.outbox.filter((mail) => mail.ticket).map((mail) => mail.due));
+  times.push(...messageTimes(endpoint, leg));
   if (leg.until) times.push(leg.until);
   if (leg.aloneSince) times.push(Math.abs(leg.aloneSince) + leg.idle[0] + (leg.aloneSince < 0 ? leg.idle[1] : 0));
   return times;

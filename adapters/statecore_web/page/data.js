@@ -1,13 +1,20 @@
 // Data messages between participants: numbered for each pair, delivered in order and once, said again after a cut.
-// They travel as relays, which the service does not keep: the sender keeps each until its receiver has got it.
+// They travel as relays, which the service does not keep: the sender keeps each until its receiver has got it. The first
+// few of those for each are on the way at a time, and no more goes out than the service takes.
 
 import { CallError, refusal } from "./errors.js";
 
 const KEPT = 256; // unacknowledged messages for one participant
+const WINDOW = 16; // of those, how many are on the way at a time
 const LONGEST = 32768; // bytes of one message as it goes over the wire
+const BURST = 10000000; // microseconds of what may be said in the long run: so much may be said at once
+const LANE = { said: 0, mails: [], posted: 0, due: 0, got: 0, owes: false, asks: "no" };
 
 const octets = (text) => new TextEncoder().encode(text).length;
 const wrapped = (parcel) => JSON.stringify(parcel);
+const laneOf = (leg, pid) => leg.lanes.get(pid) ?? LANE;
+const ticketsOf = (leg) => new Set([...leg.lanes.values()].flatMap((lane) => lane.mails.map((mail) => mail.ticket)));
+const inOrder = (tickets) => [...tickets].sort((a, b) => a - b);
 
 /** Send a message to one participant or to all who have joined; settles when all of them have it. */
 export function say(step, given) {
@@ -24,15 +31,13 @@ export function say(step, given) {
     return;
   }
   const due = step.now + step.timers.command;
-  const said = new Map(leg.said);
-  const mails = to.map((pid) => {
-    const numbers = leg.outbox.filter((mail) => mail.pid === pid).map((mail) => mail.n);
-    const n = 1 + (numbers.length ? Math.max(...numbers) : (said.get(pid) ?? 0));
-    said.set(pid, n);
-    return { pid, n, text: given.text, ticket: given.ticket ?? 0, due };
-  });
-  for (const mail of mails) post(step, leg, mail);
-  step.put(leg, { outbox: [...leg.outbox, ...mails], said });
+  const lanes = new Map(leg.lanes);
+  for (const pid of to) {
+    const lane = laneOf(leg, pid);
+    const mail = { n: lane.said + 1, text: given.text, ticket: given.ticket ?? 0, due };
+    lanes.set(pid, { ...lane, said: mail.n, mails: [...lane.mails, mail] });
+  }
+  post(step, step.put(leg, { lanes }));
 }
 
 function receivers(step, leg, given) {
@@ -47,7 +52,7 @@ function receivers(step, leg, given) {
     throw new CallError("invalid_argument", { name: "to", why: "no such participant is here" });
   }
   const to = given.to ? [given.to] : joined;
-  if (to.some((pid) => leg.outbox.filter((mail) => mail.pid === pid).length >= KEPT)) {
+  if (to.some((pid) => laneOf(leg, pid).mails.length >= KEPT)) {
     throw new CallError("rate_limited", { what: "data messages", seconds: 1 });
   }
   return to;
@@ -59,22 +64,21 @@ export function take(step, leg, source, body) {
   const peer = leg.peers.find((one) => one.pid === source);
   if (!parcel || !peer) return; // the sender's fault, and nobody else's concern
   leg = acknowledged(step, leg, source, parcel.got);
-  if (parcel.n === 0) {
-    if (parcel.again) sendAgain(step, leg, source);
-    return;
-  }
-  let got = leg.got.get(source) ?? 0;
-  if (parcel.n === got + 1) {
-    got += 1;
-    const asked = leg.asked.filter((pid) => pid !== source);
-    leg = step.put(leg, { got: new Map(leg.got).set(source, got), asked });
+  const lane = laneOf(leg, source);
+  if (parcel.again) leg = put(step, leg, source, { posted: 0 });
+  if (parcel.n === lane.got + 1) {
+    leg = put(step, leg, source, { got: parcel.n, owes: true, asks: "no" });
     tell(step, leg, peer, parcel.text);
+  } else if (parcel.n > lane.got && lane.asks === "no") {
+    leg = put(step, leg, source, { owes: true, asks: "due" }); // some were lost: they are asked for once
+  } else if (parcel.n) {
+    leg = put(step, leg, source, { owes: true });
   }
-  // A later one than expected tells that some were lost: they are asked for once.
-  const again = parcel.n > got && !leg.asked.includes(source);
-  if (again) leg = step.put(leg, { asked: [...leg.asked, source].sort() });
-  relay(step, leg, source, { got, again });
+  post(step, leg);
 }
+
+const put = (step, leg, pid, changes) =>
+  step.put(leg, { lanes: new Map(leg.lanes).set(pid, { ...laneOf(leg, pid), ...changes }) });
 
 function read(body) {
   try {
@@ -96,61 +100,130 @@ function tell(step, leg, peer, text) {
   step.emit("message_received", leg, peer, value);
 }
 
-function acknowledged(step, leg, source, got) {
-  const kept = leg.outbox.filter((mail) => mail.pid !== source || mail.n > got);
-  if (kept.length === leg.outbox.length) return leg;
-  const waiting = new Set(kept.map((mail) => mail.ticket));
-  const done = new Set(leg.outbox.map((mail) => mail.ticket).filter((ticket) => !waiting.has(ticket)));
-  leg = step.put(leg, { outbox: kept });
-  for (const ticket of [...done].sort((a, b) => a - b)) step.settle(ticket, leg);
+function acknowledged(step, leg, pid, got) {
+  const { mails } = laneOf(leg, pid);
+  const kept = mails.filter((mail) => mail.n > got);
+  if (kept.length === mails.length) return leg;
+  const before = mails.map((mail) => mail.ticket);
+  leg = put(step, leg, pid, { mails: kept, due: kept.length ? step.now + retry(step.timers) : 0 });
+  settle(step, leg, before);
   return leg;
+}
+
+/** Settle those of these waits that wait for nobody any more. */
+function settle(step, leg, tickets) {
+  const waiting = ticketsOf(leg);
+  const done = tickets.filter((ticket) => !waiting.has(ticket));
+  for (const ticket of inOrder(new Set(done))) step.settle(ticket, leg);
 }
 
 /** The link was cut and is back: say again what was not acknowledged, and ask for what was missed. */
 export function resume(step, leg) {
-  leg = step.put(leg, { asked: [] });
-  for (const peer of leg.peers.filter((one) => one.joined)) {
-    sendAgain(step, leg, peer.pid);
-    relay(step, leg, peer.pid, { got: leg.got.get(peer.pid) ?? 0, again: true });
+  const lanes = new Map(leg.lanes);
+  for (const { pid } of leg.peers.filter((one) => one.joined)) {
+    lanes.set(pid, { ...laneOf(leg, pid), posted: 0, owes: true, asks: "due" });
   }
-}
-
-function sendAgain(step, leg, pid) {
-  for (const mail of leg.outbox) if (mail.pid === pid) post(step, leg, mail);
+  post(step, step.put(leg, { lanes }));
 }
 
 /** Nobody waits for those who have left. */
 export function forget(step, leg) {
-  const here = leg.peers.filter((peer) => peer.joined).map((peer) => peer.pid);
-  const gone = new Set(leg.outbox.map((mail) => mail.pid).filter((pid) => !here.includes(pid)));
-  for (const pid of [...gone].sort()) leg = acknowledged(step, leg, pid, Infinity);
-  return leg;
-}
-
-/** What was not acknowledged in time has failed, though it may still arrive. */
-export function late(step, leg) {
-  const overdue = new Set(leg.outbox.filter((mail) => mail.ticket && mail.due <= step.now).map((mail) => mail.ticket));
-  if (!overdue.size) return leg;
-  const outbox = leg.outbox.map((mail) => (overdue.has(mail.ticket) ? { ...mail, ticket: 0 } : mail));
-  leg = step.put(leg, { outbox });
-  for (const ticket of [...overdue].sort((a, b) => a - b)) {
-    step.settle(ticket, leg, new CallError("command_timeout", { trigger: "send_message" }));
-  }
+  const here = leg.peers.map((peer) => peer.pid);
+  const lanes = new Map([...leg.lanes].filter(([pid]) => here.includes(pid)));
+  if (lanes.size === leg.lanes.size) return leg;
+  const before = [...ticketsOf(leg)];
+  leg = step.put(leg, { lanes });
+  settle(step, leg, before);
   return leg;
 }
 
 /** The leg has ended: nothing of it is awaited any more. */
 export function drop(step, leg) {
-  const tickets = [...new Set(leg.outbox.map((mail) => mail.ticket))].sort((a, b) => a - b);
-  for (const ticket of tickets) step.settle(ticket, leg, refusal(leg, "heard"));
+  for (const ticket of inOrder(ticketsOf(leg))) step.settle(ticket, leg, refusal(leg, "heard"));
 }
 
-function post(step, leg, mail) {
-  relay(step, leg, mail.pid, { n: mail.n, got: leg.got.get(mail.pid) ?? 0, text: mail.text });
+// --- time
+
+/** Time has passed: waits fail, though what they wait for may still arrive; who does not answer is sent it again. */
+export function clock(step, leg) {
+  const overdue = new Set();
+  const lanes = new Map();
+  for (const [pid, lane] of leg.lanes) {
+    const late = lane.mails.filter((mail) => mail.ticket && mail.due <= step.now).map((mail) => mail.ticket);
+    for (const ticket of late) overdue.add(ticket);
+    const mails = lane.mails.map((mail) => (late.includes(mail.ticket) ? { ...mail, ticket: 0 } : mail));
+    const again = step.endpoint.online && lane.due > 0 && lane.due <= step.now;
+    lanes.set(pid, { ...lane, mails, ...(again ? { posted: 0, due: 0 } : {}) });
+  }
+  leg = step.put(leg, { lanes });
+  for (const ticket of inOrder(overdue)) {
+    step.settle(ticket, leg, new CallError("command_timeout", { trigger: "send_message" }));
+  }
+  return post(step, leg);
+}
+
+/** When the clock is wanted. */
+export function messageTimes(endpoint, leg) {
+  const lanes = [...leg.lanes.values()];
+  const times = lanes.flatMap((lane) => lane.mails.filter((mail) => mail.ticket).map((mail) => mail.due));
+  if (!endpoint.online) return times;
+  times.push(...lanes.filter((lane) => lane.due).map((lane) => lane.due));
+  if (owing(leg).length || next(leg).length) times.push(Math.ceil((endpoint.paced + cost(endpoint) - BURST) / 1000));
+  return times;
+}
+
+/** How long to wait for an answer: what was lost is made good before the wait for it fails. */
+const retry = (timers) => Math.floor(timers.command / 2);
+
+// --- what goes out
+
+/** Send what is to go now, as far as it may: what was got first, which lets others go on; then messages. */
+function post(step, leg) {
+  if (!step.endpoint.online) return leg;
+  const lanes = new Map(leg.lanes);
+  for (const pid of owing(leg)) {
+    if (may(step)) {
+      const lane = lanes.get(pid);
+      const again = lane.asks === "due";
+      relay(step, leg, pid, { got: lane.got, again });
+      lanes.set(pid, { ...lane, owes: false, asks: again ? "said" : lane.asks });
+    }
+  }
+  for (const { pid, mail } of next(leg)) {
+    if (may(step)) {
+      const lane = lanes.get(pid);
+      relay(step, leg, pid, { n: mail.n, got: lane.got, text: mail.text });
+      lanes.set(pid, { ...lane, posted: mail.n, due: lane.due || step.now + retry(step.timers) });
+    }
+  }
+  return step.put(leg, { lanes });
+}
+
+const here = (leg) => leg.peers.filter((peer) => peer.joined && leg.lanes.has(peer.pid)).map((peer) => peer.pid);
+const owing = (leg) => here(leg).filter((pid) => leg.lanes.get(pid).owes);
+
+/** What may go out, and to whom: of what is not acknowledged the first few, the oldest in front. */
+function next(leg) {
+  const mails = here(leg).flatMap((pid) => {
+    const { mails, posted } = leg.lanes.get(pid);
+    return mails.slice(0, WINDOW).filter((mail) => mail.n > posted).map((mail) => ({ pid, mail }));
+  });
+  return mails.sort((a, b) => a.mail.due - b.mail.due || a.mail.n - b.mail.n);
+}
+
+/** The microseconds between two messages in the long run: a quarter of what the service takes is for all else. */
+const cost = (endpoint) => Math.floor(4000000 / (3 * endpoint.rate));
+
+/** Whether one more may go now; it counts then. */
+function may(step) {
+  const now = step.now * 1000;
+  const at = Math.max(now, step.endpoint.paced) + cost(step.endpoint);
+  if (at > now + BURST) return false;
+  step.endpoint.paced = at;
+  return true;
 }
 
 function relay(step, leg, to, parcel) {
-  if (!step.endpoint.online) return;
   const said = Object.fromEntries(Object.entries(parcel).filter(([, value]) => value)); // what is not said is 0
   step.send({ m: "relay", session: leg.session, to, kind: "data", body: wrapped(said) });
 }

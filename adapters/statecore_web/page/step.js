@@ -10,14 +10,14 @@ const TOMBS = 256; // ended sessions that a device remembers
 /** One device without a call. Times are milliseconds of the device's monotonic clock. */
 export const newEndpoint = (user, device, epoch) => ({
   user, device, epoch, legs: new Map(), names: new Map(), tombs: new Map(), held: new Map(), conn: 0, online: false,
-  n: 0, confirmed: 0, beatDue: 0, heartbeat: 15000, lease: 45000,
+  n: 0, confirmed: 0, beatDue: 0, heartbeat: 15000, lease: 45000, rate: 200, paced: 0,
 });
 
 const LEG = {
   role: "callee", pid: "", type: "video", initiator: "", receiver: "", seq: 0, flags: [], grants: [], joined: 0,
   peers: [], offers: {}, reason: null, by: "", at: [0, 0, 0, 0], age: 0, metadata: "", token: "", owed: [], waits: [],
-  consent: [], media: "none", reported: false, lost: [], idle: [0, 0], aloneSince: 0, until: 0, longest: 0, outbox: [],
-  said: new Map(), got: new Map(), asked: [], first: 0,
+  consent: [], media: "none", reported: false, lost: [], idle: [0, 0], aloneSince: 0, until: 0, longest: 0,
+  lanes: new Map(), first: 0,
 };
 
 const PEER = { device: "", name: "", role: "member", joined: 0 };
@@ -434,7 +434,7 @@ export class Step {
   finishWaits(leg) {
     for (const wait of leg.waits) this.settle(wait.ticket, leg, refusal(leg, wait.goal));
     drop(this, leg);
-    this.put(leg, { waits: [], outbox: [] });
+    this.put(leg, { waits: [], lanes: new Map() });
   }
 
   /** The switchboard refused a command. */

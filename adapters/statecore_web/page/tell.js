@@ -42,7 +42,7 @@ export function differences(step, machine, old, leg) {
 function forgetLost(step, leg) {
   const here = leg.peers.filter((peer) => peer.joined).map((peer) => peer.pid);
   if (leg.lost.length) leg = step.put(leg, { lost: leg.lost.filter((entry) => here.includes(entry.pid)) });
-  return leg.outbox.length ? forget(step, leg) : leg;
+  return leg.lanes.size ? forget(step, leg) : leg;
 }
 
 /** What a device is to capture: granted, agreed to, and on. */
