@@ -117,7 +117,7 @@ class EndReason:
     by: str | None = None
     """The user whose act it was; None for a timer or the network."""
     when: float = 0.0
-    """Unix time in seconds, by the service's clock."""
+    """Unix time in seconds, by the service's clock; of an end that this device decided itself, as it reckons that."""
 
     @property
     def status(self) -> Status:

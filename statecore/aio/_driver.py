@@ -247,7 +247,7 @@ class Driver:
 
     def link_up(self) -> None:
         """A channel stands: say hello."""
-        self.feed(LinkUp(self.name, self.core.hashes))
+        self.feed(LinkUp(self.name, self.core.hashes, self._clock.wall()))
 
     def link_took(self, message: Down) -> None:
         """A message came; after the welcome, what was asked before is asked again."""

@@ -100,6 +100,8 @@ class EndpointMachine:
 
     def _link_up(self, step: Step, given: LinkUp) -> None:
         self._link_down(step, None)  # this connection replaces the one before
+        if given.wall and not step.get("ahead"):
+            step.changes["ahead"] = given.wall - step.now
         step.changes["conn"] = conn = step.get("conn") + 1
         known = {session: ring.seq for session, ring in step.get("held").items()}
         known.update({leg.session: leg.seq for leg in step.legs.values() if leg.seq})

@@ -69,6 +69,8 @@ def let_go(step: Step) -> None:
 
 def _follow(step: Step, old: LocalLeg, view: View, way: Move, taken_back: str) -> None:
     """Make the leg what the view says, and tell of the way there."""
+    if view.at[0]:
+        step.changes["ahead"] = view.at[0] + view.age - step.now
     session, owed, waits = old.session, old.owed, old.waits
     heard: list[Wait] = []
     done: list[Wait] = []

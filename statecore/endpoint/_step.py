@@ -244,11 +244,17 @@ class Step:
         last = way[-1]
         by = self.endpoint.user if machine.triggers[row.trigger].by == "user" else ""
         leg = replace(
-            leg, state=last.state, reason=last.reason, media=last.media, owed=(command,), consent=NO_FLAGS, by=by
-        )
+            leg, state=last.state, reason=last.reason, media=last.media, owed=(command,), consent=NO_FLAGS, by=by,
+            at=(*leg.at[:3], self._about_now(leg)),
+        )  # fmt: skip
         self.walk(leg, way)
         self.legs[leg.session] = leg
         self.over(leg)
+
+    def _about_now(self, leg: LocalLeg) -> int:
+        """The service's time, as far as this device can tell; 0 if it cannot."""
+        ahead = self.get("ahead")
+        return max(*leg.at, self.now + ahead) if ahead else 0
 
     def owed_end(self, leg: LocalLeg, trigger: str) -> Command:
         """Say that a leg has ended."""

@@ -149,6 +149,9 @@ class Endpoint(Struct, frozen=True, gc=False):
     """How many messages a second the service takes, as it says."""
     paced: int = 0
     """Until when, in microseconds, what went out of data messages counts."""
+    ahead: int = 0
+    """What to add to this clock for the service's Unix time, by its last view; before one came, for the device's own.
+    Only to tell people when something ended."""
 
     def tomb(self, session: str) -> int | None:
         """The number of the last view of a session that has ended, if this device remembers it."""
@@ -205,6 +208,8 @@ class LinkUp(Struct, frozen=True, gc=False):
 
     name: str = ""
     flows: dict[str, str] = {}
+    wall: int = 0
+    """The device's own Unix time in milliseconds, if it has one."""
 
 
 class LinkDown(Struct, frozen=True, gc=False):

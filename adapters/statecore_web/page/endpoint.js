@@ -90,6 +90,7 @@ function awaited(step, given) {
 function linkUp(step, given) {
   linkDown(step); // this connection replaces the one before
   const { endpoint } = step;
+  if (given.wall && !endpoint.ahead) endpoint.ahead = given.wall - step.now;
   endpoint.conn += 1;
   const sessions = {};
   for (const [session, ring] of endpoint.held) sessions[session] = ring.seq;

@@ -310,7 +310,7 @@ export class CallClient {
   // --- the link
 
   linkUp() {
-    this.feed({ do: "LinkUp", name: this.name, flows: this.hashes });
+    this.feed({ do: "LinkUp", name: this.name, flows: this.hashes, wall: Date.now() });
   }
 
   linkTook(message) {

@@ -10,7 +10,7 @@ const TOMBS = 256; // ended sessions that a device remembers
 /** One device without a call. Times are milliseconds of the device's monotonic clock. */
 export const newEndpoint = (user, device, epoch) => ({
   user, device, epoch, legs: new Map(), names: new Map(), tombs: new Map(), held: new Map(), conn: 0, online: false,
-  n: 0, confirmed: 0, beatDue: 0, heartbeat: 15000, lease: 45000, rate: 200, paced: 0,
+  n: 0, confirmed: 0, beatDue: 0, heartbeat: 15000, lease: 45000, rate: 200, paced: 0, ahead: 0,
 });
 
 const LEG = {
@@ -218,7 +218,13 @@ export class Step {
   endHere(leg, row) {
     leg = this.oweEnd(leg, row.trigger);
     const by = this.machine(leg).triggers.get(row.trigger).by === "user" ? this.endpoint.user : "";
-    this.apply(this.put(leg, { consent: [], by }), [row]);
+    this.apply(this.put(leg, { consent: [], by, at: [...leg.at.slice(0, 3), this.aboutNow(leg)] }), [row]);
+  }
+
+  /** The service's time, as far as this device can tell; 0 if it cannot. */
+  aboutNow(leg) {
+    const { ahead } = this.endpoint;
+    return ahead ? Math.max(...leg.at, this.now + ahead) : 0;
   }
 
   oweEnd(leg, trigger) {
@@ -277,6 +283,7 @@ export class Step {
     const joined = leg.flags.includes("joined");
     const rows = walk(machine, leg.state, joined, caller, view.state, toJoined, view.reason);
     if (rows === null) return; // not a fact of this flow: what cannot be is not believed
+    if (view.at[0]) this.endpoint.ahead = view.at[0] + view.age - this.now;
     const old = leg;
     const opens = toJoined && leg.media === "wanted" && view.state !== machine.final;
     leg = this.taken(leg, view, opens);
