@@ -28,8 +28,9 @@ Handler: TypeAlias = Callable[..., object]
 """A handler, sync or async; what a sync one returns does not matter."""
 OnError: TypeAlias = Callable[[BaseException, str, str], object]
 """Takes (error, event, listener id). What it raises itself is logged."""
-Spawn: TypeAlias = Callable[[Coroutine[Any, Any, object], str, str], object]
-"""Takes (coroutine, listener id, event) and sees to it that it runs. It must run those of one listener in order."""
+Spawn: TypeAlias = "Callable[[Coroutine[Any, Any, object], Registration, str], object]"
+"""Takes (coroutine, registration, event) and sees to it that it runs: those of one registration in order, and none of
+one that was `dropped` before its turn came."""
 Snapshot: TypeAlias = Callable[[Callable[..., None]], object]
 """Takes `replay(event, *args)` and calls it for each event that brings a newcomer up to date."""
 
@@ -174,9 +175,13 @@ class Registration:
     _forget: Callable[[], object] = attrs.field(repr=False)
     active: bool = attrs.field(default=True, init=False)
     """Whether it is still registered: neither removed nor replaced. For reading only."""
+    dropped: bool = attrs.field(default=False, init=False)
+    """Whether it was removed by itself, or replaced: then it is to hear nothing more, also of what was told before. Not
+    so if all were removed at once, because there is nothing more to tell. For reading only."""
 
     def remove(self) -> None:
         """Remove exactly this registration, never a later one under the same id. Idempotent."""
+        self.dropped = True
         if self.active:
             self._forget()
 
@@ -269,8 +274,8 @@ def _log_error(error: BaseException, event: str, listener_id: str) -> None:
     _log.error("listener %r failed in on_%s", listener_id, event, exc_info=error)
 
 
-def _refuse(_: Coroutine[Any, Any, object], listener_id: str, event: str) -> None:
-    raise UsageError(f"on_{event} of listener {listener_id!r} is async, and the registry was given no `spawn`")
+def _refuse(_: Coroutine[Any, Any, object], owner: Registration, event: str) -> None:
+    raise UsageError(f"on_{event} of listener {owner.id!r} is async, and the registry was given no `spawn`")
 
 
 def _handlers_of(listener: object) -> dict[str, Handler]:
@@ -303,7 +308,7 @@ class ListenerRegistry:
     """Listeners by id. Used from one thread; nothing here waits, and no handler makes `emit` raise.
 
     `on_error(error, event, listener_id)` is told what a handler raised; by default it is logged. `spawn(coroutine,
-    listener_id, event)` is given what an async handler returns; without it the coroutine is closed and reported.
+    registration, event)` is given what an async handler returns; without it the coroutine is closed and reported.
     """
 
     def __init__(self, *, on_error: OnError = _log_error, spawn: Spawn | None = None) -> None:
@@ -338,10 +343,14 @@ class ListenerRegistry:
 
     def remove(self, id: str) -> bool:
         """Remove what stands under an id; tells whether anything did. Idempotent."""
-        return self._forget(id)
+        entry = self._entries.get(id)
+        if entry:
+            entry.registration.remove()
+        return entry is not None
 
     def clear(self) -> None:
-        """Remove every registration, at once: an emit under way calls none of them any more."""
+        """Remove every registration, at once: an emit under way calls none of them any more. What async handlers have
+        yet to do of what was told before is still done."""
         for key in list(self._entries):
             self._forget(key)
 
@@ -372,7 +381,7 @@ class ListenerRegistry:
         for handler in handlers:
             self._emitter.put(key, handler)
         if old:
-            old.registration.active = False
+            old.registration.active, old.registration.dropped = False, True
             self._emitter.drop(key, (handler for handler in old.handlers if handler.event not in calls))
         if snapshot:
             self._bring_up(entry, snapshot)
@@ -387,12 +396,10 @@ class ListenerRegistry:
         except Exception as error:  # noqa: BLE001 - the newcomer stands, whatever the snapshot made of it
             self._failed(error, "snapshot", entry.registration.id)
 
-    def _forget(self, key: object) -> bool:
-        entry = self._entries.pop(key, None)
-        if entry:
-            entry.registration.active = False
-            self._emitter.drop(key, entry.handlers)
-        return entry is not None
+    def _forget(self, key: object) -> None:
+        entry = self._entries.pop(key)
+        entry.registration.active = False
+        self._emitter.drop(key, entry.handlers)
 
     def _failed(self, error: BaseException, event: str, listener_id: str) -> None:
         try:
@@ -404,7 +411,7 @@ class ListenerRegistry:
         if not isinstance(result, Coroutine):
             return
         try:
-            self._spawn(result, handler.owner.id, handler.event)
+            self._spawn(result, handler.owner, handler.event)
         except Exception as error:  # noqa: BLE001 - a shell that cannot run it must not keep the event from the others
             result.close()  # else Python warns of a coroutine that nobody awaited
             self._failed(error, handler.event, handler.owner.id)

@@ -318,18 +318,18 @@ def test_a_hook_that_fails_is_logged(heard: Heard, caplog: pytest.LogCaptureFixt
 
 
 def test_coroutines_are_handed_over_in_order(heard: Heard, errors: Errors) -> None:
-    """What an async handler returns goes to the hook, with listener id and event, in the order of the events."""
-    spawned: list[tuple[Coroutine[Any, Any, object], str, str]] = []
+    """What an async handler returns goes to the hook, with registration and event, in the order of the events."""
+    spawned: list[tuple[Coroutine[Any, Any, object], Registration, str]] = []
     registry = ListenerRegistry(on_error=errors, spawn=lambda *given: spawned.append(given))
 
     async def handler(number: int) -> None:
         heard.append(number)
 
-    registry.on("user_joined", handler, id="a")
+    owner = registry.on("user_joined", handler, id="a")
     registry.on("user_joined", lambda _: "a result that does not matter", id="b")
     registry.emit("user_joined", 1)
     registry.emit("user_joined", 2)
-    assert [given[1:] for given in spawned] == [("a", "user_joined")] * 2
+    assert [given[1:] for given in spawned] == [(owner, "user_joined")] * 2
     assert heard == []
 
     async def main() -> None:

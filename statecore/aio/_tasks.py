@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
+from ..listeners import Registration
+
 T = TypeVar("T")
 
 _log = logging.getLogger("statecore.aio")
@@ -83,32 +85,33 @@ async def bounded(work: Coroutine[Any, Any, T], seconds: float, name: str) -> T:
 
 
 class Mailboxes:
-    """Runs what async handlers return: in order for each listener, and no listener waits for another."""
+    """Runs what async handlers return: in order for each registration, and none waits for another, not even for the one
+    that it replaced. Of a registration that was dropped meanwhile nothing more is begun."""
 
     def __init__(self, tasks: Tasks, on_error: Callable[[BaseException, str, str], object]) -> None:
         self._tasks = tasks
         self._on_error = on_error
-        self._boxes: dict[str, deque[tuple[Coroutine[Any, Any, object], str]]] = {}
+        self._boxes: dict[Registration, deque[tuple[Coroutine[Any, Any, object], str]]] = {}
 
-    def post(self, work: Coroutine[Any, Any, object], listener: str, event: str) -> None:
-        """Run it after what this listener still has to do."""
-        box = self._boxes.get(listener)
+    def post(self, work: Coroutine[Any, Any, object], owner: Registration, event: str) -> None:
+        """Run it after what this registration still has to do."""
+        box = self._boxes.get(owner)
         if box is not None:
             box.append((work, event))
             return
-        self._boxes[listener] = deque([(work, event)])
-        self._tasks.start(self._run(listener), f"statecore listener {listener}")
+        self._boxes[owner] = deque([(work, event)])
+        self._tasks.start(self._run(owner), f"statecore listener {owner.id}")
 
-    async def _run(self, listener: str) -> None:
-        box = self._boxes[listener]
+    async def _run(self, owner: Registration) -> None:
+        box = self._boxes[owner]
         try:
-            while box:
+            while box and not owner.dropped:
                 work, event = box.popleft()
-                await self._handle(work, event, listener)
+                await self._handle(work, event, owner.id)
         finally:
             for work, _ in box:
                 work.close()
-            del self._boxes[listener]
+            del self._boxes[owner]
 
     async def _handle(self, work: Coroutine[Any, Any, object], event: str, listener: str) -> None:
         me = asyncio.current_task()
