@@ -19,7 +19,7 @@ The first branching is by blame, because that decides what a program does next:
     │   └── ...
     └── NetworkError          the network's, a machine's or a device's: often worth another try
         ├── SignalingError        SignalingLost, SignalingRefused, UnsupportedVersion, MalformedMessage, RateLimited,
-        │                         CommandTimeout
+        │                         TooManyDevices, CommandTimeout
         ├── MediaError            MediaDeviceError, NegotiationFailed, MediaConnectionFailed, MediaTimeout
         ├── NoticeRefused
         └── StoreConflict, StoreUnusable
@@ -252,7 +252,7 @@ class TooManySessions(CallError):
 
     code = "too_many_sessions"
     template = "user {user!r} is in {limit} calls and sessions already"
-    advice = "Leave another one first."
+    advice = "Leave another one first, on whichever device: there is nothing to wait for."
 
 
 class NotAParty(CallError):
@@ -420,6 +420,7 @@ class SessionFull(PeerError):
     code = "session_full"
     retryable = True
     template = "the session {session_id!r} is full"
+    advice = "Try again when somebody has left: nobody knows when that will be."
 
 
 class ConsentDeclined(PeerError):
@@ -487,6 +488,15 @@ class RateLimited(SignalingError):
     code = "rate_limited"
     template = "too many {what} at once"
     advice = "Wait {seconds} s, then go on."
+
+
+class TooManyDevices(SignalingError):
+    """As many devices of this user are connected as may be, or were until a moment ago. That is not for good: a device
+    tries again after `seconds`, when there may be room."""
+
+    code = "too_many_devices"
+    template = "{limit} devices of user {user!r} are connected already"
+    advice = "Disconnect another device, or wait {seconds} s: one that is gone gives way when its lease is over."
 
 
 class CommandTimeout(SignalingError, TimeoutError):
@@ -630,6 +640,7 @@ __all__ = [
     "TokenMissing",
     "TokenNotYetValid",
     "TokenRevoked",
+    "TooManyDevices",
     "TooManySessions",
     "UnknownUser",
     "UnsupportedVersion",

@@ -75,7 +75,7 @@ class IceDesk:
             user = await self._authenticate(token.strip() if scheme.lower() == "bearer" else "")
             return 200, to_body(await self._app.service.ice_servers(user))
         except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
-            return refusal(error)
+            return refusal(error)[:2]
 
     def _allowed(self, headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
         origin = headers.get("origin")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,16 +30,27 @@ _STATUS: dict[type[Exception], int] = {
 """The first entry that fits."""
 
 
-def refusal(error: Exception) -> tuple[int, bytes]:
-    """The status and the body. What is not the asker's fault passes, and is not theirs to know: it is said as a service
-    that cannot answer now, to be asked again, and stands in the log."""
+class Refusal(NamedTuple):
+    """An answer."""
+
+    status: int
+    body: bytes
+    headers: list[tuple[bytes, bytes]]
+
+
+def refusal(error: Exception) -> Refusal:
+    """The answer to who met an error. What is not the asker's fault passes, and is not theirs to know: it is said as a
+    service that cannot answer now, to be asked again, and stands in the log."""
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
     if status is None or not isinstance(error, StatecoreError):
         unknown = not isinstance(error, StatecoreError)
         _log.warning("somebody could not be served: %s", error, exc_info=error if unknown else None, extra=_NOBODY)
         status, error = 503, SignalingLost("the service cannot answer now: try again")
     data: dict[str, Any] = {k: v for k, v in error.data.items() if isinstance(v, str | int | float) or v is None}
-    return status, msgspec.json.encode({"code": error.code, "message": str(error), "data": data})
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    if "seconds" in data and status == 429:
+        headers.append((b"retry-after", str(data["seconds"]).encode()))
+    return Refusal(status, msgspec.json.encode({"code": error.code, "message": str(error), "data": data}), headers)
 
 
-__all__ = ["refusal"]
+__all__ = ["Refusal", "refusal"]

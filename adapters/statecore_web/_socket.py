@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from statecore.errors import SignalingLost
 
 from ._outbox import Outbox
+from ._refusals import Refusal
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -68,12 +69,12 @@ class Socket:
             self._outbox.close()
 
 
-async def deny(scope: Scope, send: Send, status: int, body: bytes) -> None:
+async def deny(scope: Scope, send: Send, refused: Refusal) -> None:
     """Refuse a WebSocket before it stands, with a reason where the server can say one."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close"})
         return
-    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    start = {"type": "websocket.http.response.start", "status": refused.status, "headers": refused.headers}
     with suppress(OSError):
-        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": body})
+        await send(start)
+        await send({"type": "websocket.http.response.body", "body": refused.body})

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING
 
 from statecore import CallService
-from statecore.errors import SignalingLost, SignalingRefused, TokenMissing, UnsupportedVersion
+from statecore.errors import RateLimited, SignalingLost, SignalingRefused, TokenMissing, UnsupportedVersion
 
 from ._ice import IceDesk
 from ._metrics import Metrics
@@ -64,7 +65,8 @@ class CallApp:
         self._ice = IceDesk(self, self._authenticate, self._origins)
         self._page = Page(self, self._authenticate, dev=dev)
         self._rest: Litestar | None = None
-        self._sockets: set[Socket] = set()
+        self._sockets: dict[str, set[Socket]] = {}
+        """By user. A device may have two: the older only seems to stand until the newer has said hello."""
         self._draining = False
         self._opened = False
         self._opening: asyncio.Task[None] | None = None
@@ -88,17 +90,26 @@ class CallApp:
         await receive()  # its beginning
         try:
             user = await self._admit(scope)
+            self._find_room(user)
         except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
-            await deny(scope, send, *refusal(error))
+            await deny(scope, send, refusal(error))
             return
-        await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         socket = Socket(receive, send, _UNSENT)
-        self._sockets.add(socket)
+        mine = self._sockets.setdefault(user, set())
+        mine.add(socket)
         try:
+            await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
             self.service.serve(socket, user)
             await socket.pump()
         finally:
-            self._sockets.discard(socket)
+            mine.discard(socket)
+            if not mine:
+                del self._sockets[user]
+
+    def _find_room(self, user: str) -> None:
+        """Raises RateLimited. The service counts devices, but only from their hello on."""
+        if len(self._sockets.get(user, ())) >= 2 * self.service.settings.devices_per_user:
+            raise RateLimited(what="connections", seconds=math.ceil(self.service.switchboard.timers.command))
 
     async def _admit(self, scope: Scope) -> str:
         """The user that a device may speak for."""
@@ -155,7 +166,7 @@ class CallApp:
     async def close(self) -> None:
         """Take nothing new, tell every device to connect elsewhere, and close the service. Idempotent."""
         self._draining = True
-        for socket in list(self._sockets):
+        for socket in [socket for sockets in self._sockets.values() for socket in sockets]:
             socket.going_away()
         await self.service.close()
 

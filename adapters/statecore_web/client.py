@@ -20,6 +20,7 @@ from statecore.errors import (
     CODES,
     InvalidArgument,
     NetworkError,
+    RateLimited,
     SignalingError,
     SignalingLost,
     SignalingRefused,
@@ -109,7 +110,7 @@ class WebSocketSignaling:
         if answer.status_code == 404:
             return IceServers()
         if answer.status_code != 200:
-            told = _refusal(answer.status_code, answer.content)
+            told = _refusal(answer.status_code, answer.content, answer.headers.get("Retry-After", ""))
             raise told if isinstance(told, SignalingError) else SignalingRefused(why=str(told))
         try:
             return from_body(answer.content)
@@ -130,7 +131,9 @@ class WebSocketSignaling:
                 ssl=await self._trusted(),
             )
         except InvalidStatus as error:
-            raise _refusal(error.response.status_code, bytes(error.response.body or b"")) from None
+            answer = error.response
+            after = answer.headers.get("Retry-After", "")
+            raise _refusal(answer.status_code, bytes(answer.body or b""), after) from None
         except ssl.SSLCertVerificationError as error:  # worth another try all the same: it may be on its way
             raise SignalingLost(f"the call service's certificate is not good: {error.verify_message}") from error
         except (OSError, InvalidHandshake, WebSocketException, TimeoutError) as error:
@@ -229,15 +232,18 @@ def _decoded(part: str) -> str:
     return urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
 
 
-def _refusal(status: int, body: bytes) -> StatecoreError:
-    """What the service answered instead of opening the connection."""
+def _refusal(status: int, body: bytes, after: str) -> StatecoreError:
+    """What the service answered instead of opening the connection, and after how many seconds to come again."""
     try:
         told = json.loads(body)
         code, data = str(told["code"]), dict(told.get("data") or {})
     except (ValueError, KeyError, TypeError):
         code, data = "", {}
     if status == 429 or status >= 500:
-        return SignalingLost(f"the call service is not available now (HTTP status {status})")
+        more = {"seconds": int(after)} if after.isascii() and after.isdigit() else {}
+        if code == RateLimited.code:
+            return RateLimited(**{**data, **more})
+        return SignalingLost(f"the call service is not available now (HTTP status {status})", **more)
     if code in CODES:
         error = from_code(code, **data)
         if isinstance(error, SignalingRefused | UnsupportedVersion | TokenError):

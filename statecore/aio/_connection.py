@@ -8,7 +8,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from ..errors import MalformedMessage, SignalingError, SignalingLost, SignalingRefused, UnsupportedVersion, from_code
+from ..errors import (
+    MalformedMessage,
+    SignalingError,
+    SignalingLost,
+    SignalingRefused,
+    TooManyDevices,
+    UnsupportedVersion,
+    from_code,
+)
 from ..flow import Timers
 from ..ports import Channel, Signaling
 from ..wire import Down, Refused, decode_down, encode
@@ -16,6 +24,8 @@ from ..wire import Down, Refused, decode_down, encode
 _log = logging.getLogger("statecore.client")
 _BACKOFF = (0.02, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds to wait before the next try, longer after each failure; shortened by chance, so that not all come at once."""
+_LONGEST = 60.0
+"""How many seconds the service may have a device wait."""
 _STEADY = 5.0
 """Only a connection that lasted for so many seconds shows that the next one may be tried at once."""
 
@@ -59,20 +69,20 @@ class Connection:
         loop, failures = asyncio.get_running_loop(), 0
         self.failure = None
         while True:
-            began = loop.time()
+            began, told = loop.time(), 0.0
             try:
                 await self._once()
             except SignalingError as error:
                 if not error.retryable or isinstance(error, SignalingRefused):
                     raise
-                self.failure = error
+                self.failure, told = error, _told_to_wait(error)
                 _log.info("the link broke: %s", error, extra=self._device.extra)
             except Exception:  # noqa: BLE001 - and whatever it is
                 # A fault of the transport or of this client: it costs the connection, never the client.
                 _log.exception("the link failed", extra=self._device.extra)
             failures = 0 if loop.time() - began > _STEADY else failures + 1
             delay = _BACKOFF[min(failures, len(_BACKOFF) - 1)]
-            await asyncio.sleep(delay * (0.5 + self._jitter() / 2))
+            await asyncio.sleep(told + delay * (0.5 + self._jitter() / 2))
 
     async def _once(self) -> None:
         """One connection. It has to be welcomed in time; after that it lasts until it breaks or is dropped."""
@@ -110,7 +120,7 @@ class Connection:
         """The service could not take something this device said; some of it means that it will not take anything."""
         error = from_code(message.code, **message.data)
         _log.warning("the service refused: %s", error, extra=self._device.extra)
-        if isinstance(error, UnsupportedVersion | SignalingRefused):
+        if isinstance(error, UnsupportedVersion | SignalingRefused | TooManyDevices):
             raise error
 
     async def _shut(self, channel: Channel) -> None:
@@ -131,3 +141,9 @@ class Connection:
         if self._scope is None:
             raise AssertionError("only a connection that was welcomed is dropped")
         self._scope.reschedule(asyncio.get_running_loop().time())
+
+
+def _told_to_wait(error: SignalingError) -> float:
+    """How many seconds the service wants to be left alone, if it says so."""
+    seconds = error.data.get("seconds")
+    return min(max(0.0, seconds), _LONGEST) if isinstance(seconds, int | float) else 0.0

@@ -22,9 +22,9 @@ from ..errors import (
     NotAParty,
     NotConnected,
     SessionFull,
-    SignalingRefused,
     SpacedId,
     StatecoreError,
+    TooManyDevices,
     TooManySessions,
     UnsupportedVersion,
 )
@@ -149,8 +149,7 @@ class Switchboard:
         if before is not None and before.epoch == hello.epoch and hello.conn < before.conn:
             return []  # an older connection of the same incarnation, late
         if before is None and len(line.devices) >= self.settings.devices_per_user:
-            refusal = SignalingRefused(why=f"{len(line.devices)} devices of this user are connected already")
-            return [Deliver(user, hello.device, hello.epoch, Refused("", 0, refusal.code, refusal.data))]
+            return [Deliver(user, hello.device, hello.epoch, self._no_room(line, work.now))]
         device = Device(hello.device, hello.epoch, hello.conn, True, work.now + self.lease)
         devices = (*(d for d in line.devices if d.device != hello.device), device)
         work.lines[user] = replace(line, devices=devices, name=hello.name or line.name)
@@ -162,6 +161,13 @@ class Switchboard:
             if before is not None and before.epoch == hello.epoch and hello.conn > before.conn:
                 self._offer_again(work, draft, user, hello)
         return [*effects, *self._catch_up(work, user, hello)]
+
+    def _no_room(self, line: Line, now: int) -> Refused:
+        """Until the first lease of a device that is not there is over; if all are there, nobody can know."""
+        gone = [device.lease - now for device in line.devices if not device.online]
+        wait = min(gone, default=self.milliseconds["heartbeat"])
+        error = TooManyDevices(user=line.user, limit=self.settings.devices_per_user, seconds=max(1, -(-wait // 1000)))
+        return Refused("", 0, error.code, error.data)
 
     def _meet(self, work: Work, draft: Draft, user: str, hello: Hello) -> None:
         """One of the user's calls, as a device connects: older incarnations go, an open invitation rings."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from statecore import ServiceSettings
-from statecore.errors import RateLimited, SessionFull, SignalingLost, SignalingRefused, TokenExpired, TooManySessions
+from statecore.errors import RateLimited, SessionFull, SignalingLost, TokenExpired, TooManyDevices, TooManySessions
 from statecore.tokens import JwtSigner, Keys
 from statecore.wire import Beat, Hello, Refused, decode_down, encode
 
@@ -73,16 +73,44 @@ def test_ringing_devices_that_come_and_go(town: Town, run: Run) -> None:
 
 
 def test_too_many_devices_of_one_user(town: Town, run: Run) -> None:
-    """One device too many is refused for good, also if it is another's link that makes it; others connect."""
+    """One device too many is told so, with when there may be room; others connect."""
 
     async def main() -> None:
         async with town("alice/1", "alice/2", settings=ServiceSettings(devices_per_user=2)) as t:
-            with pytest.raises(SignalingRefused, match="2 devices"):
+            with pytest.raises(TooManyDevices, match="2 devices of user 'alice'") as told:
                 await t.add("alice/3")
+            assert (told.value.retryable, told.value.seconds) == (True, 15)  # both are there: nobody knows
             assert t.clients["alice/1"].connected
             await t.add("bob")
             await t.clients["alice/1"].close()
             assert (await t.add("alice/4")).connected
+
+    run(main)
+
+
+def test_a_device_whose_place_was_taken_comes_back_when_there_is_room(town: Town, run: Run) -> None:
+    """Its link was away for longer than its lease, and another took its place: it does not give up, asks when it was
+    told to, and is connected once the other has gone. Until its own lease was over the other had to wait as well."""
+
+    async def main() -> None:
+        async with town("alice/1", settings=ServiceSettings(devices_per_user=1)) as t:
+            loop, link = asyncio.get_running_loop(), t.links["alice/1"]
+            link.cut()
+            await asyncio.sleep(20)  # of the 50 s that its lease lasts
+            with pytest.raises(TooManyDevices) as told:
+                await t.add("alice/2")
+            assert told.value.seconds == 30
+            await asyncio.sleep(told.value.seconds)
+            other = await t.add("alice/2")
+            passed = link.passed
+            link.mend()
+            await asyncio.sleep(60)
+            assert not t.clients["alice/1"].connected
+            assert (link.passed - passed) // 2 in (3, 4)  # every 15 s a hello and its refusal, and a pause
+            await other.close()
+            began = loop.time()
+            await t.until(lambda: t.clients["alice/1"].connected)
+            assert loop.time() - began <= 15 + 5
 
     run(main)
 

@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import Any
 
+from statecore import CallClient, ServiceSettings, Timers
+
 _CLIENT = """(async (token, more) => {
   const { CallClient } = await import('./page/statecore.js');
   globalThis.heard = [];
@@ -22,6 +24,19 @@ _CLIENT = """(async (token, more) => {
   globalThis.room = await device.startSession(await device.generateToken(crypto.randomUUID()), { type: 'audio' });
   listen(room, 'session');
   room.on('session_left', (_, reason) => heard.push(['session', 'left', reason.what]));
+})"""
+
+_COUNTED = """(async (token) => {
+  const { CallClient } = await import('./page/statecore.js');
+  globalThis.dials = [];
+  globalThis.WebSocket = class extends WebSocket {
+    constructor(...more) {
+      super(...more);
+      dials.push(performance.now());
+    }
+  };
+  globalThis.device = new CallClient(location.href, { user: 'alice', token });
+  device.connect().catch(() => {});
 })"""
 
 
@@ -116,5 +131,24 @@ def test_the_page_asks_who_it_is_once_its_token_is_refused(world: Any) -> None:
             assert await page.run("sessionStorage.length") == 0
             await page.run("document.querySelector('#token').value = ''")
             await enter()
+
+    asyncio.run(main())
+
+
+def test_a_page_that_is_one_device_too_many_waits_until_there_is_room(world: Any) -> None:
+    """It asks again when it was told to, and not all the while; once the other device has gone it is in."""
+
+    async def main() -> None:
+        async with world(settings=ServiceSettings(devices_per_user=1), timers=Timers(heartbeat=1)) as all_:
+            async with CallClient(all_.service.signaling("alice"), timers=Timers(heartbeat=1)):
+                page = await all_.browser.tab("alice")
+                await page.send("Page.navigate", url=all_.url)
+                await page.until("document.body.dataset.view === 'login'")
+                token = (await all_.app.tokens.issue("alice"))[0]
+                await page.run(f"({_COUNTED})({json.dumps(token)})")
+                await page.until("dials.length === 3")
+                assert await page.run("dials[2] - dials[0] >= 2000")
+            await page.until("device.connected")
+            await page.run("device.close()")
 
     asyncio.run(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
@@ -22,7 +23,8 @@ import numpy as np
 import pytest
 
 from statecore.ports import Notice
-from statecore_web import verify_webhook
+from statecore.wire import Beat, Hello, Refused, Welcome, decode_down, encode
+from statecore_web import WebSocketSignaling, verify_webhook
 
 STATECORE = [sys.executable, "-P", "-m", "statecore.cli"]
 
@@ -226,6 +228,31 @@ def test_limits_and_timers_are_set_by_name() -> None:
     assert "too many calls" in shell("call", "nobody", "--as", "alice").stderr
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=20)[1] == ""
+
+
+def test_a_message_that_is_too_long_is_refused_with_a_reason() -> None:
+    """A little longer than may be: the service says so, and the connection stands; it is not the server that closes."""
+    process, told = _serve("--api-key", "key")
+    shell = Shell(told["url"], "key")
+
+    async def main() -> None:
+        token = json.loads(shell("token", "dora", "--json").stdout)["token"]
+        link = WebSocketSignaling(shell.env["STATECORE_URL"], token)
+        channel = await link.connect()
+        channel.send(encode(Hello("phone", "epoch", 1)))
+        assert isinstance(decode_down(await channel.receive()), Welcome)
+        channel.send(b" " * 65_537)
+        told = decode_down(await channel.receive())
+        assert isinstance(told, Refused)
+        assert told.code == "malformed_message"
+        assert "65536" in told.data["why"]
+        channel.send(encode(Beat()))
+        assert isinstance(decode_down(await channel.receive()), Beat)
+        await channel.close()
+
+    asyncio.run(main())
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20)[1] == "malformed message: 65537 bytes, more than 65536\n"
 
 
 def test_in_development_a_name_is_enough() -> None:

@@ -59,7 +59,7 @@ def test_a_device_waits_for_a_store_that_is_away(served: Any, error: Exception) 
                 store.error = error
                 for _ in range(2):
                     store.asked.clear()
-                    for socket in list(app._sockets):
+                    for socket in list(app._sockets.get("alice", ())):
                         socket.going_away()
                     await asyncio.wait_for(store.asked.wait(), 5)
                 store.error = None

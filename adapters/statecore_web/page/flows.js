@@ -332,6 +332,7 @@ export const ERRORS = {
   unsupported_version: {"help": "The peer speaks a version of the protocol, or holds a flow, that this side does not.", "retryable": false, "under": ["signaling", "network", "error"]},
   malformed_message: {"help": "A message is not one of the protocol's: refused, nothing changed.", "retryable": false, "under": ["signaling", "network", "error"]},
   rate_limited: {"help": "Too much at once.", "retryable": true, "under": ["signaling", "network", "error"]},
+  too_many_devices: {"help": "As many devices of this user are connected as may be, or were until a moment ago. That is not for good: a device tries again after `seconds`, when there may be room.", "retryable": true, "under": ["signaling", "network", "error"]},
   command_timeout: {"help": "The service did not confirm a command within its bound.", "retryable": true, "under": ["signaling", "network", "error"]},
   media: {"help": "Media could not be opened, connected or kept.", "retryable": true, "under": ["network", "error"]},
   media_device: {"help": "A microphone, camera, screen or file could not be opened or broke.", "retryable": true, "under": ["media", "network", "error"]},

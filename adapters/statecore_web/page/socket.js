@@ -19,6 +19,7 @@ export class Connection {
     this.giveUpAfter = giveUpAfter;
     this.socket = null;
     this.failures = 0;
+    this.wait = 0; // milliseconds that the service wants to be left alone
     this.timer = 0;
     this.patience = 0;
     this.budget = 0;
@@ -83,6 +84,7 @@ export class Connection {
     if (message?.m === "refused" && !message.n) {
       const final = ["unsupported_version", "signaling_refused"].includes(message.code);
       if (final) this.fail(new CallError(message.code, message.data ?? {}));
+      if (message.code === "too_many_devices") this.wait = 1000 * Math.min(60, Number(message.data?.seconds) || 0);
     } else if (message?.m) {
       if (message.m === "welcome") clearTimeout(this.budget);
       this.device.linkTook(message);
@@ -103,7 +105,8 @@ export class Connection {
     if (this.closed) return;
     const pause = BACKOFF[Math.min(this.failures, BACKOFF.length - 1)];
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.dial(), pause * (0.5 + Math.random() / 2));
+    this.timer = setTimeout(() => this.dial(), this.wait + pause * (0.5 + Math.random() / 2));
+    this.wait = 0;
   }
 
   /** From now on there is no link. */

@@ -45,7 +45,8 @@ def serve(
     config = uvicorn.Config(
         CallApp(service, api_key=api_key, origins=origins, dev=dev),
         ws="websockets-sansio",
-        ws_max_size=service.settings.max_message_size,
+        ws_max_size=2
+        * service.settings.max_message_size,  # what is a little too long the service refuses with a reason
         ws_per_message_deflate=False,
         log_level="warning",
         lifespan="on",
