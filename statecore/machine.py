@@ -10,15 +10,18 @@ This is the only module that imports `transitions`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
-from typing import cast
+from typing import TypeAlias, cast
 
 from transitions import Machine, MachineError
 from transitions.core import EventData, Transition
 
 from .errors import IllegalTransition
 from .flow import Deadline, Flow, Row
+
+Knows: TypeAlias = "Callable[[str, str], bool | None]"
+"""Whether a condition, by its name, holds for a trigger; None if that cannot be told beforehand."""
 
 
 class Cell:
@@ -76,16 +79,28 @@ class FlowMachine:
             cell = self.cells[state][trigger]
             return cell.rows[bits & cell.mask]
         except KeyError:
-            raise IllegalTransition(state=state, trigger=trigger, legal=self.legal(state)) from None
+            legal = self.legal(state, lambda name, _: bool(bits & self.bits[name]))
+            raise IllegalTransition(state=state, trigger=trigger, legal=legal) from None
 
-    def legal(self, state: str) -> list[str]:
-        """The users' triggers that this state takes under some conditions."""
-        users = {trigger.name for trigger in self.flow.triggers if trigger.by == "user"}
-        return sorted(
-            name
-            for name, cell in self.cells.get(state, {}).items()
-            if name in users and any(row.refuse is None for row in cell.rows.values())
-        )
+    def possible(self, state: str, trigger: str, knows: Knows) -> list[Row]:
+        """The rows of a cell that may be taken, as far as is known."""
+        cell = self.cells.get(state, {}).get(trigger)
+        return [
+            row
+            for row in (cell.distinct if cell is not None else ())
+            if all(knows(name, trigger) is not False for name in row.when)
+            and not any(knows(name, trigger) for name in row.unless)
+        ]
+
+    def legal(self, state: str, knows: Knows = lambda *_: None) -> list[str]:
+        """The users' triggers that this state takes and does not refuse, as far as is known."""
+        users = (trigger.name for trigger in self.flow.triggers if trigger.by == "user")
+        return sorted(name for name in users if any(row.refuse is None for row in self.possible(state, name, knows)))
+
+    def grants(self, trigger: str, grants: frozenset[str]) -> bool:
+        """Whether these grants are enough for a trigger."""
+        named = self.triggers.get(trigger)
+        return named is None or named.grant is None or named.grant in grants
 
     def pack(self, true: frozenset[str] | set[str]) -> int:
         """The bits of the conditions that hold."""

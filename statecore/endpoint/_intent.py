@@ -32,6 +32,8 @@ class Intent(Struct, frozen=True):
     """What capture the user says yes to."""
     revoked: frozenset[str]
     """What capture the user takes his yes back from."""
+    legal: tuple[str, ...]
+    """What the user may say instead; only where there are no rows."""
 
 
 def intent(machine: FlowMachine, leg: LocalLeg, trigger: str) -> Intent:
@@ -65,22 +67,18 @@ def _intent(
     changing: frozenset[str],
 ) -> Intent:
     named = machine.triggers.get(trigger)
-    grant = named.grant if named is not None else None
 
-    def knows(name: str) -> bool | None:
+    def knows(name: str, trigger: str) -> bool | None:
         """Whether a condition holds; None if only the switchboard knows."""
         if name in machine.flags:  # what an owed command is about to change, nobody knows here
             return name in flags if name not in changing else None
         if name.startswith("other_"):
             return name[6:] in others
-        known = {"caller": role == "caller", "video": kind == "video", "granted": grant is None or grant in grants}
-        return known.get(name)
+        if name == "granted":
+            return machine.grants(trigger, grants)
+        return {"caller": role == "caller", "video": kind == "video"}.get(name)
 
-    def is_possible(row: Row) -> bool:
-        return all(knows(name) is not False for name in row.when) and not any(knows(name) for name in row.unless)
-
-    cell = machine.cells[state].get(trigger)
-    possible = [row for row in cell.distinct if is_possible(row)] if cell is not None else []
+    possible = machine.possible(state, trigger, knows)
     rows = tuple(row for row in possible if row.refuse is None)
     return Intent(
         rows,
@@ -90,6 +88,7 @@ def _intent(
         _goal(machine, state, rows),
         frozenset(named.consent if named is not None else ()),
         frozenset(named.revokes if named is not None else ()),
+        () if rows else tuple(machine.legal(state, knows)),
     )
 
 

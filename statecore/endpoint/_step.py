@@ -145,7 +145,7 @@ class Step:
             return None
         may = intent(self.machines[leg.flow], leg, trigger)
         if not may.rows:
-            raise self._illegal(leg, trigger, may.refusing)
+            raise self._illegal(leg, trigger, may)
         return may
 
     def _starts_anew(self, leg: LocalLeg, want: Do) -> bool:
@@ -179,8 +179,8 @@ class Step:
             raise refusal(leg, "joinable")
         raise AlreadyLeft(session_id=leg.session)
 
-    def _illegal(self, leg: LocalLeg, trigger: str, rows: tuple[Row, ...]) -> StatecoreError:
-        machine = self.machine(leg)
+    def _illegal(self, leg: LocalLeg, trigger: str, may: Intent) -> StatecoreError:
+        machine, rows = self.machine(leg), may.refusing
         if rows and rows[0].refuse == "token_lacks_grant":
             return TokenLacksGrant(grant=machine.triggers[trigger].grant)
         if rows:
@@ -189,7 +189,7 @@ class Step:
         states = {row.state for row in machine.flow.rows if row.trigger == trigger}
         if states and states <= roles.media and leg.state not in roles.media:
             return SessionInactive(session_id=leg.session, state=leg.state, trigger=trigger)
-        return IllegalTransition(state=leg.state, trigger=trigger, legal=machine.legal(leg.state))
+        return IllegalTransition(state=leg.state, trigger=trigger, legal=list(may.legal))
 
     def _owe(self, leg: LocalLeg, want: Do, may: Intent) -> None:
         """Tell the switchboard, and wait for a fact. A command that is owed already is not said twice."""

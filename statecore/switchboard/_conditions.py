@@ -10,6 +10,7 @@ from ..model import Leg
 from ..tokens import check
 
 if TYPE_CHECKING:
+    from ..machine import FlowMachine
     from ._commands import Act
     from ._work import Draft, Work
 
@@ -50,8 +51,7 @@ def _authorized(work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
 
 
 def _granted(_work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
-    grant = draft.machine.triggers[act.command.trigger].grant if act else None
-    return grant is None or grant in leg.grants
+    return act is None or draft.machine.grants(act.command.trigger, leg.grants)
 
 
 def _engaged(work: Work, draft: Draft, leg: Leg, _act: Act | None) -> bool:
@@ -119,8 +119,12 @@ KNOWN: dict[str, Condition] = {
 }
 """The conditions that are more than a flag. `joined`, `connected` and the flow's flags are read off the leg."""
 
-SHOWN = frozenset({"caller", "ready", "full", "video"})
-"""Those of them that rest on nothing but the control states of the call itself."""
+_SHOWN = frozenset({"caller", "ready", "full", "video"})
+
+
+def is_shown(machine: FlowMachine, name: str) -> bool:
+    """Whether a condition rests on nothing but the control states of the call itself."""
+    return name in _SHOWN or name.removeprefix("other_") in machine.flags
 
 
 def holds(name: str, work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:

@@ -23,7 +23,7 @@ from ..model import Control, Device, Invitation, Leg, Line, Record
 from ..tokens import Claims
 from ..wire import Command
 from ._commands import Act, Deliver
-from ._conditions import SHOWN
+from ._conditions import is_shown
 from ._filling import Fill, fill
 from ._lines import LineChange
 from ._views import finish
@@ -147,11 +147,6 @@ class Plans:
             plan = make(self.board, described)
             self.known[shape] = fill(plan, described, machine) if plan is not None else False
         return self.known[shape] or None
-
-
-def is_shown(machine: FlowMachine, name: str) -> bool:
-    """Whether a shape shows if this condition holds."""
-    return name in SHOWN or name.removeprefix("other_") in machine.flags
 
 
 # --- how a plan is made -----------------------------------------------------------------------------------------------

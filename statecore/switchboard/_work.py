@@ -14,7 +14,7 @@ from ..errors import IllegalTransition, SessionFull, StatecoreError, TokenMissin
 from ..machine import FlowMachine
 from ..model import NO_FLAGS, Control, Invitation, Leg, Line, Record
 from ..ports import Key
-from ._conditions import called, holds
+from ._conditions import called, holds, is_shown
 from ._lines import LineChange, delist, enlist, let_go, seize
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class Work:
     def _refusal(self, draft: Draft, leg: Leg, trigger: str, act: Act, row: f.Row | None) -> StatecoreError:
         state = leg.control.state
         if row is None:
-            return IllegalTransition(state=state, trigger=trigger, legal=draft.machine.legal(state))
+            return IllegalTransition(state=state, trigger=trigger, legal=self._legal(draft, leg, trigger))
         if row.refuse == "token":
             return self.token_error or act.token_error or TokenMissing()
         grant = draft.machine.triggers[trigger].grant
@@ -246,6 +246,17 @@ class Work:
         return from_code(
             row.refuse or "", session_id=draft.session_id, user=user, reason=leg.control.reason, grant=grant
         )
+
+    def _legal(self, draft: Draft, leg: Leg, refused: str) -> list[str]:
+        """What a device may say instead, as far as it does not depend on what else it says with it."""
+        machine = draft.machine
+
+        def knows(name: str, trigger: str) -> bool | None:
+            if name == "granted":
+                return machine.grants(trigger, leg.grants)
+            return self.holds(name, draft, leg, None) if is_shown(machine, name) else None
+
+        return [name for name in machine.legal(leg.control.state, knows) if name != refused]
 
     def _take(self, draft: Draft, place: int, row: f.Row, act: Act | None) -> None:
         leg = draft.legs[place]

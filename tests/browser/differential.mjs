@@ -26,7 +26,7 @@ const state = (endpoint) => ({
 const effect = (one) => ({
   ...one,
   ...("leg" in one ? { leg: leg(one.leg) } : {}),
-  ...("error" in one ? { error: one.error?.code ?? null } : {}),
+  ...("error" in one ? { error: one.error && [one.error.code, one.error.data.legal ?? null] } : {}),
   ...(one.event === "error" ? { value: one.value.code } : {}),
 });
 

@@ -137,7 +137,9 @@ def _effect(effect: Any) -> dict[str, Any]:
         value = getattr(effect, name)
         if name == "leg":
             data[name] = _seen(_leg(value))
-        elif name == "error" or (isinstance(effect, Emit) and effect.event == "error" and name == "value"):
+        elif name == "error":
+            data[name] = value and [value.code, value.data.get("legal")]
+        elif isinstance(effect, Emit) and effect.event == "error" and name == "value":
             data[name] = value.code if value is not None else None
         else:
             data[name] = _plain(value)

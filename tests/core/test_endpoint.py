@@ -311,13 +311,22 @@ def test_the_surest_word_is_refused(known: bool, code: str) -> None:
 
 
 def test_what_is_illegal_says_what_is_legal() -> None:
-    """The error names the state, the trigger, and what is legal there."""
+    """The error names the state, the trigger, and what this leg may do instead."""
     device = calling()
     device.do("accept", ticket=1)
     (error,) = [effect.error for effect in device.effects if isinstance(effect, Settle)]
     assert isinstance(error, IllegalTransition)
     assert (error.state, error.trigger) == (device.leg().state, "accept")
-    assert "end" in error.legal
+    assert error.legal == ["cancel", "end", "leave"]
+    device = in_call(BOB)
+    device.do("decline_video", ticket=1)
+    (error,) = [effect.error for effect in device.effects if isinstance(effect, Settle)]
+    assert isinstance(error, IllegalTransition)
+    assert {"decline_video", "withdraw_video"}.isdisjoint(error.legal)
+    for ticket, trigger in enumerate(error.legal, 2):
+        device = in_call(BOB)
+        device.do(trigger, ticket=ticket)
+        assert device.settled().get(ticket, "") in ("", "ok"), trigger
 
 
 def test_a_refusal_settles_whoever_waited_or_is_an_error_event() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -189,14 +190,36 @@ def test_what_is_foreign_stale_or_illegal_changes_nothing(state: str) -> None:
 
 
 def test_a_refusal_names_the_state_and_what_is_legal() -> None:
-    """An illegal command says where the leg is and which triggers it takes."""
+    """An illegal command says where the leg is and which triggers it takes: this one, not one of another role."""
     made = ringing()
     (effect,) = command(made, "a1", "accept").effects
     assert isinstance(effect.message, Refused)
-    assert effect.message.data == {"state": "ringing", "trigger": "accept", "legal": RINGING_LEGAL}
+    assert effect.message.data == {"state": "ringing", "trigger": "accept", "legal": ["cancel", "end", "leave"]}
+    (effect,) = command(made, "b1", "cancel").effects
+    assert isinstance(effect.message, Refused)
+    assert effect.message.data["legal"] == ["accept", "end", "leave", "reject", "reject_busy"]
 
 
-RINGING_LEGAL = ["accept", "cancel", "end", "leave", "reject", "reject_busy"]
+@pytest.mark.parametrize("make", [ringing, active, lambda: active(MANY), lambda: in_state("accepted")])
+def test_what_a_refusal_names_is_taken(make: Any) -> None:
+    """In whatever a call has come to: the command that is refused is not among what is legal, each that is among it is
+    taken, and what needs a grant that the leg has not is not among it."""
+    made = make()
+    refused = 0
+    triggers = made.board.machine(made.record("S").flow).triggers
+    for device, trigger in itertools.product(made.places, triggers):
+        if made.state(device, "S") not in ("", "ended"):
+            (*_, effect) = command(made.copy(), device, trigger).effects
+            if not isinstance(effect.message, Refused) or effect.message.code != "illegal_transition":
+                continue
+            refused += 1
+            assert trigger not in effect.message.data["legal"]
+            assert effect.message.data["legal"]
+            for other in effect.message.data["legal"]:
+                token = claims(made, made.places[device].endpoint.user)
+                (*_, effect) = command(made.copy(), device, other, claims=token).effects
+                assert not isinstance(effect.message, Refused), other
+    assert refused
 
 
 # --- records that are needed, and ids ---------------------------------------------------------------------------------

@@ -28,12 +28,6 @@ export class FlowMachine {
   rows(state, trigger) {
     return this.cells.get(`${state} ${trigger}`) ?? [];
   }
-
-  /** The users' triggers that this state takes under some conditions. */
-  legal(state) {
-    const users = this.flow.triggers.filter((trigger) => trigger.by === "user");
-    return set(users.map((t) => t.name).filter((name) => this.rows(state, name).some((row) => row.refuse === null)));
-  }
 }
 
 /** The rows of a cell in the order in which its conditions, counted up, first lead to them: what Python's does. */
@@ -87,6 +81,12 @@ export function intent(machine, leg, trigger) {
     revoked: set(named?.revokes ?? []),
   };
 }
+
+/** The users' triggers that a leg takes, as far as the device can tell. */
+export const legal = (machine, leg) => {
+  const users = machine.flow.triggers.filter((trigger) => trigger.by === "user").map((trigger) => trigger.name);
+  return set(users.filter((name) => intent(machine, leg, name).rows.length));
+};
 
 function goal(machine, state, rows) {
   const { ringing, joinable } = machine.flow.roles;

@@ -2,7 +2,7 @@
 
 import { drop } from "./data.js";
 import { CallError, refusal } from "./errors.js";
-import { closes, customs, intent, reached, set, tells, walk, without } from "./machine.js";
+import { closes, customs, intent, legal, reached, set, tells, walk, without } from "./machine.js";
 import { capturing, differences, drivePeers } from "./tell.js";
 
 const TOMBS = 256; // ended sessions that a device remembers
@@ -157,7 +157,7 @@ export class Step {
     if (states.length && states.every((one) => machine.media.includes(one)) && !machine.media.includes(state)) {
       return new CallError("session_inactive", { session_id: session, state, trigger });
     }
-    return new CallError("illegal_transition", { state, trigger, legal: machine.legal(state) });
+    return new CallError("illegal_transition", { state, trigger, legal: legal(machine, leg) });
   }
 
   /** Tell the switchboard, and wait for a fact. A command that is owed already is not said twice. */
