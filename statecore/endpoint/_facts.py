@@ -11,6 +11,7 @@ from ..machine import FlowMachine
 from ..model import NO_FLAGS
 from ..wire import Command, Unknown, View
 from ._data import forget
+from ._intent import intent
 from ._moves import Move, move
 from ._outcome import refusal
 from ._step import Step
@@ -38,8 +39,18 @@ def view(step: Step, view: View) -> None:
         view.state, view.type, view.flags, view.grants, view.reason, view.via != "",
     )  # fmt: skip
     if way is None:
-        return  # not a fact of this flow: what cannot be is not believed
+        _succeed(step, machine, leg, view)
+        return
     _follow(step, leg, view, way, taken_back)
+
+
+def _succeed(step: Step, machine: FlowMachine, leg: LocalLeg, told: View) -> None:
+    """There is no way from here to what is told. Of another leg than this one it can be true all the same: this one has
+    ended there as lost, with what it had opened, and is succeeded. Else it is not believed."""
+    own = intent(machine, leg, machine.flow.lost).own
+    if own is not None and leg.pid not in ("", told.pid):
+        step.ended(leg, own)
+        view(step, told)
 
 
 def _crosses(step: Step, view: View) -> bool:

@@ -239,12 +239,16 @@ class Step:
     def _end_here(self, leg: LocalLeg, row: Row) -> None:
         """Media is released at once; the end is owed. What was owed before no longer matters, unless the switchboard
         has yet to hear of the call at all: then the end alone is enough, too."""
-        machine, command = self.machines[leg.flow], self.owed_end(leg, row.trigger)
+        self.ended(leg, row, (self.owed_end(leg, row.trigger),))
+
+    def ended(self, leg: LocalLeg, row: Row, owed: tuple[Command, ...] = ()) -> None:
+        """A leg has ended by this row: everybody hears of it. By itself it owes nothing."""
+        machine = self.machines[leg.flow]
         way = stages_of(machine, row, leg.state, leg.media)
         last = way[-1]
         by = self.endpoint.user if machine.triggers[row.trigger].by == "user" else ""
         leg = replace(
-            leg, state=last.state, reason=last.reason, media=last.media, owed=(command,), consent=NO_FLAGS, by=by,
+            leg, state=last.state, reason=last.reason, media=last.media, owed=owed, consent=NO_FLAGS, by=by,
             at=(*leg.at[:3], self._about_now(leg)),
         )  # fmt: skip
         self.walk(leg, way)

@@ -210,6 +210,8 @@ class Watch:
         flow = self.machines[leg.flow].flow
         self.told[device, event] = self.told.get((device, event), 0) + 1
         track = self.tracks.get((device, session))
+        if track is not None and track.over and leg.state != flow.final and not track.sealed:
+            track = self._seal(after, session, track)  # one leg has ended, and another begun, in one step
         if track is None or (track.sealed and leg.state != flow.final):
             track = Track(flow.initial)
         assert not track.sealed, f"{event} after the end at {device}"
@@ -249,13 +251,17 @@ class Watch:
                 assert was.seq == 0, f"{after.device}: a leg vanished"
             else:
                 assert track.over == 1, f"{track.over} ends told at {after.device}: {track}"
-            assert track.opened == track.closed, f"media is left open at {after.device}"
-            self.tracks[after.device, session] = replace(track, sealed=True)
-            self.agreed.pop((after.device, session), None)
-            if track.over:
-                self._note_end(after, self._last[session])
+            self._seal(after, session, track)
         if now is None:
             self.tracks.pop((after.device, session), None)
+
+    def _seal(self, after: Endpoint, session: str, track: Track) -> Track:
+        assert track.opened == track.closed, f"media is left open at {after.device}"
+        sealed = self.tracks[after.device, session] = replace(track, sealed=True)
+        self.agreed.pop((after.device, session), None)
+        if track.over:
+            self._note_end(after, self._last[session])
+        return sealed
 
     def _note_end(self, after: Endpoint, leg: LocalLeg) -> None:
         assert leg.reason is not None

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from intercom import FLOW, FLOWS_HERE, scene
 
 from statecore.ports import AudioFrame
-from statecore.testing import MemoryMedia, Tone, World, assert_over, run_virtual
+from statecore.testing import MemoryMedia, Tone, World, assert_over, assert_settled, run_virtual
 from statecore.testing.strategies import histories
 
 FAR = (
@@ -47,6 +47,18 @@ def test_whatever_they_do(steps: int) -> None:
         assert_over(world.settle().end_all().pass_time(120))
 
     run()
+
+
+def test_who_looked_and_was_given_up_rings_anew() -> None:
+    """A device whose link broke while it looked ends that, and closes what it saw, when it comes back to a call that
+    rings yet: it took itself to look on, in a leg that the service had ended."""
+    world = begun(3)()
+    world.cut("hall")
+    world.fire(("due", "line", "flat"))
+    assert world.state("hall", "S") == "looking"
+    world.settle()
+    assert_settled(world)
+    assert (world.state("hall", "S"), world.watch.told["hall", "incoming_call_received"]) == ("ringing", 2)
 
 
 class Microphone:

@@ -216,7 +216,11 @@ export class Step {
 
   /** Media is released at once; the end is owed, and nothing that was owed before matters any more. */
   endHere(leg, row) {
-    leg = this.oweEnd(leg, row.trigger);
+    this.ended(this.oweEnd(leg, row.trigger), row);
+  }
+
+  /** A leg has ended by this row: everybody hears of it. */
+  ended(leg, row) {
     const by = this.machine(leg).triggers.get(row.trigger).by === "user" ? this.endpoint.user : "";
     this.apply(this.put(leg, { consent: [], by, at: [...leg.at.slice(0, 3), this.aboutNow(leg)] }), [row]);
   }
@@ -282,7 +286,10 @@ export class Step {
     const caller = leg.role === "caller";
     const joined = leg.flags.includes("joined");
     const rows = walk(machine, leg.state, joined, caller, view.state, toJoined, view.reason);
-    if (rows === null) return; // not a fact of this flow: what cannot be is not believed
+    if (rows === null) {
+      this.succeed(leg, message);
+      return;
+    }
     if (view.at[0]) this.endpoint.ahead = view.at[0] + view.age - this.now;
     const old = leg;
     const opens = toJoined && leg.media === "wanted" && view.state !== machine.final;
@@ -301,6 +308,17 @@ export class Step {
       this.resolve(machine, this.legs.get(leg.session));
     }
     if (view.state === machine.final) this.settleEnd(view);
+  }
+
+  /**
+   * There is no way from here to what is told. Of another leg than this one it can be true all the same: this one has
+   * ended there as lost, with what it had opened, and is succeeded. Else it is not believed.
+   */
+  succeed(leg, told) {
+    const { own } = intent(this.machine(leg), leg, this.machine(leg).flow.lost);
+    if (!own || !leg.pid || leg.pid === told.pid) return;
+    this.ended(this.put(leg, { owed: [] }), own);
+    this.view(told);
   }
 
   /** Whether a ring is from whom the user is calling himself, and nobody has said yet whether the two are one call. */
