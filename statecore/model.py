@@ -341,10 +341,12 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     """Whether that connection stands."""
     lease: int = 0
     """When the device counts as lost unless it is heard of."""
+    guest: str = ""
+    """The only session that it may take part in, if a call token admitted it; empty where its user has logged in."""
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """What the switchboard knows of one user: the record's existence makes the user known."""
+    """What the switchboard knows of one user. Who is not known has a line only while a guest by that name is here."""
 
     user: str
     """The user's id."""
@@ -358,3 +360,10 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     """The session ids of every other live call or session this user has a part in."""
     capacity: int = 0
     """How many calls may take this line at once; 0 for as many as the service's settings say."""
+    known: bool = True
+    """Whether the user is known, and so can be rung."""
+
+    @property
+    def ringing(self) -> list[Device]:
+        """The devices that ring for this user now. A guest's never does."""
+        return [device for device in self.devices if device.online and not device.guest]

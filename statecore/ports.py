@@ -226,7 +226,8 @@ class Signaling(Protocol):
         """The device's id if the application gave one; else the client makes one from its id source."""
 
     async def connect(self) -> Channel:
-        """A new channel. Raises SignalingLost (worth another try) or SignalingRefused (not). Safe to cancel."""
+        """A new channel. Raises SignalingLost (worth another try), SignalingRefused, or a TokenError for a token that
+        is not good (neither is). Safe to cancel."""
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from ..errors import (
     SignalingError,
     SignalingLost,
     SignalingRefused,
+    TokenError,
     TooManyDevices,
     UnsupportedVersion,
     from_code,
@@ -72,6 +73,8 @@ class Connection:
             began, told = loop.time(), 0.0
             try:
                 await self._once()
+            except TokenError:
+                raise
             except SignalingError as error:
                 if not error.retryable or isinstance(error, SignalingRefused):
                     raise
@@ -120,7 +123,7 @@ class Connection:
         """The service could not take something this device said; some of it means that it will not take anything."""
         error = from_code(message.code, **message.data)
         _log.warning("the service refused: %s", error, extra=self._device.extra)
-        if isinstance(error, UnsupportedVersion | SignalingRefused | TooManyDevices):
+        if isinstance(error, UnsupportedVersion | SignalingRefused | TokenError | TooManyDevices):
             raise error
 
     async def _shut(self, channel: Channel) -> None:

@@ -41,6 +41,7 @@ from ..errors import (
     NotConnected,
     SignalingLost,
     StatecoreError,
+    TokenExpired,
 )
 from ..flow import Flow, Timers
 from ..listeners import CallListener, ListenerRegistry, events
@@ -198,6 +199,14 @@ class Driver:
                 linked.exception()  # whoever waits is told; nobody may be waiting
             for session in list(self.sessions.values()):
                 session.listeners.emit("connection_failed", error.code, False)
+            if isinstance(error, TokenExpired):
+                self._expire()
+
+    def _expire(self) -> None:
+        """The token has run out, and no other was to be had: what was joined by it is over, and says why."""
+        for leg in self.legs():
+            flow = self.core.machines[leg.flow].flow
+            self.tell(leg.session, flow.expire or flow.lost)
 
     async def close(self) -> None:
         """See `CallClient.close`."""

@@ -6,12 +6,23 @@ import secrets
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from ..errors import CallGone, NotAParty, StoreConflict, TokenError, TokenRevoked
+from msgspec.structs import replace
+
+from ..errors import (
+    CallGone,
+    NotAParty,
+    StoreConflict,
+    TokenError,
+    TokenForeign,
+    TokenLacksGrant,
+    TokenMissing,
+    TokenRevoked,
+)
 from ..model import Record
 from ..ports import Clock, Ids, Key, Store
 from ..settings import ServiceSettings
-from ..switchboard import check_id
-from ..tokens import Claims, JwtSigner, Keys, RevocationList, Role, TokenSigner, issue
+from ..switchboard import bound_key, bound_to, check_id
+from ..tokens import Claims, JwtSigner, Keys, RevocationList, Role, TokenSigner, issue, refreshed
 
 Authorize: TypeAlias = Callable[[str, str], bool]
 """Takes (user, session id): whether the user may have a call token for a session that is not a ringing call. Only True
@@ -26,6 +37,12 @@ _REVOKED = "revoked"
 def anybody(_user: str, _session: str) -> bool:
     """Everybody may have a token for any session, unless the application says otherwise."""
     return True
+
+
+def not_for_guests(guest: Claims | None, session: str) -> None:
+    """A guest asks for a token: whoever gave the one it has may give another. Raises TokenForeign, TokenLacksGrant."""
+    if guest is not None:
+        raise TokenForeign(what="session") if session != guest.session else TokenLacksGrant(grant="token")
 
 
 class TokenDesk:
@@ -91,6 +108,20 @@ class TokenDesk:
         )  # fmt: skip
         return self._signer.sign(claims)
 
+    async def refresh(self, token: str, lifetime: float | None) -> str:
+        """A new token that says the same; for the device that the old one is bound to, if a guest has joined by it."""
+        claims = self._verified(token)
+        device = bound_to(await self._look(bound_key(claims.token_id)))
+        claims = replace(claims, device=claims.device or device)
+        seconds = self._settings.token_lifetime if lifetime is None else lifetime
+        return self._signer.sign(refreshed(claims, self._clock.wall(), seconds, self._ids()))
+
+    def admit(self, token: str) -> Claims:
+        """What a token says that is to admit a guest. Raises TokenError."""
+        if not token:
+            raise TokenMissing
+        return self._verified(token)
+
     def verify(self, token: str) -> tuple[Claims | None, TokenError | None]:
         """The claims of a token that is good, or why it is not; neither if there is no token."""
         if not token:
@@ -128,9 +159,12 @@ class TokenDesk:
         check_id("user", user)
         return self.sign(user, await self._admitting(user, check_id("session_id", session), ask=ask), role, **more)
 
+    async def _look(self, key: Key) -> Any:
+        return (await self._store.load((key,)))[key][1]
+
     async def _admitting(self, user: str, session: str, *, ask: bool) -> str:
         """The session's own id, if the user may have a token for it."""
-        record = (await self._store.load((("call", session),)))["call", session][1]
+        record = await self._look(("call", session))
         if isinstance(record, Record):
             if record.merged_into:
                 return await self._admitting(user, record.merged_into, ask=ask)

@@ -46,7 +46,7 @@ class Looking:
 
     async def users(self) -> list[User]:
         """Everybody who is known, and so can be rung."""
-        lines = [line for _, line in await self.store.scan("line") if isinstance(line, Line)]
+        lines = [line for _, line in await self.store.scan("line") if isinstance(line, Line) and line.known]
         known = {line.user: line.name for line in lines}
         known |= {user: it.name or known.get(user, "") for user, it in self._pending.items()}
         return [User(uid=uid, name=name) for uid, name in sorted(known.items())]
@@ -54,16 +54,16 @@ class Looking:
     async def user(self, uid: str) -> User:
         """One who is known, by one look into the store. Raises UnknownUser."""
         line = (await self.store.load((("line", uid),)))["line", uid][1]
-        coming = self._pending.get(uid)
-        if coming is None and not isinstance(line, Line):
+        coming, known = self._pending.get(uid), isinstance(line, Line) and line.known
+        if coming is None and not known:
             raise UnknownUser(user=uid)
-        kept = line.name if isinstance(line, Line) else ""
+        kept = line.name if known else ""
         return User(uid=uid, name=(coming.name if coming is not None else "") or kept)
 
     async def online(self, user: str) -> bool:
-        """Whether a device of this user is connected. False for who is not known."""
+        """Whether a device of this user is connected that could ring. False for who is not known, and for guests."""
         line = (await self.store.load((("line", user),)))["line", user][1]
-        return isinstance(line, Line) and any(device.online for device in line.devices)
+        return isinstance(line, Line) and bool(line.ringing)
 
     async def fetch(self, session_id: str) -> Call:
         """One call, live or ended, by its id or a second name. Raises CallNotFound."""

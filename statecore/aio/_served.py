@@ -7,9 +7,10 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from ..errors import SignalingLost, SignalingRefused, StatecoreError
+from ..errors import SignalingLost, SignalingRefused, StatecoreError, TokenForeign
 from ..model import Line
 from ..ports import Channel
+from ..tokens import Claims
 from ..wire import Hello, Refused, encode
 from ._limits import Bucket
 
@@ -19,8 +20,10 @@ _log = logging.getLogger("statecore.service")
 class Served:
     """A connection, and what is known of the device."""
 
-    def __init__(self, channel: Channel, user: str, allowance: Bucket) -> None:
+    def __init__(self, channel: Channel, user: str, allowance: Bucket, guest: Claims | None = None) -> None:
         self.channel = channel
+        self.guest = guest
+        """What the call token says that admitted it, if the user has not logged in."""
         self.allowance = allowance
         """How much it may still say."""
         self.user = user
@@ -36,6 +39,11 @@ class Served:
     def refuse(self, error: StatecoreError) -> None:
         """Say that something could not be taken, or that nothing will be."""
         self.send(Refused("", 0, error.code, error.data))
+
+    @property
+    def confined_to(self) -> str:
+        """The only session of a guest; empty where the user has logged in."""
+        return self.guest.session if self.guest is not None else ""
 
     @property
     def extra(self) -> dict[str, str]:
@@ -69,10 +77,13 @@ class Connections:
         return found if found is not None and found.hello is not None and found.hello.epoch == epoch else None
 
     def arrive(self, connection: Served, hello: Hello) -> Served | None:
-        """It says who it is, and gets the one whose place it takes, to be shut. Raises SignalingLost if it is late."""
+        """It says who it is, and gets the one whose place it takes, to be shut. Raises SignalingLost if it is late, and
+        TokenForeign if it is a guest's and the place is not."""
         mine = self._devices.setdefault(connection.user, {})
         older = mine.get(hello.device)
         if older is not None and older.hello is not None:
+            if connection.guest is not None and older.confined_to != connection.confined_to:
+                raise TokenForeign(what="device")
             if older.hello.epoch != hello.epoch:
                 older.refuse(_another_process())
             elif older.hello.conn > hello.conn:
@@ -120,7 +131,7 @@ class Connections:
             device = listed.get(hello.device) if hello is not None else None
             if hello is None or (device and device.epoch == hello.epoch and device.conn <= hello.conn):
                 continue
-            if line is None:
+            if line is None and connection.guest is None:
                 connection.refuse(SignalingRefused(why="this user was deleted"))
             elif device is not None and device.epoch != hello.epoch:
                 connection.refuse(_another_process())

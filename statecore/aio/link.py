@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from ..errors import SignalingLost
 from ..settings import IceServers
 
-Accept = Callable[["MemoryChannel", str], None]
+Accept = Callable[["MemoryChannel", str], Awaitable[None] | None]
 """Takes the service's end of a new connection and the user it speaks for."""
 Ice = Callable[[], Awaitable[IceServers]]
 """Gives what a user may use to reach others."""
@@ -132,11 +132,14 @@ class MemoryLink:
         self._channels: set[MemoryChannel] = set()
 
     async def connect(self) -> MemoryChannel:
-        """A new connection; raises SignalingLost while the link is cut."""
+        """A new connection; raises SignalingLost while the link is cut, and a TokenError for a guest's token that is
+        not good."""
         if self._down:
             raise SignalingLost
         mine, theirs = MemoryChannel.pair(self)
-        self._accept(theirs, self.user)
+        accepting = self._accept(theirs, self.user)
+        if accepting is not None:
+            await accepting
         self._channels |= {mine, theirs}
         return mine
 

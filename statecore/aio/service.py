@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -23,6 +22,7 @@ from ..errors import (
     StatecoreError,
     StoreConflict,
     StoreUnusable,
+    TokenForeign,
     UnsupportedVersion,
 )
 from ..flow import FLOWS, Flow, Timers
@@ -46,7 +46,7 @@ from ..switchboard import (
     check_id,
     next_due,
 )
-from ..tokens import RevocationList, Role, TokenSigner
+from ..tokens import Claims, TokenSigner
 from ..wire import (
     Ask,
     Beat,
@@ -62,12 +62,12 @@ from ..wire import (
     View,
     decode_up,
 )
+from ._admitting import Admitting
 from ._conditions import Condition, ConditionFailed, Conditions
 from ._deciding import Decisions
-from ._governing import Governing
-from ._issuing import Authorize, TokenDesk
+from ._issuing import Authorize, TokenDesk, not_for_guests
 from ._limits import Bucket, Buckets
-from ._nodes import Decided, Look, News, Nodes, Revoked
+from ._nodes import Decided, Look, News, Nodes
 from ._observing import Observer
 from ._observing import decision as observed
 from ._outbox import Outbox
@@ -75,7 +75,7 @@ from ._recovery import take_up_lines
 from ._served import Connections, Served
 from ._tasks import Tasks
 from ._time import Deadlines, LoopClock, new_id
-from .link import MemoryChannel, MemoryLink
+from .link import MemoryLink
 from .store import MemoryStore
 
 _log = logging.getLogger("statecore.service")
@@ -89,7 +89,7 @@ _GRACE = 1_000
 nothing to do, and how far clocks may differ is made up for."""
 
 
-class CallService(Governing):
+class CallService(Admitting):
     """The authority over calls, in this process. Use it as an async context manager, or call `close()`.
 
     `store` keeps the records (default: in memory), `authorize` decides who may have tokens for sessions by id, `key` is
@@ -184,19 +184,15 @@ class CallService(Governing):
     def signaling(self, user: str, device: str | None = None, *, name: str = "") -> MemoryLink:
         """A link for one device of a user, in this process. The user is known from now on."""
         self.add_user(user, name)
-        if device is not None:
-            check_id("device", device)
-        ice = partial(self.ice_servers, user) if self.ice is not None else None
-        return MemoryLink(user, device, self._accept, ice)
+        return self._link(user, device, self.serve)
 
-    def _accept(self, channel: MemoryChannel, user: str) -> None:
-        self.serve(channel, user)
-
-    def serve(self, channel: Channel, user: str) -> None:
-        """Speak with a device over a channel that another transport has made and authenticated."""
+    def serve(self, channel: Channel, user: str, guest: Claims | None = None) -> None:
+        """Speak with a device over a channel that another transport has made and authenticated; or that a call token
+        has admitted, with what `admit` gave."""
         if self._closing is not None:
             raise SignalingLost("the service is closed")
-        self._tasks.start(self._converse(Served(channel, user, self._allowance())), f"statecore service {user}")
+        connection = Served(channel, user, self._allowance(), guest)
+        self._tasks.start(self._converse(connection), f"statecore service {user}")
 
     def _allowance(self) -> Bucket:
         rate = self.settings.messages_per_second
@@ -231,7 +227,7 @@ class CallService(Governing):
         except (SignalingRefused, UnsupportedVersion) as error:
             connection.refuse(error)
             raise
-        except StoreConflict as error:
+        except (StoreConflict, TokenForeign) as error:
             _log.warning("%s", error, extra=connection.extra)
             connection.refuse(error)
             raise SignalingLost from None
@@ -277,7 +273,7 @@ class CallService(Governing):
             self._not_too_soon(who[0], command)
             claims, error = self._tokens.verify(command.token)
             given = self._conditions.hold(who[0], command, connection.extra)
-            await self._decide(Act(*who, command, claims, error, given, self._tokens.leeway))
+            await self._decide(Act(*who, command, claims, error, given, self._tokens.leeway, connection.guest))
         except (StoreConflict, AdapterMissing, RateLimited, ConditionFailed) as refusal:
             connection.send(Refused(command.session, command.n, refusal.code, refusal.data))
 
@@ -308,7 +304,7 @@ class CallService(Governing):
         older = self._connections.arrive(connection, hello)
         if older is not None:
             await self._connections.shut(older)
-        if not (await self._decide(Connect(connection.user, hello))).writes:
+        if not (await self._decide(Connect(connection.user, hello, connection.guest))).writes:
             raise SignalingLost  # it is late, or one too many, and was told so
         connection.welcomed = True
         self._nodes.tell(Look(connection.user))
@@ -348,7 +344,7 @@ class CallService(Governing):
         if connection is None:
             return
         message = effect.message
-        if effect.wants_token and isinstance(message, View):
+        if effect.wants_token and isinstance(message, View) and connection.guest is None:
             try:
                 message = replace(message, token=self._tokens.sign(effect.user, message.session))
             except Exception:  # noqa: BLE001 - and whatever it is
@@ -431,31 +427,9 @@ class CallService(Governing):
 
     # --- tokens
 
-    @property
-    def revocations(self) -> RevocationList:
-        """Which call tokens are void before their time."""
-        return self._tokens.revocations
-
-    async def generate_token(
-        self, user: str, session_id: str, *, role: Role | str = Role.PARTICIPANT, **more: Any
-    ) -> str:
-        """A call token, as the host application gives it: any role, for any session that may be.
-
-        `lifetime`, `not_before` and `grants` may be given as for `tokens.issue`."""
-        await self._recover()
-        return await self._tokens.issue(user, session_id, role, ask=False, **more)
-
-    async def revoke_token(self, token: str) -> None:
-        """Void a call token: from now on, and once this returns, also for the next service on this store.
-
-        Raises TokenError if it is not one of this service's, StoreConflict. Idempotent."""
-        await self._recover()
-        claims = await self._tokens.revoke(token)
-        if claims is not None:
-            self._nodes.tell(Revoked(claims.token_id, claims.until))
-
     async def _token_request(self, connection: Served, request: TokenRequest) -> None:
         try:
+            not_for_guests(connection.guest, request.session)
             token = await self._tokens.issue(connection.user, request.session, ask=True)
         except StoreUnusable:
             raise  # not this device's to know why; it comes again, and asks again

@@ -53,6 +53,7 @@ from ._commands import (
     Restart,
     Route,
 )
+from ._guests import bound_key, bound_to, confine, refusal
 from ._offers import ask, free, negotiate, route
 from ._plans import Plans
 from ._views import close_empty, deliver, finish
@@ -70,12 +71,12 @@ def check_id(name: str, value: Any) -> str:
     return value
 
 
-def next_due(value: Record | Line | None) -> int:
+def next_due(value: Any) -> int:
     """When a timer of this record fires next, in the switchboard's milliseconds; 0 for never."""
-    if value is None:
-        return 0
     if isinstance(value, Line):
         times = [device.lease for device in value.devices]
+    elif not isinstance(value, Record):
+        return 0
     else:
         times = [leg.deadline for leg in value.legs if not leg.ended_at and leg.deadline]
         times += [offer.until for offer in value.offers if offer.until]
@@ -130,7 +131,7 @@ class Switchboard:
         """Decide about one input. `now` is Unix time in milliseconds. `view` maps keys to values, None for absent."""
         work = Work(self, view, now)
         try:
-            if type(command) is Act:
+            if type(command) is Act and command.guest is None:
                 done = self._planned(work, command)
                 if done is not None:
                     return done
@@ -144,37 +145,42 @@ class Switchboard:
     def _connect(self, work: Work, command: Connect) -> list[Deliver]:
         """A device is here: its older incarnation is lost, it hears what it lacks, and what rings, rings there too."""
         user, hello = command.user, command.hello
-        line = work.line(user) or Line(user, hello.name)
+        guest = command.guest.session if command.guest is not None else ""
+        line = work.line(user) or Line(user, hello.name, known=not guest)
         before = next((d for d in line.devices if d.device == hello.device), None)
         if before is not None and before.epoch == hello.epoch and hello.conn < before.conn:
             return []  # an older connection of the same incarnation, late
-        if before is None and len(line.devices) >= self.settings.devices_per_user:
-            return [Deliver(user, hello.device, hello.epoch, self._no_room(line, work.now))]
-        device = Device(hello.device, hello.epoch, hello.conn, True, work.now + self.lease)
+        if error := refusal(work, before, command) or self._no_room(line, before, guest, work.now):
+            return [Deliver(user, hello.device, hello.epoch, Refused("", 0, error.code, error.data))]
+        device = Device(hello.device, hello.epoch, hello.conn, True, work.now + self.lease, guest)
         devices = (*(d for d in line.devices if d.device != hello.device), device)
-        work.lines[user] = replace(line, devices=devices, name=hello.name or line.name)
+        name = line.name if guest and line.known else hello.name or line.name
+        work.lines[user] = replace(line, devices=devices, name=name, known=line.known or not guest)
         beat, lease = self.milliseconds["heartbeat"], self.milliseconds["lease"]
         welcome = Welcome(user, heartbeat=beat, lease=lease, rate=self.settings.messages_per_second)
         effects = [Deliver(user, hello.device, hello.epoch, welcome)]
         for draft in work.listed(user):
-            self._meet(work, draft, user, hello)
+            self._meet(work, draft, user, hello, rings=not guest)
             if before is not None and before.epoch == hello.epoch and hello.conn > before.conn:
                 self._offer_again(work, draft, user, hello)
         return [*effects, *self._catch_up(work, user, hello)]
 
-    def _no_room(self, line: Line, now: int) -> Refused:
-        """Until the first lease of a device that is not there is over; if all are there, nobody can know."""
-        gone = [device.lease - now for device in line.devices if not device.online]
+    def _no_room(self, line: Line, before: Device | None, guest: str, now: int) -> TooManyDevices | None:
+        """Until the first lease of a device that is not there is over; if all are there, nobody can know. The guests of
+        a session are counted by themselves: they take no room from those who have logged in."""
+        there = [device for device in line.devices if device.guest == guest]
+        if before is not None or len(there) < self.settings.devices_per_user:
+            return None
+        gone = [device.lease - now for device in there if not device.online]
         wait = min(gone, default=self.milliseconds["heartbeat"])
-        error = TooManyDevices(user=line.user, limit=self.settings.devices_per_user, seconds=max(1, -(-wait // 1000)))
-        return Refused("", 0, error.code, error.data)
+        return TooManyDevices(user=line.user, limit=self.settings.devices_per_user, seconds=max(1, -(-wait // 1000)))
 
-    def _meet(self, work: Work, draft: Draft, user: str, hello: Hello) -> None:
+    def _meet(self, work: Work, draft: Draft, user: str, hello: Hello, *, rings: bool) -> None:
         """One of the user's calls, as a device connects: older incarnations go, an open invitation rings."""
         for place, leg in enumerate(draft.legs):
             if leg.user == user and leg.device == hello.device and leg.epoch != hello.epoch and draft.is_live(leg):
                 work.apply(draft, place, draft.machine.flow.lost)
-        invited = any(i.user == user and i.state == "ringing" for i in draft.invitations)
+        invited = rings and any(i.user == user and i.state == "ringing" for i in draft.invitations)
         place_here, ring = draft.find(user, hello.device, hello.epoch), draft.machine.ring
         room = len(draft.legs) < self.settings.session_joins
         if invited and ring and room and (place_here is None or not draft.is_live(draft.legs[place_here])):
@@ -266,7 +272,7 @@ class Switchboard:
             return self._repeat(work, draft, place, act)
         try:
             draft, place = self._place(work, draft, place, act)
-            done = self._planned_start(work, draft, place, act) if draft.fresh else None
+            done = self._planned_start(work, draft, place, act) if draft.fresh and act.guest is None else None
             if done is not None:
                 return done
             work.apply(draft, place, act.command.trigger, act)
@@ -285,8 +291,8 @@ class Switchboard:
         """The same for a command that makes a call: its shape is also who is connected of those it invites."""
         record = replace(draft.base, legs=tuple(draft.legs))
         lines = [(i.user, work.line(i.user)) for i in record.invitations]
-        devices = [(user, device) for user, line in lines if line for device in line.devices if device.online]
-        counts = tuple([(n + 1, sum(d.online for d in line.devices)) for n, (_, line) in enumerate(lines) if line])
+        devices = [(user, device) for user, line in lines if line for device in line.ringing]
+        counts = tuple([(n + 1, len(line.ringing)) for n, (_, line) in enumerate(lines) if line])
         fill = self._plans.of(work, record, place, act, counts)
         return fill(work, record, act, devices) if fill is not None else None
 
@@ -314,6 +320,7 @@ class Switchboard:
     def _place(self, work: Work, draft: Draft | None, place: int | None, act: Act) -> tuple[Draft, int]:
         """The leg that a command is for, made where the command is one that makes it."""
         command = act.command
+        confine(act, self._machines.get(command.flow) if draft is None else None)
         if draft is None:
             return self._start(work, act)
         if draft.get("ended_at") and place is None:
@@ -376,6 +383,7 @@ class Switchboard:
         """Nothing changes but the number of the last command, so that a repeat gets the same answer."""
         work.drafts.clear()
         work.lines = dict(work.old_lines)
+        work.bindings = dict(work.old_bindings)
         if draft is not None and place is not None and place < len(draft.base.legs):
             kept = work.drafts[draft.session_id] = Draft(draft.base, draft.machine, fresh=False)
             kept.legs[place] = replace(kept.legs[place], heard=act.command.n, refused=error.code)
@@ -423,11 +431,15 @@ def _done(work: Work, effects: list[Deliver] | Done) -> Done:
             writes["call", draft.session_id], told = finish(work, draft)
             views += told
     for user, line in work.lines.items():
+        if line is not None and not (line.known or line.devices or line.sessions or line.holds):
+            line = None  # the last guest by that name is gone
         if line is not work.old_lines[user]:
             writes["line", line.user if line else user] = line  # the id as it is held, not one more copy of it
+    writes.update({key: bound for key, bound in work.bindings.items() if bound is not work.old_bindings[key]})
     reads = (
         *(("call", session) for session in dict.fromkeys((*work.drafts, *work.absent))),
         *(("line", user) for user in work.old_lines),
+        *work.old_bindings,
     )
     # A welcome, and what a device is mistaken in, come before what is new; refusals and relays come with nothing else.
     return Done(writes, reads, (*effects, *views))
@@ -451,6 +463,8 @@ __all__ = [
     "Restart",
     "Route",
     "Switchboard",
+    "bound_key",
+    "bound_to",
     "check_id",
     "next_due",
 ]

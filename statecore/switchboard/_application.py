@@ -16,7 +16,7 @@ def register(work: Work, command: Register) -> list[Deliver]:
     """Make a user known, or change the name or how many calls the line takes."""
     line = work.line(command.user)
     known = line or Line(command.user)
-    told = replace(known, name=command.name or known.name, capacity=command.capacity or known.capacity)
+    told = replace(known, name=command.name or known.name, capacity=command.capacity or known.capacity, known=True)
     if told != line:
         work.lines[command.user] = told
     return []

@@ -47,6 +47,8 @@ class Connect(Struct, frozen=True, gc=False):
     """The user it speaks for."""
     hello: Hello
     """What it said."""
+    guest: Claims | None = None
+    """The verified claims of the call token that admitted it, if the user has not logged in."""
 
 
 class Disconnect(Struct, frozen=True, gc=False):
@@ -89,6 +91,8 @@ class Act(Struct, frozen=True, gc=False):
     """The application's own conditions that hold."""
     leeway: float = 0.0
     """How many seconds the clock of who issued the token may differ from this one."""
+    guest: Claims | None = None
+    """What admitted the device, as in `Connect`."""
 
 
 class Route(Struct, frozen=True, gc=False):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ..errors import TokenError
 from ..model import Leg
 from ..tokens import check
+from ._guests import check_bound
 
 if TYPE_CHECKING:
     from ..machine import FlowMachine
@@ -44,6 +45,8 @@ def _authorized(work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:
         return False
     try:
         check(act.claims, session=draft.session_id, user=leg.user, device=leg.device, now=work.now, leeway=act.leeway)
+        if act.guest is not None:
+            check_bound(work, act.claims, leg.device)
     except TokenError as error:
         work.token_error = error
         return False
@@ -74,7 +77,8 @@ def _full_line(work: Work, draft: Draft, user: str, caller: str) -> bool:
 
 
 def _known(work: Work, draft: Draft, _leg: Leg, act: Act | None) -> bool:
-    return work.line(called(draft, act)) is not None
+    line = work.line(called(draft, act))
+    return line is not None and line.known
 
 
 def _to_self(_work: Work, draft: Draft, leg: Leg, act: Act | None) -> bool:

@@ -15,6 +15,7 @@ from ..machine import FlowMachine
 from ..model import NO_FLAGS, Control, Invitation, Leg, Line, Record
 from ..ports import Key
 from ._conditions import called, holds, is_shown
+from ._guests import bind
 from ._lines import LineChange, delist, enlist, let_go, seize
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ class Work:
         self.lines: dict[str, Line | None] = {}
         self.old_lines: dict[str, Line | None] = {}
         self.absent: set[str] = set()
+        self.bindings: dict[Key, bytes | None] = {}
+        """The devices that call tokens are bound to, as far as guests are concerned: see `_guests`."""
+        self.old_bindings: dict[Key, bytes | None] = {}
         self.fires: deque[tuple[str, Draft, int]] = deque()
         self.by = ""
         """The user whose act this is; empty for the application, a timer, a device or the network."""
@@ -143,6 +147,12 @@ class Work:
         if user not in self.lines:
             self.lines[user] = self.old_lines[user] = self.load(("line", user))
         return self.lines[user]
+
+    def binding(self, key: Key) -> bytes | None:
+        """What a call token is bound to; None if to nothing."""
+        if key not in self.bindings:
+            self.bindings[key] = self.old_bindings[key] = self.load(key)
+        return self.bindings[key]
 
     def listed(self, user: str) -> list[Draft]:
         """The calls that a user's line names."""
@@ -311,7 +321,10 @@ class Work:
         """Join: the token's grants count from now on, and the flags that settings may bring."""
         leg = draft.legs[place]
         asked = act.command.flags if act else NO_FLAGS
-        grants = frozenset(act.claims.grants) if act is not None and act.claims is not None else NO_FLAGS
+        claims = act.claims if act is not None else None
+        grants = frozenset(claims.grants) if claims is not None else NO_FLAGS
+        if act is not None and act.guest is not None and claims is not None:
+            bind(self, claims, leg.device)
         draft.changes["joins"] = joined = draft.get("joins") + 1
         wanted = asked & self._joinable_flags(draft, grants)
         control = leg.control
@@ -360,7 +373,7 @@ class Work:
     def _invite(self, draft: Draft, _place: int, _effect: f.Invite, act: Act | None) -> None:
         user = called(draft, act)
         line = self.line(user)
-        if line is None:
+        if line is None or not line.known:
             return
         if len(draft.legs) + len(line.devices) > self.board.settings.session_joins:
             raise SessionFull(session_id=draft.session_id)
@@ -408,10 +421,10 @@ class Work:
     def _legs_of(self, draft: Draft, user: str) -> list[int]:
         """A new leg for every connected device of a user who is invited."""
         self.on_line(enlist, draft.session_id, user)  # a device that connects later is to ring, too
+        line = self.line(user)
         return [
             self.add_leg(draft, user, device.device, device.epoch, "callee")
-            for device in getattr(self.line(user), "devices", ())
-            if device.online
+            for device in (line.ringing if line is not None else ())
         ]
 
     def _merged(self, draft: Draft, place: int) -> list[tuple[Draft, int]]:

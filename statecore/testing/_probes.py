@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from statecore.machine import FlowMachine
 from statecore.model import Leg, Line, Record
 from statecore.ports import Key
-from statecore.switchboard import Act, Disconnect, Done, Due, next_due
-from statecore.testing._world_parts import Service
-from statecore.wire import Command, Refused
+from statecore.switchboard import Act, Connect, Disconnect, Done, Due, next_due
+from statecore.testing._world_parts import Service, claims
+from statecore.wire import Command, Hello, Refused
 
 
 def assert_deaf(service: Service) -> int:
@@ -27,10 +27,20 @@ def assert_deaf(service: Service) -> int:
                 tried += _probe_own(service, machine, record, leg, trigger)
         if not 0 < next_due(record) <= service.now:
             assert not _writes(service, Due(("call", record.session_id)))
-    for value in service.store.values():
+    for key, value in service.store.items():
+        if key[0] == "bound":
+            tried += _probe_bound(service, key[1])
         for device in value.devices if isinstance(value, Line) else ():
             assert not _writes(service, Disconnect(value.user, device.device, device.epoch, device.conn - 1))
     return tried
+
+
+def _probe_bound(service: Service, token_id: str) -> int:
+    """A token that a guest's device has joined by lets no other device in."""
+    user, session = token_id.split("/")
+    guest = claims(user, session, service.now // 1000, token_id=token_id)
+    assert not _writes(service, Connect(user, Hello("m1", "m1-1", 1), guest)), "a bound token admits another device"
+    return 1
 
 
 def _writes(service: Service, given: Any) -> dict[Key, Any]:

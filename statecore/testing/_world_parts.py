@@ -91,11 +91,16 @@ class Service(Protocol):
 
 def call_token(user: str, session: str, second: int, **more: Any) -> str:
     """A call token as text, not signed: its claims as JSON."""
-    claims: dict[str, Any] = {
-        "issuer": "statecore", "user": user, "session": session, "token_id": "1", "issued_at": second,
+    return msgspec.json.encode(claims(user, session, second, **more), order="deterministic").decode()
+
+
+def claims(user: str, session: str, second: int, **more: Any) -> Claims:
+    """What such a token says. All for one user and session have one id, as if it were one token."""
+    said: dict[str, Any] = {
+        "issuer": "statecore", "user": user, "session": session, "token_id": f"{user}/{session}", "issued_at": second,
         "not_before": second, "expires": second + 36_000, "grants": ROLE_GRANTS[Role.PARTICIPANT], **more,
     }  # fmt: skip
-    return msgspec.json.encode(Claims(**claims), order="deterministic").decode()
+    return Claims(**said)
 
 
 def verify(token: str) -> tuple[Claims | None, TokenError | None]:
@@ -108,13 +113,16 @@ def verify(token: str) -> tuple[Claims | None, TokenError | None]:
         return None, TokenMalformed(why="it is not one")
 
 
-def as_input(endpoint: Endpoint, message: Up, given: frozenset[str] = NO_FLAGS) -> Input | None:
-    """What a device's message is for the switchboard; None for a request for a token, which is the shell's."""
+def as_input(
+    endpoint: Endpoint, message: Up, given: frozenset[str] = NO_FLAGS, guest: Claims | None = None
+) -> Input | None:
+    """What a device's message is for the switchboard; None for a request for a token, which is the shell's. `guest` is
+    what the token says that admitted the device, if its user has not logged in."""
     who = (endpoint.user, endpoint.device, endpoint.epoch)
     if isinstance(message, Hello):
-        return Connect(endpoint.user, message)
+        return Connect(endpoint.user, message, guest)
     if isinstance(message, Command):
-        return Act(*who, message, *verify(message.token), given)
+        return Act(*who, message, *verify(message.token), given, guest=guest)
     if isinstance(message, Relay):
         return Route(*who, message)
     if isinstance(message, Ask | Free):

@@ -274,6 +274,7 @@ class Watch:
         """The switchboard has decided."""
         for key, value in decision.writes.items():
             assert value is not None or key[0] == "line", "a call is never deleted"
+            assert key[0] != "bound" or before[key] in (None, value), "a token was bound twice"
             if isinstance(value, Record):
                 _check_record(board, before[key], value, now)
         for effect in decision.effects:
@@ -348,6 +349,7 @@ def _check_line(service: Service, line: Line) -> None:
     assert set(line.holds) == {s for s, holds in concerned.items() if holds}, f"{line} against {concerned}"
     assert set(line.sessions) == {s for s, holds in concerned.items() if not holds}, f"{line} against {concerned}"
     assert len(line.holds) <= (line.capacity or service.board.settings.line_capacity)
+    assert line.known or line.devices or service.store["line", line.user] is None, "who was never known is kept"
 
 
 def assert_settled(world: World) -> None:
@@ -407,7 +409,7 @@ def assert_closed(service: Service) -> None:
     for (kind, name), value in service.store.items():
         if kind == "line":
             assert value is None or not (value.holds or value.sessions), f"{name} is busy for ever"
-        else:
+        elif kind == "call":
             assert value.ended_at, f"call {name} lives on"
             assert value.reason in set(Reason)
             assert next_due(value) == 0

@@ -43,7 +43,7 @@ from statecore.switchboard import (
     Switchboard,
     next_due,
 )
-from statecore.testing._world_parts import CALM, NOON, Place, Plan, Records, Setup, as_input, call_token
+from statecore.testing._world_parts import CALM, NOON, Place, Plan, Records, Setup, as_input, call_token, claims
 from statecore.testing.oracle import Watch
 from statecore.wire import (
     Beat,
@@ -64,8 +64,9 @@ _budget = ("cuts", "duplicates", "ticks", "crashes", "restarts", "failures")
 
 
 class World:
-    """Devices (name -> user), a switchboard and everything between. `budget` bounds what `enabled` offers: cuts,
-    duplicates, ticks, crashes, restarts, failures (of media); none by default."""
+    """Devices (name -> user), a switchboard and everything between. `guests` are those of them that a call token
+    admits, with the session that it is for: their users have not logged in. `budget` bounds what `enabled` offers:
+    cuts, duplicates, ticks, crashes, restarts, failures (of media); none by default."""
 
     def __init__(
         self,
@@ -76,10 +77,12 @@ class World:
         timers: Timers = CALM,
         settings: ServiceSettings | None = None,
         given: Iterable[str] = (),
+        guests: Mapping[str, str] | None = None,
         **budget: int,
     ) -> None:
         self._setup = Setup(flows, timers, settings)
         self.given = frozenset(given)  # the application's own conditions that hold
+        self._guests = dict(guests or {})
         self.now = NOON
         self.store: dict[Key, Any] = Records()
         self.places: dict[str, Place] = {}
@@ -91,7 +94,8 @@ class World:
         self.trail: tuple[Action, ...] = ()
         self.watch = Watch(self._setup.machine.machines)
         for device, user in devices.items():
-            self.decide(Register(user, user.title()))
+            if device not in self._guests:
+                self.decide(Register(user, user.title()))
             self.places[device] = Place(Endpoint(user, device, f"{device}-1"), 1000 * len(self.places))
 
     def copy(self) -> World:
@@ -387,7 +391,9 @@ class World:
             self._post(Deliver(*who, token))
         elif isinstance(message, Beat):
             self._post(Deliver(*who, Beat()))
-        given = as_input(endpoint, message, self.given)
+        session = self._guests.get(device)
+        guest = claims(endpoint.user, session, NOON // 1000) if session is not None else None
+        given = as_input(endpoint, message, self.given, guest)
         if given is not None:
             self.decide(given)
 

@@ -28,7 +28,7 @@ from ._claims import (
 )
 from ._jwt import JwtSigner
 from ._keys import Algorithm, Keys
-from ._peek import session_of
+from ._peek import session_of, user_of
 
 __all__ = [
     "GRANTS",
@@ -46,4 +46,5 @@ __all__ = [
     "issue",
     "refreshed",
     "session_of",
+    "user_of",
 ]

@@ -9,17 +9,29 @@ import msgspec
 from ..errors import TokenMalformed
 
 
-class _Session(msgspec.Struct):
+class _Names(msgspec.Struct):
     session: str = msgspec.field(name="sid")
+    user: str = msgspec.field(name="sub", default="")
 
 
-_read = msgspec.json.Decoder(_Session).decode
+_read = msgspec.json.Decoder(_Names).decode
 
 
 def session_of(token: str) -> str:
     """The session a call token says it is for. Nothing is verified: that is the service's. Raises TokenMalformed."""
+    return _peek(token).session
+
+
+def user_of(token: str) -> str:
+    """The user whom a call token says it admits; likewise."""
+    if user := _peek(token).user:
+        return user
+    raise TokenMalformed(why="it names no user")
+
+
+def _peek(token: str) -> _Names:
     try:
         payload = token.split(".")[1].replace("-", "+").replace("_", "/")
-        return _read(a2b_base64(payload + "=" * (-len(payload) % 4))).session
+        return _read(a2b_base64(payload + "=" * (-len(payload) % 4)))
     except (AttributeError, IndexError, Error, ValueError, msgspec.MsgspecError):
         raise TokenMalformed(why="it names no session") from None
