@@ -25,6 +25,22 @@ async def http_client(
     return await asyncio.to_thread(make)
 
 
+def discreet(client: httpx.AsyncClient, url: str, **more: Any) -> httpx.Request:
+    """A request whose query is not shown when it is logged: it may hold a secret."""
+    import httpx  # noqa: PLC0415 - as above
+
+    class Discreet(httpx.URL):
+        def __str__(self) -> str:
+            return str(self.copy_with(query=None))
+
+        def __repr__(self) -> str:
+            return repr(self.copy_with(query=None))
+
+    request = client.build_request("POST", url, **more)
+    request.url = Discreet(request.url)
+    return request
+
+
 def why_not(error: Exception) -> str | None:
     """What kept a request from being answered, in words without addresses or headers; None if it is something else."""
     import httpx  # noqa: PLC0415 - as above

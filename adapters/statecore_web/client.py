@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import logging
 import ssl
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable
@@ -44,6 +45,13 @@ _UNSENT = 4 * 1024 * 1024
 """How many bytes may wait to be written before the link counts as lost."""
 _ICE_SECONDS = 10.0
 """How long the service may take to hand out its STUN and TURN servers."""
+
+
+class _Discreet(logging.LoggerAdapter[logging.Logger]):
+    """The log of the WebSocket library without its details: headers and messages, which have tokens in them."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - its name in `logging`
+        return level > logging.DEBUG and super().isEnabledFor(level)
 
 
 class WebSocketSignaling:
@@ -129,6 +137,7 @@ class WebSocketSignaling:
                 open_timeout=None,  # who connects has a bound of their own
                 ping_interval=None,  # the protocol has its own beat
                 ssl=await self._trusted(),
+                logger=_Discreet(logging.getLogger("websockets.client")),
             )
         except InvalidStatus as error:
             answer = error.response

@@ -20,7 +20,7 @@ import msgspec
 from statecore.errors import InvalidArgument, NoticeRefused
 from statecore.ports import CHANGES, Change, Notice
 
-from ._http import http_client, why_not
+from ._http import discreet, http_client, why_not
 
 if TYPE_CHECKING:
     import httpx
@@ -99,7 +99,8 @@ class Webhook:
         }
         try:
             async with self._turns:
-                answer = await (await self._opened()).post(self._url, content=body, headers=headers)
+                client = await self._opened()
+                answer = await client.send(discreet(client, self._url, content=body, headers=headers))
         except Exception as error:
             if (why := why_not(error)) is None:
                 raise
