@@ -163,9 +163,13 @@ class Session:
             await self._driver.end(self._id, trigger)
 
     async def end_for_all(self) -> None:
-        """End the session for everyone. Raises TokenLacksGrant without the grant. Idempotent."""
+        """End the session for everyone. Raises TokenLacksGrant without the grant. Idempotent, also if somebody else, or
+        another task by leaving, ends it at the same time."""
         if not self.over:
-            await self._act("end_for_all")
+            try:
+                await self._act("end_for_all")
+            except CallEnded:
+                await self._driver.end(self._id, "end")  # it is said all the same: wait until the service knows
         await self._media.closed()
 
     async def __aenter__(self) -> Self:

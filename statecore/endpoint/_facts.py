@@ -280,7 +280,8 @@ def refused(step: Step, session: str, n: int, error: StatecoreError) -> None:
     if not waits and not step.is_over(leg) and n >= leg.first:
         step.emit("error", leg, value=error)
     if step.is_over(leg):
-        _insist(step, leg, trigger, error)
+        if not leg.owed:  # else the end itself is still to be heard
+            _insist(step, leg, trigger, error)
     elif n == leg.first:
         _never_was(step, leg)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from msgspec.structs import replace
@@ -237,9 +238,11 @@ class Step:
             self._end_here(leg, own)
 
     def _end_here(self, leg: LocalLeg, row: Row) -> None:
-        """Media is released at once; the end is owed. What was owed before no longer matters, unless the switchboard
-        has yet to hear of the call at all: then the end alone is enough, too."""
-        self.ended(leg, row, (self.owed_end(leg, row.trigger),))
+        """Media is released at once; the end is owed. What was owed before no longer matters, unless it is an end for
+        more than this leg; and if the switchboard has yet to hear of the call at all, the end alone is enough, too."""
+        machine = self.machines[leg.flow]
+        wider = tuple(before for before in leg.owed if _ends_more(machine, leg.state, before.trigger))
+        self.ended(leg, row, (*wider, self.owed_end(leg, row.trigger)))
 
     def ended(self, leg: LocalLeg, row: Row, owed: tuple[Command, ...] = ()) -> None:
         """A leg has ended by this row: everybody hears of it. By itself it owes nothing."""
@@ -314,3 +317,11 @@ class Step:
             self.settle(wait.ticket, leg, CommandTimeout(trigger=wait.trigger))
         if any(wait.goal != "heard" for wait in late) and not self.is_over(leg):
             self.end_by(leg, self.machine(leg).flow.lost)
+
+
+@functools.cache
+def _ends_more(machine: FlowMachine, state: str, trigger: str) -> bool:
+    """Whether a command that needs a grant ends the leg: then it is no end of this leg alone."""
+    cell = machine.cells[state].get(trigger)
+    granted = machine.triggers[trigger].grant is not None
+    return granted and cell is not None and any(row.to == machine.final for row in cell.distinct)

@@ -269,6 +269,29 @@ def test_ending_is_done_here_at_once_and_owed() -> None:
     assert device.settled() == {9: "call_gone"}
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_an_end_for_all_is_owed_beside_the_own_end(refused: bool) -> None:
+    """Who leaves while the end for everyone is on its way owes both, in order; if one is refused, the other stands."""
+    device = in_call(BOB, flow="session")
+    grants, there = frozenset({"end_for_all"}), frozenset({"joined", "connected"})
+    member: dict[str, Any] = {"role": "member", "flow": "session", "peers": (BOB,), "joined": 1}
+    device.hear(view(5, "active", grants=grants, flags=there, heard=9, **member))
+    device.endpoint = replace(device.endpoint, n=9)  # as the service has heard
+    device.do("raise_hand")
+    device.do("end_for_all", ticket=7)
+    [wider] = device.sent()
+    device.do("leave")
+    [own] = device.sent()
+    assert device.settled() == {7: "call_ended"}
+    assert device.leg().owed == (wider, own)
+    if refused:
+        device.hear(Refused("S", wider.n, "token_lacks_grant"))
+        assert device.leg().owed == (own,)
+        assert not device.sent()
+    device.hear(view(9, "ended", reason=Reason.HANGUP, heard=own.n, **member))
+    assert not device.endpoint.legs
+
+
 def test_an_end_that_is_refused_is_insisted_on() -> None:
     """If the table over there has no such row, the surest word follows. If that is refused as well the leg has ended
     there, and is kept until it is said when. If the leg is unknown, that is the end."""

@@ -88,6 +88,10 @@ export const legal = (machine, leg) => {
   return set(users.filter((name) => intent(machine, leg, name).rows.length));
 };
 
+/** Whether a command that needs a grant ends the leg: then it is no end of this leg alone. */
+export const endsMore = (machine, state, trigger) =>
+  Boolean(machine.triggers.get(trigger).grant) && machine.rows(state, trigger).some((row) => row.to === machine.final);
+
 function goal(machine, state, rows) {
   const { ringing, joinable } = machine.flow.roles;
   if (rows.some(opens)) return "media";

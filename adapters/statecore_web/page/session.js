@@ -73,7 +73,12 @@ export class Session {
   }
 
   async endForAll() {
-    await this.act("end_for_all");
+    if (this.over) return;
+    try {
+      await this.act("end_for_all");
+    } catch (error) {
+      if (!error.is("call_ended")) throw error; // it is said all the same, and somebody has ended it
+    }
   }
 
   // --- actions

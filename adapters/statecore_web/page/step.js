@@ -2,7 +2,7 @@
 
 import { drop } from "./data.js";
 import { CallError, refusal } from "./errors.js";
-import { closes, customs, intent, legal, reached, set, tells, walk, without } from "./machine.js";
+import { closes, customs, endsMore, intent, legal, reached, set, tells, walk, without } from "./machine.js";
 import { capturing, differences, drivePeers } from "./tell.js";
 
 const TOMBS = 256; // ended sessions that a device remembers
@@ -214,9 +214,10 @@ export class Step {
     if (own) this.endHere(leg, own);
   }
 
-  /** Media is released at once; the end is owed, and nothing that was owed before matters any more. */
+  /** Media is released at once; the end is owed, and of what was owed before only an end for more than this leg. */
   endHere(leg, row) {
-    this.ended(this.oweEnd(leg, row.trigger), row);
+    const wider = leg.owed.filter((before) => endsMore(this.machine(leg), leg.state, before.trigger));
+    this.ended(this.oweEnd(leg, row.trigger, wider), row);
   }
 
   /** A leg has ended by this row: everybody hears of it. */
@@ -231,10 +232,10 @@ export class Step {
     return ahead ? Math.max(...leg.at, this.now + ahead) : 0;
   }
 
-  oweEnd(leg, trigger) {
+  oweEnd(leg, trigger, before = []) {
     const command = this.command({ session: leg.session, trigger }, leg);
     this.say(command);
-    return this.put(leg, { owed: [command] });
+    return this.put(leg, { owed: [...before, command] });
   }
 
   /** Say it now, unless the link is still to be welcomed: what is owed goes first then, in its order. */
@@ -474,8 +475,11 @@ export class Step {
     });
     for (const wait of waits) this.settle(wait.ticket, leg, error);
     if (!waits.length && !this.isOver(leg) && n >= leg.first) this.emit("error", leg, null, error);
-    if (this.isOver(leg)) this.insist(leg, refusedOne.trigger, error);
-    else if (n === leg.first) this.neverWas(leg);
+    if (!this.isOver(leg)) {
+      if (n === leg.first) this.neverWas(leg);
+    } else if (!leg.owed.length) { // else the end itself is still to be heard
+      this.insist(leg, refusedOne.trigger, error);
+    }
   }
 
   /**
