@@ -37,7 +37,7 @@ class Release(Struct, frozen=True, gc=False):
 
 
 class Tell(Struct, frozen=True, gc=False):
-    """Tell the device's listeners."""
+    """Tell the device's listeners. On a row that leads to another state."""
 
     event: str
     """The event; a listener's method is `on_` and this."""
@@ -85,7 +85,8 @@ class Withdraw(Struct, frozen=True, gc=False):
 
 
 class Custom(Struct, frozen=True, gc=False):
-    """Something of the application's own: the event `custom` with this name and data."""
+    """Something of the application's own: the event `custom` with this name and data. On a row that leads to another
+    state; what may change within one is a flag (`Mark`), which is told as `flag_changed`."""
 
     name: str
     """What it is."""
@@ -430,6 +431,9 @@ def _rows_whole(flow: Flow) -> str:
             return f"{_name(row)} must give a reason exactly if it ends the leg"
         elif row.decider == "endpoint" and row.to != flow.final:
             return f"{_name(row)} ends nothing: only the switchboard may take it"
+        elif row.to == row.state and (row.tells or row.customs) and not (row.closes or "joined" in row.sets):
+            # A device is told where its leg is, and not how it came there.
+            return f"{_name(row)} leads nowhere, so nobody is told of it: mark a flag, or lead to a state of its own"
         if set(row.when) & set(row.unless):
             return f"{_name(row)} can never be taken"
     return ""

@@ -23,6 +23,7 @@ from statecore.flow import (
     Capture,
     Claim,
     CloseMedia,
+    Custom,
     Deadline,
     Fire,
     Flow,
@@ -127,6 +128,10 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a row of the endpoint's own that ends nothing": (
         lambda: small(Row("nil", "stop", "nil", decider="endpoint")),
         "ends nothing: only the switchboard may take it",
+    ),
+    "a row that tells and leads nowhere": (
+        lambda: small(Row("nil", "stop", "nil", [Custom("stopped")])),
+        "mark a flag, or lead to a state of its own",
     ),
     "a guard against itself": (
         lambda: small(Row("nil", "stop", "nil", when="full", unless="full")),

@@ -31,7 +31,7 @@ from statecore.endpoint import (
     Tick,
 )
 from statecore.errors import CallNotFound, IllegalTransition, TokenExpired
-from statecore.flow import FLOWS, RINGING, Custom, Release, Row, Timers, Trigger
+from statecore.flow import FLOWS, RINGING, Custom, Mark, Release, Row, Timers, Trigger
 from statecore.model import Reason
 from statecore.testing.oracle import assert_over, assert_settled
 from statecore.testing.world import CALM, World
@@ -902,7 +902,7 @@ def test_a_flow_of_ones_own_tells_its_custom_effects() -> None:
         "knock",
         triggers=(Trigger("knock", "user"),),
         rows=(
-            Row("accepted", "knock", "accepted", (Custom("knocked"),)),
+            Row("accepted", "knock", "accepted", (Mark("hand_raised"),)),
             Row("idle", "knock", "waiting"),
             Row("waiting", "ring", "ringing", (Custom("open", "door"),), when="caller"),
             Row("waiting", "lost", "ended", (Release(),), reason=Reason.LOST),

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from statecore.endpoint import Do, Tick
 from statecore.errors import BlankId, InvalidArgument, SpacedId, TokenMalformed
-from statecore.flow import FLOWS, RINGING, SESSION, Custom, Row, Timers, Trigger
+from statecore.flow import FLOWS, RINGING, SESSION, Mark, Row, Timers, Trigger
 from statecore.model import Line, Reason, Record
 from statecore.settings import ServiceSettings
 from statecore.switchboard import (
@@ -950,8 +950,8 @@ HELD = RINGING.extend(
     flags=("held",),
     conditions=("patient",),
     rows=(
-        Row("active", "hold", "active", (Custom("music", "on"),), when="patient"),
-        Row("active", "resume", "active", (Custom("music", "off"),)),
+        Row("active", "hold", "active", (Mark("held"),), when="patient"),
+        Row("active", "resume", "active", (Mark("held", False),)),
     ),
 )
 

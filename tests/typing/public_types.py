@@ -315,8 +315,9 @@ def flows() -> Mapping[str, Flow]:
         "hold",
         triggers=[Trigger("hold", "user", "wait")],
         flags=["holding"],
-        rows=[Row("active", "hold", "active", [Mark("holding"), Fire("hold", "others"), Custom("held")])],
+        rows=[Row("active", "hold", "active", [Mark("holding"), Fire("hold", "others")])],
     )
+    Row("active", "hold", "held", [Custom("held")])
     assert_type(flow, Flow)
     assert_type(flow.hash, str)
     Trigger("hold", "somebody")  # type: ignore[arg-type]
