@@ -76,7 +76,7 @@ check: venv-dev ## explore every interleaving of calls by the code that ships, w
 check-deep: venv-dev ## the same within larger bounds; hours and gigabytes
 	@$(VENV)/bin/statecore check --deep --out out/check-deep.json $(ARGS)
 
-mutants: venv-dev ## change the core one small thing at a time; some test must notice (ARGS="--tool --sample 300"); out/mutants.json
+mutants: venv-dev ## change the core one small thing at a time; some test must notice; out/mutants.json (ARGS=--tool: those of a tool, ARGS="--tool --resume" goes on)
 	@$(VENV)/bin/python $(PIP) -e '.[dev,mutants]' | $(NAMES)
 	@$(VENV)/bin/python -P tests/mutants/run.py $(ARGS)
 

@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 from _browser import modules  # noqa: E402 - it stands beside this file, which is run by its path
 from _conversation import INTRO, conversation  # noqa: E402 - likewise
-from _proof import keep, proof_page  # noqa: E402 - likewise
+from _proof import keep, proof_page, when  # noqa: E402 - likewise
 
 _BLOCK = re.compile(r"(<!-- flow:(\w+) -->\n).*?(<!-- /flow -->)", re.DOTALL)
 
@@ -410,8 +410,9 @@ With a part of a name it runs those. [](../howto/simulate.md) tells of everythin
 
 def races_page() -> str:
     """The catalogue of races: what is generated, what is held elsewhere, what waits for what."""
-    counts = json.loads((Path(__file__).parent / "races.json").read_text(encoding="utf-8"))
-    parts = [_MADE, "# Races", "", _RACES, ""]
+    told = json.loads((Path(__file__).parent / "races.json").read_text(encoding="utf-8"))
+    counts = told["races"]
+    parts = [_MADE, "# Races", "", _RACES, "", f"The figures were {when(told)}.", ""]
     for heading, races in RACES.items():
         parts += [f"## {heading}", ""]
         parts += _table(

@@ -16,7 +16,8 @@ Table = Callable[[Iterable[str], Iterable[Iterable[str]]], Iterator[str]]
 
 _BEGIN = """Three kinds of statements are made about calls here. What is *proved* was tried in every order there is, within
 stated bounds, on the code that ships. What is *tested* was tried in very many orders, drawn by a seed that can be had
-again. Everything else is neither, and is named at the end. The figures are of the runs named beside them."""
+again. Everything else is neither, and is named at the end. Beside the figures stands the day on which they were
+measured, and of which core: the sources of the table, the switchboard and the endpoint, by their digest."""
 
 _ORACLE = """In every state, and at every step:
 
@@ -32,7 +33,7 @@ _ORACLE = """In every state, and at every step:
 _CHECKED = """`make check` explores these scenarios breadth first, each to its end, and finds nothing wrong: {states:,} states
 and {steps:,} steps in all, in {minutes:.1f} minutes of work for each of two processes. What is reduced, and why that is sound, stands in
 `statecore.testing.check`. States are told apart by 64 bits; the odds that one was taken for another are below {odds:.0e}
-for the largest scenario. [How to check a flow of your own](../howto/check.md)."""
+for the largest scenario. {when}. [How to check a flow of your own](../howto/check.md)."""
 
 _ROWS = (
     """Every row of both tables is taken in one of them, but for these, which are there for flows that extend ours:"""
@@ -68,6 +69,7 @@ def _checked(reports: list[dict[str, Any]], table: Table) -> list[str]:
         states=sum(report["states"] for report in reports),
         steps=sum(report["transitions"] for report in reports),
         minutes=sum(report["seconds"] for report in reports) / 120,
+        when=when(reports[0]).capitalize(),
         odds=10 * max(report["collision_odds"] for report in reports),
     )
     rows = (
@@ -100,13 +102,16 @@ def _tested(figures: dict[str, Any]) -> Iterator[str]:
             f"- *Simulated*: {run['calls']:,} calls among tens of users through {what}, with\n"
             f"  {run['faults_per_call']:.2f} faults a call; {run['share_met']:.0%} of the calls met both calling each other, "
             f"a crash or a resume. {len(run['violations'])} violations.\n"
-            f"  Seeds {run['first_seed']} to {run['last_seed']}; `make soak` runs it."
+            f"  Seeds {run['first_seed']} to {run['last_seed']}; {when(run)}. `make soak` runs it."
         )
     mutants = figures["mutants"]
     yield (
         f"- *Mistakes on purpose*: of {mutants['total']} changes to the table, the switchboard and the endpoint, written by "
-        f"hand, the tests notice {mutants['killed']}; the others behave no differently, and each says why. `make mutants`."
+        f"hand, the tests notice {mutants['killed']}; the others behave no differently, and each says why;\n  {when(mutants)}. "
+        "`make mutants`."
     )
+    if "mutants-tool" in figures:
+        yield _by_a_tool(figures["mutants-tool"])
     yield (
         "- *Races*: [the catalogue](../reference/races.md) generates the interleavings of each, and says of which it drew "
         "only a part."
@@ -129,10 +134,37 @@ def _tested(figures: dict[str, Any]) -> Iterator[str]:
     )
 
 
+def _by_a_tool(told: dict[str, Any]) -> str:
+    """How far the tool's mutants have been tried, and what came of it."""
+    if told["unexplained"]:
+        raise SystemExit(f"{told['unexplained']} mutants of the tool survive without a reason: a test, or the reason")
+    low, high = told["interval"]
+    tried, share = told["tried"], told["killed"] / told["tried"]
+    some = tried + told["words"] < told["of"]
+    text = [
+        f"- *Mistakes by a tool*: of the {told['of']:,} changes that a mutation tool makes to the same sources, {tried:,} were\n  tried"
+        + (f", drawn by seed {told['seed']}" if some else f"; the other {told['words']:,} change words for people")
+        + f". The tests notice {told['killed']:,} of them, {share:.1%}"
+        + (f"; of all, then, between {low:.1%} and {high:.1%}, with 95 % confidence" if some else "")
+        + f".\n  {when(told).capitalize()}. `make mutants ARGS=--tool`. Of those not noticed"
+    ]
+    if told["undecided"]:
+        text.append(f"  - {told['undecided']:,} outlived the quick tests, and have not met the slow ones yet;")
+    text += [f"  - {count:,}: {why};" for why, count in told["equivalent"].items()]
+    return "\n".join(text).removesuffix(";") + "."
+
+
+def when(figures: dict[str, Any]) -> str:
+    """The day and the core of figures. `conf.py` adds whether that is the core that the page is built with."""
+    if not figures.get("core"):
+        return "measured on an earlier core"
+    return f"measured on {figures['measured']}, core `{figures['core']}`"
+
+
 def keep(out: Path) -> None:
     """Take the figures of the last runs, where there are any."""
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
-    for name in ("check", "soak", "mutants"):
+    for name in ("check", "soak", "mutants", "mutants-tool"):
         if (out / f"{name}.json").exists():
             figures[name] = _short(name, json.loads((out / f"{name}.json").read_text(encoding="utf-8")))
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -141,9 +173,32 @@ def keep(out: Path) -> None:
 def _short(name: str, told: Any) -> Any:
     """What the page shows of them."""
     wanted = {
-        "check": ("scenario", "states", "transitions", "depth", "seconds", "violations", "bounds", "collision_odds"),
-        "soak": ("kind", "calls", "faults_per_call", "share_met", "violations", "first_seed", "last_seed"),
+        "check": (
+            "core",
+            "measured",
+            "scenario",
+            "states",
+            "transitions",
+            "depth",
+            "seconds",
+            "violations",
+            "bounds",
+            "collision_odds",
+        ),
+        "soak": (
+            "core",
+            "measured",
+            "kind",
+            "calls",
+            "faults_per_call",
+            "share_met",
+            "violations",
+            "first_seed",
+            "last_seed",
+        ),
     }
     if name == "mutants":
-        return {"total": told["total"], "killed": told["killed"]}
+        return {key: told[key] for key in ("core", "measured", "total", "killed")}
+    if name == "mutants-tool":
+        return {key: value for key, value in told.items() if key != "survivors"}
     return [{key: each[key] for key in wanted[name]} for each in told]

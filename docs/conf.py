@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
+
+from sphinx.application import Sphinx
 
 from statecore import __version__
+from statecore.testing._core import digest
 
 project = "statecore"
 author = "the statecore authors"
@@ -33,3 +37,18 @@ html_theme = "furo"
 html_title = f"statecore {release}"
 html_copy_source = False
 html_show_sphinx = False
+
+
+def setup(app: Sphinx) -> None:
+    """What was measured says of which core; whether that is the core at hand is only known now."""
+    now = digest()
+    app.add_config_value("core", now, "env")  # pages are read again when it changes
+
+    def say(_app: Sphinx, _page: str, source: list[str]) -> None:
+        source[0] = re.sub(
+            r"core `([0-9a-f]{12})`",
+            lambda found: f"{found[0]}, {'which is this one' if found[1] == now else 'which has been changed since'}",
+            source[0],
+        )
+
+    app.connect("source-read", say)

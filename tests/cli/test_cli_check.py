@@ -36,6 +36,7 @@ def test_it_reports_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (told,) = json.loads((tmp_path / "out" / "check.json").read_text())
     assert told.keys() >= {
         "scenario", "states", "transitions", "depth", "seconds", "rows_taken", "rows_total", "violations", "bounds",
+        "core", "measured",
     }  # fmt: skip
     assert (told["scenario"], told["violations"]) == ("full", [])
     assert 0 < told["rows_taken"] < told["rows_total"]

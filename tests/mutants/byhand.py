@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from run import Mutant
+from forked import Mutant
 
 FLOW, WORK, CONDITIONS = "flow.py", "switchboard/_work.py", "switchboard/_conditions.py"
 BOARD, VIEWS = "switchboard/__init__.py", "switchboard/_views.py"

@@ -6,15 +6,32 @@ are data that is made once, on import, which would escape it; so only its operat
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import fnmatch
+import gc
+import json
+import os
 import random
 import re
-from collections.abc import Iterator
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from forked import OUT, Mutant, elapsed, noticed, warm
 from mutmut.mutation.file_mutation import create_mutations, deep_replace
-from run import CORE, Mutant
+from record import Record, recorded, split
+
+CORE = ("flow.py", "switchboard/*.py", "endpoint/*.py")
+"""What is changed, below the package."""
+LOG = OUT / "mutants-tool.jsonl"
+"""What became of each, a line each as it comes, under a line that says of what the run is."""
+QUICK = 3.0
+"""Seconds of tests in the quick part, which most mutants do not outlive."""
 
 WORDS = ("Trigger(", "raise AssertionError(", "(why=")
 """Calls whose last text is for people: no test should hold to its wording."""
@@ -43,39 +60,171 @@ EQUIVALENT = (
 """Changes that make no difference: module, a part of what was changed, and why."""
 
 
-def mutants(package: Path, sample: int | None, seed: int) -> tuple[list[Mutant], int]:
-    """Every one there is, or `sample` of them by chance; and how many changes there are in all.
+class Place(NamedTuple):
+    """Where something can be changed, and into what."""
 
-    The chance comes first: writing out each of some thousands takes longer than testing a sample.
-    """
-    places = [place for pattern in CORE for file in sorted(package.glob(pattern)) for place in _of(package, file)]
-    if sample is not None:
-        random.Random(seed).shuffle(places)  # noqa: S311 - to be had again by its seed
-    made = []
-    for place in places:
-        mutant = _made(*place)
-        made += [mutant] if mutant else []
-        if len(made) == sample:
-            break
-    return made, len(places)
+    key: str
+    path: str
+    before: str
+    module: Any
+    mutation: Any
 
 
-def _of(package: Path, file: Path) -> Iterator[tuple[int, str, str, Any, Any]]:
-    """Each change of a module: its number, the module's path and text, its tree, and what to do."""
-    before = file.read_text()
+def places(package: Path, seed: int) -> list[Place]:
+    """All there are, in an order by chance: whatever part of it has been run is a fair sample of the whole."""
+    found = [place for pattern in CORE for file in sorted(package.glob(pattern)) for place in _of(package, file)]
+    random.Random(seed).shuffle(found)  # noqa: S311 - to be had again by its seed
+    return found
+
+
+def run(package: Path, args: argparse.Namespace) -> int:
+    """Run them, and write down what came of them; exit 1 if one survives without a reason."""
+    record = recorded(package, anew=args.record)
+    every = places(package, args.seed)
+    about = {"seed": args.seed, "of": len(every), **record.stamp}
+    part, parts = (int(number) for number in args.shard.split("/"))
+    chosen = every[: args.sample][part - 1 :: parts]
+    if args.names:
+        chosen = [place for place in chosen if any(fnmatch.fnmatch(place.path, name) for name in args.names)]
+    if args.list:
+        print(*(f"{made.path}: {made.name}" for place in chosen if (made := _made(place))), sep="\n")
+        return 0
+    done = _begun(about, resume=args.resume)
+    left = [place for place in chosen if _is_left(done.get(place.key), args)]
+    print(f"{len(left)} to do, of {len(every)}; seed {args.seed}, core {record.stamp['core']}", flush=True)
+    warm(record.modules)
+    gc.collect()
+    gc.freeze()  # what a child does not touch is not copied
+    workers = []
+    for number in range(args.jobs):
+        pid = os.fork()
+        if pid == 0:
+            _work(package, left[number :: args.jobs], record, quick=args.quick)
+        workers.append(pid)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while workers:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+            workers = [worker for worker in workers if worker != pid]
+            time.sleep(0 if pid else 2)
+            if not pid:
+                written()
+    except KeyboardInterrupt:
+        print("Interrupted: --resume goes on from here.")
+        for worker in workers:
+            os.kill(worker, signal.SIGINT)
+            os.waitpid(worker, 0)
+    told = written()
+    told |= {"equivalent": sum(told["equivalent"].values())}
+    print(", ".join(f"{told[what]} {what}" for what in ("tried", "killed", "equivalent", "undecided", "unexplained")))
+    return 1 if told["unexplained"] else 0
+
+
+def _begun(about: dict[str, Any], *, resume: bool) -> dict[str, dict[str, Any]]:
+    """What was done before, by key; and the log, open for more."""
+    if resume and LOG.exists():
+        before, done = _log()
+        changed = {name for name in ("core", "seed", "of") if before[name] != about[name]}
+        if changed:
+            raise SystemExit(f"The run that was begun is of another {' and '.join(sorted(changed))}: begin a new one.")
+        return done
+    LOG.parent.mkdir(exist_ok=True)
+    LOG.write_text(json.dumps(about) + "\n", encoding="utf-8")
+    return {}
+
+
+def _log() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Of what the run is, and the last word on each mutant."""
+    about, *lines = (json.loads(line) for line in LOG.read_text(encoding="utf-8").splitlines())
+    return about, {line["key"]: line for line in lines}
+
+
+def _is_left(done: dict[str, Any] | None, args: argparse.Namespace) -> bool:
+    if done is None:
+        return True
+    return (done["what"] == "undecided" and not args.quick) or (done["what"] == "survived" and args.again)
+
+
+def _work(package: Path, chosen: Sequence[Place], record: Record, *, quick: bool) -> None:
+    """One of the processes at work: each mutant in turn, as long as nobody interrupts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it would be ignored
+    try:
+        for place in chosen:
+            began = time.monotonic()
+            line = {"key": place.key, **_tried(package, place, record, quick=quick), "seconds": elapsed(began)}
+            with LOG.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+            print(f"{line['what']:10}{line['seconds']:7.1f} s  {line.get('name', '')[:150]}", flush=True)
+    except KeyboardInterrupt:
+        os._exit(1)
+    os._exit(0)
+
+
+def _tried(package: Path, place: Place, record: Record, *, quick: bool) -> dict[str, str]:
+    """What becomes of it. An `undecided` one outlived the quick tests, and the others have not run."""
+    mutant = _made(place)
+    if mutant is None:
+        return {"what": "words"}
+    name = f"{mutant.path}: {mutant.name}"
+    first, rest = split(record.watchers(mutant.path, place.before, mutant.source), QUICK)
+    by = noticed(package, mutant, first, record.times)
+    if quick and rest and not by:
+        return {"what": "undecided", "name": name}
+    by = by or noticed(package, mutant, rest, record.times)
+    return {"what": "killed" if by else "survived", "name": name, "by": by}
+
+
+def written() -> dict[str, Any]:
+    """Write what is known so far to out/mutants-tool.json."""
+    about, done = _log()
+    count = Counter(line["what"] for line in done.values())
+    names = sorted(line["name"] for line in done.values() if line["what"] == "survived")
+    survivors = [{"name": name, "why": reason(name)} for name in names]
+    tried, reasons = count.total() - count["words"], Counter(each["why"] for each in survivors)
+    told = {
+        **about,
+        "words": count["words"],
+        "tried": tried,
+        "killed": count["killed"],
+        "interval": wilson(count["killed"], tried),
+        "undecided": count["undecided"],
+        "unexplained": reasons.pop("", 0),
+        "equivalent": dict(reasons.most_common()),
+        "survivors": survivors,
+    }
+    (OUT / "mutants-tool.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return told
+
+
+def wilson(hits: int, tries: int) -> tuple[float, float]:
+    """Between which shares the true one lies, 19 times of 20."""
+    if not tries:
+        return 0.0, 1.0
+    z, share = 1.96, hits / tries
+    middle, spread = share + z * z / (2 * tries), z * sqrt((share * (1 - share) + z * z / (4 * tries)) / tries)
+    return round((middle - spread) / (1 + z * z / tries), 4), round((middle + spread) / (1 + z * z / tries), 4)
+
+
+def reason(name: str) -> str:
+    """Why this change makes no difference; empty if none is known."""
+    path, _, told = name.partition(": ")
+    return next((why for where, part, why in EQUIVALENT if where == path and part in told), "")
+
+
+def _of(package: Path, file: Path) -> Iterator[Place]:
+    """Each change of a module."""
+    before = file.read_text(encoding="utf-8")
     path = str(file.relative_to(package))
     module, mutations, _, _ = create_mutations(path, before)
     for number, mutation in enumerate(mutations):
-        yield number, path, before, module, mutation
+        yield Place(f"{path} {number}", path, before, module, mutation)
 
 
-def _made(number: int, path: str, before: str, module: Any, mutation: Any) -> Mutant | None:
-    after: Any = deep_replace(module, mutation.original_node, mutation.mutated_node)
-    told = _changed(before, after.code)
-    if told is None:
-        return None
-    why = next((why for where, part, why in EQUIVALENT if where == path and part in told), "")
-    return Mutant(f"{number}: {told}", path, after.code, why)
+def _made(place: Place) -> Mutant | None:
+    """The mutant; None for what only people read."""
+    after: Any = deep_replace(place.module, place.mutation.original_node, place.mutation.mutated_node)
+    told = _changed(place.before, after.code)
+    return None if told is None else Mutant(told, place.path, after.code, reason(f"{place.path}: {told}"))
 
 
 def _changed(before: str, after: str) -> str | None:

@@ -31,7 +31,7 @@ def test_each_mistake_can_still_be_made() -> None:
 @pytest.mark.usefixtures("_here")
 def test_only_the_changed_module_is_laid_over() -> None:
     """The text that was changed is what is run, under the module's own name."""
-    from run import Mutant, Overlay
+    from forked import Mutant, Overlay
 
     package = Path(statecore.__file__).parent
     overlay = Overlay(package, Mutant("a mark", "switchboard/_views.py", "MARK = __name__"))
@@ -46,3 +46,21 @@ def test_only_the_changed_module_is_laid_over() -> None:
     root = Overlay(package, Mutant("a mark", "switchboard/__init__.py", "")).find_spec("statecore.switchboard", None)
     assert root is not None
     assert root.submodule_search_locations == [str(package / "switchboard")]
+
+
+@pytest.mark.usefixtures("_here")
+def test_a_change_meets_the_tests_that_run_its_statement() -> None:
+    """A line within a statement of several counts for the whole of it; what runs on import, for every test."""
+    from record import Record, split
+
+    before = "A = 1\ndef f(x):\n    if x:\n        return g(\n            1,\n            2,\n        )\n    return 3\n"
+    times = {"slow": 2.0, "quick": 0.5, "other": 1.0}
+    record = Record({}, times, {"a.py": {4: ["slow"], 3: ["quick", "slow"], 8: ["other"]}}, {"a.py": {1, 2}}, [])
+    assert list(record.watchers("a.py", before, before.replace("2,", "3,"))) == ["slow"]
+    assert list(record.watchers("a.py", before, before.replace("if x", "if not x"))) == ["quick", "slow"]
+    assert list(record.watchers("a.py", before, before.replace("A = 1", "A = 2"))) == ["quick", "other", "slow"]
+    assert record.watchers("b.py", "x = 1\n", "x = 2\n") == {}
+    assert [list(part) for part in split(record.watchers("a.py", before, f"B{before}"), 1.6)] == [
+        ["quick", "other"],
+        ["slow"],
+    ]

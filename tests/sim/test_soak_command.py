@@ -33,6 +33,7 @@ def test_a_soak_writes_what_it_met(tmp_path: Path, capsys: pytest.CaptureFixture
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads(out.read_text(encoding="utf-8"))
     assert [part["kind"] for part in printed] == ["core", "shells"]
+    assert all(part.keys() >= {"core", "measured"} for part in printed)
     assert all(part["faults_per_call"] >= 1 and part["share_met"] >= 0.1 and not part["violations"] for part in printed)
 
 

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Check; 1 if something is wrong, or a row of a flow's table was never taken."""
     try:
         from ...testing import check
+        from ...testing._core import stamp
     except ImportError as error:
         raise AdapterMissing(what="numpy", extra="'statecore[testing]'") from error
     if args.list:
@@ -50,9 +51,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     names = args.what or [s.name for s in check.SCENARIOS.values() if s.deep == args.deep]
     chosen = {name: _scenarios(name) for name in names}
+    begun = stamp()
     results = _explore(chosen, args)
     missing = _never_taken(results) if not args.what and not args.deep else {}
-    reports = [result.report() for result, *_ in results]
+    reports = [{**result.report(), **begun} for result, *_ in results]
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(reports, indent=2) + "\n")

@@ -10,6 +10,7 @@ from typing import Any
 
 from statecore.testing.explore import Found
 
+from .._core import stamp
 from . import RACES
 
 
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write the counts to this file, as JSON")
     args = parser.parse_args(argv)
     counts: dict[str, Any] = {}
+    told = {**stamp(), "races": counts}
     for races in RACES.values():
         for race in races:
             if args.name in race.name:
@@ -29,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
                 sys.stdout.write(f"{race.name}: {counts[race.name]}\n")
                 sys.stdout.flush()
     if args.out is not None:
-        args.out.write_text(json.dumps(counts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        args.out.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 
 

@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from .._core import stamp
 from .soaking import run_core, run_shells, soak
 
 PARTS = {"core": run_core, "shells": run_shells}
@@ -59,7 +60,7 @@ def _line(part: dict[str, Any]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run a soak; 1 if anything was found."""
     args = _parser().parse_args(argv)
-    results = []
+    results, begun = [], stamp()
     for part, work in PARTS.items():
         if args.part in (part, "all"):
             run = partial(work, folder=args.keep)
@@ -67,7 +68,8 @@ def main(argv: list[str] | None = None) -> int:
             calls = args.core_calls if part == "core" else args.shell_calls
             enough = None if args.seeds is not None else calls
             progress = _Progress(args.json)
-            results.append(soak(part, seeds, run, enough=enough, jobs=args.jobs, progress=progress))
+            done = soak(part, seeds, run, enough=enough, jobs=args.jobs, progress=progress)
+            results.append({**done, **begun})
             _write(args.out, results)
     if args.json:
         sys.stdout.write(json.dumps(results, indent=1) + "\n")

@@ -1,0 +1,94 @@
+"""The page about what is proved says of which core its figures are, and hides nothing of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from datetime import date
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from statecore.testing import _core
+from statecore.testing.races.__main__ import main as races
+
+ROOT = Path(__file__).parents[2]
+TOOL: dict[str, Any] = {
+    "seed": 1, "of": 9000, "core": "0123456789ab", "measured": "2026-01-02", "words": 10, "tried": 200, "killed": 190,
+    "interval": [0.9104, 0.9726], "undecided": 3, "unexplained": 0, "equivalent": {"both are of one length": 7},
+    "survivors": [{"name": "flow.py: line 1: a  ->  b", "why": "both are of one length"}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The maker of the page, which keeps its figures elsewhere."""
+    spec = importlib.util.spec_from_file_location("docs_proof", ROOT / "docs" / "_proof.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    figures = tmp_path / "proof.json"
+    figures.write_text(module.FIGURES.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(module, "FIGURES", figures)
+    return module
+
+
+def page(proof: ModuleType) -> str:
+    """The page, without its tables."""
+    text: str = proof.proof_page("", lambda _heads, _rows: [])
+    return " ".join(text.split())
+
+
+def test_how_far_the_tools_mutants_were_tried_is_told(proof: ModuleType, tmp_path: Path) -> None:
+    """How many of how many, what the tests noticed, between which shares that is of all, and each reason."""
+    (tmp_path / "mutants-tool.json").write_text(json.dumps(TOOL), encoding="utf-8")
+    proof.keep(tmp_path)
+    text = page(proof)
+    assert "9,000 changes that a mutation tool makes to the same sources, 200 were tried, drawn by seed 1." in text
+    assert "The tests notice 190 of them, 95.0%; of all, then, between 91.0% and 97.3%" in text
+    assert "Measured on 2026-01-02, core `0123456789ab`." in text
+    assert "- 3 outlived the quick tests, and have not met the slow ones yet; - 7: both are of one length." in text
+    assert "survivors" not in json.loads(proof.FIGURES.read_text(encoding="utf-8"))["mutants-tool"]
+
+
+def test_a_survivor_without_a_reason_is_no_page(proof: ModuleType, tmp_path: Path) -> None:
+    """Who would publish it is told to write a test, or the reason."""
+    (tmp_path / "mutants-tool.json").write_text(json.dumps(TOOL | {"unexplained": 1}), encoding="utf-8")
+    proof.keep(tmp_path)
+    with pytest.raises(SystemExit, match="1 mutants of the tool survive without a reason"):
+        page(proof)
+
+
+def test_figures_of_an_unknown_core_are_not_told_as_this_ones(proof: ModuleType) -> None:
+    """What no core was noted for is of an earlier one; what was measured says when, and on which."""
+    assert proof.when({"core": "", "measured": ""}) == "measured on an earlier core"
+    assert proof.when(TOOL) == "measured on 2026-01-02, core `0123456789ab`"
+
+
+def test_what_is_measured_names_its_core(tmp_path: Path) -> None:
+    """The digest of the core's sources and the day stand beside what the races count."""
+    assert races(["cancel is never busy", "--limit", "50", "--out", str(tmp_path / "races.json")]) == 0
+    told = json.loads((tmp_path / "races.json").read_text(encoding="utf-8"))
+    assert told["core"] == _core.digest()
+    assert date.fromisoformat(told["measured"])
+    assert len(told["races"]) == 1
+
+
+def test_the_digest_is_of_what_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It changes with a module of the core, its text or its name, and with nothing else."""
+    for name in ("flow.py", "switchboard/_work.py", "aio/client.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1", encoding="utf-8")
+    monkeypatch.setattr(_core, "PACKAGE", tmp_path)
+    told = [_core.digest()]
+    (tmp_path / "aio" / "client.py").write_text("2", encoding="utf-8")
+    told.append(_core.digest())
+    (tmp_path / "switchboard" / "_work.py").write_text("2", encoding="utf-8")
+    told.append(_core.digest())
+    (tmp_path / "flow.py").rename(tmp_path / "model.py")
+    told.append(_core.digest())
+    assert told[0] == told[1]
+    assert len(set(told)) == 3
