@@ -182,8 +182,8 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "a capacity is one too large",
         CONDITIONS,
-        "for session in line.holds if session not in replaced) >= work.board",
-        "for session in line.holds if session not in replaced) > work.board",
+        "for session in line.holds if session not in replaced) >= capacity",
+        "for session in line.holds if session not in replaced) > capacity",
     ),
     (
         "the caller's own line does not count",
@@ -212,7 +212,7 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "grants are not asked for",
         CONDITIONS,
-        "return grant is None or grant in leg.grants",
+        "return act is None or draft.machine.grants(act.command.trigger, leg.grants)",
         "return True",
     ),
     # --- the switchboard
@@ -231,8 +231,8 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "a device that is away is rung",
         WORK,
-        "            if device.online\n        ]",
-        "        ]",
+        "for device in (line.ringing if line is not None else ())",
+        "for device in (line.devices if line is not None else ())",
     ),
     (
         "who comes late is rung for as long again",
@@ -358,14 +358,14 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "an end is not owed",
         STEP,
-        "media=last.media, owed=(command,), consent=NO_FLAGS",
+        "media=last.media, owed=owed, consent=NO_FLAGS",
         "media=last.media, owed=leg.owed, consent=NO_FLAGS",
     ),
     (
         "an end waits for the switchboard",
         STEP,
-        "leg, state=last.state, reason=last.reason, media=last.media, owed=(command,)",
-        "leg, owed=(command,)",
+        "leg, state=last.state, reason=last.reason, media=last.media, owed=owed",
+        "leg, owed=owed",
     ),
     (
         "media opens without the user's asking",
