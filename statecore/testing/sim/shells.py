@@ -298,12 +298,12 @@ class _Town:
         self._meets("crash", *here)
         for home in here:
             home.link.drop()
-        self._spawn(self._restart(place, service, ms), self.stops)
+        self._spawn(self._reopen(place, service, ms), self.stops)
         return True
 
-    _stop_after_commit = _stop
+    _stop_after_commit = _restart = _stop
 
-    async def _restart(self, place: int, service: CallService, ms: int) -> None:
+    async def _reopen(self, place: int, service: CallService, ms: int) -> None:
         await service.close()
         await asyncio.sleep(ms / 1000)
         await self._open(place)
