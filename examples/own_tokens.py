@@ -18,7 +18,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
 from statecore import CallClient, CallService
-from statecore.errors import SignalingRefused, TokenExpired, TokenForeign, TokenForged, TokenMalformed
+from statecore.errors import TokenError, TokenExpired, TokenForeign, TokenForged, TokenMalformed
 from statecore.testing import MemoryMedia
 from statecore_web import CallApp, WebSocketSignaling
 
@@ -136,8 +136,8 @@ async def main() -> None:
         for name, token in wrong.items():
             try:
                 await WebSocketSignaling(url, token).connect()
-            except SignalingRefused as error:
-                print(f"{name}: {getattr(error.__cause__, 'code', error)}")
+            except TokenError as error:
+                print(f"{name}: {error.code}")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ def asyncapi() -> dict[str, Any]:
             "signaling": {
                 "address": "/v1/signaling",
                 "description": f"A WebSocket of the subprotocol `{SUBPROTOCOL}`; an auth token goes into "
-                "`Authorization`, or beside the subprotocol as `statecore.token.<token>`.",
+                "`Authorization`, or beside the subprotocol as `statecore.token.<token>`. A guest, without a login, "
+                "shows a call token, as `Authorization: Guest <token>`, or as `statecore.guest.<token>`.",
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in kinds},
                 "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
             }

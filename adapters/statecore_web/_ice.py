@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
 from statecore.settings import IceServer, IceServers
 
+from ._door import Door
 from ._page import App
 from ._refusals import refusal
 from ._socket import Scope, Send
@@ -49,11 +50,11 @@ def to_body(ice: IceServers) -> bytes:
 
 
 class IceDesk:
-    """Answers devices that show an auth token."""
+    """Answers devices that show an auth token, and guests' that show a call token."""
 
-    def __init__(self, app: App, authenticate: Callable[[str], Awaitable[str]], origins: Collection[str]) -> None:
+    def __init__(self, app: App, door: Door, origins: Collection[str]) -> None:
         self._app = app
-        self._authenticate = authenticate
+        self._door = door
         self._origins = origins
 
     async def serve(self, scope: Scope, send: Send, path: str, headers: dict[str, str]) -> bool:
@@ -65,15 +66,15 @@ class IceDesk:
             await _answer(send, 204, b"", more)
             return True
         status, body = await self._told(headers) if scope["method"] in _METHODS else _NOT_THAT
-        more += {401: [(b"www-authenticate", b"Bearer")], 405: [(b"allow", b"GET, HEAD, OPTIONS")]}.get(status, [])
+        hints = {401: (b"www-authenticate", b"Bearer, Guest"), 405: (b"allow", b"GET, HEAD, OPTIONS")}
+        more += [hints[status]] if status in hints else []
         await _answer(send, status, body, [*more, (b"content-type", b"application/json")])
         return True
 
     async def _told(self, headers: dict[str, str]) -> tuple[int, bytes]:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
         try:
-            user = await self._authenticate(token.strip() if scheme.lower() == "bearer" else "")
-            return 200, to_body(await self._app.service.ice_servers(user))
+            visitor = await self._door.who(headers)
+            return 200, to_body(await self._app.service.ice_servers(visitor.user))
         except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
             return refusal(error)[:2]
 
@@ -94,11 +95,14 @@ def ice_path(components: dict[str, Any]) -> dict[str, Any]:
     components["securitySchemes"]["auth_token"] = {
         "type": "http", "scheme": "bearer", "description": "A user's auth token."
     }  # fmt: skip
+    components["securitySchemes"]["call_token"] = {
+        "type": "http", "scheme": "guest", "description": "The call token of a guest, who has no login."
+    }  # fmt: skip
     schemas = msgspec.json.schema_components([IceBody], ref_template="#/components/schemas/{name}")[1]
     components["schemas"] |= schemas
     answers = {
         "200": ("Its servers.", {"$ref": "#/components/schemas/IceBody"}),
-        "401": ("The auth token is missing or not good.", refused),
+        "401": ("The token is missing or not good.", refused),
         "403": ("This user may not connect.", refused),
         "503": ("Not now.", refused),
     }
@@ -109,7 +113,7 @@ def ice_path(components: dict[str, Any]) -> dict[str, Any]:
                 "summary": "The STUN and TURN servers of a user",
                 "description": "Credentials are made for the asking, and good for `lifetime` seconds.",
                 "operationId": "IceServers",
-                "security": [{"auth_token": []}],
+                "security": [{"auth_token": []}, {"call_token": []}],
                 "responses": {
                     status: {"description": text, "content": {"application/json": {"schema": schema}}}
                     for status, (text, schema) in answers.items()

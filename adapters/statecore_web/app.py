@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING
 
 from statecore import CallService
-from statecore.errors import RateLimited, SignalingLost, SignalingRefused, TokenMissing, UnsupportedVersion
+from statecore.errors import RateLimited, SignalingLost, SignalingRefused, UnsupportedVersion
 
+from ._door import Door, Visitor, without_token
 from ._ice import IceDesk
 from ._metrics import Metrics
 from ._page import Page
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("statecore.web")
 _NOBODY = {"session": "", "user": "", "device": ""}
-_BEARER = "statecore.token."
-"""How a subprotocol begins that carries an auth token: browsers can set no header on a WebSocket."""
 _PATIENCE = 2.0
 """How many seconds the store may take before this server counts as not ready."""
 _UNSENT = 1024 * 1024
@@ -58,15 +57,16 @@ class CallApp:
         """What it did, for Prometheus."""
         self.tokens = AuthTokens(service.store)
         """The auth tokens it gives out, unless the application has others."""
-        self._authenticate = authenticate or self.tokens.verify
+        self._door = Door(service, authenticate or self.tokens.verify)
         self._origins = frozenset(origins)
         self._api_key = api_key
         self._dev = dev
-        self._ice = IceDesk(self, self._authenticate, self._origins)
-        self._page = Page(self, self._authenticate, dev=dev)
+        self._ice = IceDesk(self, self._door, self._origins)
+        self._page = Page(self, authenticate or self.tokens.verify, dev=dev)
         self._rest: Litestar | None = None
-        self._sockets: dict[str, set[Socket]] = {}
-        """By user. A device may have two: the older only seems to stand until the newer has said hello."""
+        self._sockets: dict[tuple[str, str], set[Socket]] = {}
+        """By user, and a guest's by its session, too. A device may have two: the older only seems to stand until the
+        newer has said hello."""
         self._draining = False
         self._opened = False
         self._opening: asyncio.Task[None] | None = None
@@ -89,30 +89,31 @@ class CallApp:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # its beginning
         try:
-            user = await self._admit(scope)
-            self._find_room(user)
+            visitor = await self._admit(scope)
+            whose = (visitor.user, visitor.guest.session if visitor.guest is not None else "")
+            self._find_room(whose)
         except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
             await deny(scope, send, refusal(error))
             return
         socket = Socket(receive, send, _UNSENT)
-        mine = self._sockets.setdefault(user, set())
+        mine = self._sockets.setdefault(whose, set())
         mine.add(socket)
         try:
             await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
-            self.service.serve(socket, user)
+            self.service.serve(socket, *visitor)
             await socket.pump()
         finally:
             mine.discard(socket)
             if not mine:
-                del self._sockets[user]
+                del self._sockets[whose]
 
-    def _find_room(self, user: str) -> None:
+    def _find_room(self, whose: tuple[str, str]) -> None:
         """Raises RateLimited. The service counts devices, but only from their hello on."""
-        if len(self._sockets.get(user, ())) >= 2 * self.service.settings.devices_per_user:
+        if len(self._sockets.get(whose, ())) >= 2 * self.service.settings.devices_per_user:
             raise RateLimited(what="connections", seconds=math.ceil(self.service.switchboard.timers.command))
 
-    async def _admit(self, scope: Scope) -> str:
-        """The user that a device may speak for."""
+    async def _admit(self, scope: Scope) -> Visitor:
+        """Whom a device speaks for."""
         headers = _headers(scope)
         if self._draining:
             raise SignalingLost("this server is stopping: connect again, to another")
@@ -123,8 +124,8 @@ class CallApp:
             raise SignalingRefused(why="this web origin may not connect")
         offered = list(scope.get("subprotocols", []))
         if SUBPROTOCOL not in offered:
-            raise UnsupportedVersion(theirs=",".join(p for p in offered if not p.startswith(_BEARER)), ours=SUBPROTOCOL)
-        return await self._authenticate(_token(headers, offered))
+            raise UnsupportedVersion(theirs=",".join(without_token(offered)), ours=SUBPROTOCOL)
+        return await self._door.who(headers, offered)
 
     # --- life
 
@@ -209,13 +210,3 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 def _is_own(origin: str, host: str) -> bool:
     return origin.partition("://")[2].lower() == host.lower()
-
-
-def _token(headers: dict[str, str], offered: list[str]) -> str:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
-        return token.strip()
-    found = next((protocol for protocol in offered if protocol.startswith(_BEARER)), None)
-    if found is None:
-        raise TokenMissing
-    return found.removeprefix(_BEARER)

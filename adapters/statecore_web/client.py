@@ -10,7 +10,7 @@ import ssl
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -39,7 +39,7 @@ from ._outbox import Outbox
 SUBPROTOCOL = "statecore.v1"
 """The name and version of the protocol, as a WebSocket's subprotocol."""
 TokenSource: TypeAlias = Callable[[], str | Awaitable[str]]
-"""Gives an auth token: called for every connection that needs one, so that an expired one is replaced."""
+"""Gives a token: called for every connection that needs one, so that an expired one is replaced."""
 
 _UNSENT = 4 * 1024 * 1024
 """How many bytes may wait to be written before the link counts as lost."""
@@ -56,6 +56,7 @@ class _Discreet(logging.LoggerAdapter[logging.Logger]):
 
 class WebSocketSignaling:
     """How one user's device reaches a call service: `CallClient(WebSocketSignaling("wss://calls.example.org", token))`.
+    Without a login, by a call token alone, it is `WebSocketSignaling.guest`.
 
     `token` is an auth token or something that gives one. With the latter, `user` has to be said; a token names its user
     otherwise. `ssl` verifies the server (default: as the system does); `max_size` is the longest message taken, in
@@ -77,9 +78,21 @@ class WebSocketSignaling:
         self.device = device
         """The device's id, or None for one of the client's making."""
         self._token = token
+        self._scheme = "Bearer"
         self._user = user if user is not None else _user_of(token)
         self._ssl = ssl
         self._max_size = max_size
+
+    @classmethod
+    def guest(cls, url: str, token: str | TokenSource, **more: Any) -> Self:
+        """A link for a device that no user has logged in on: the call token is enough to be in its session, and good
+        for nothing else. `join_session(WebSocketSignaling.guest(url, token), token, media)`.
+
+        The same as above goes for a source of tokens, which is asked again once the token has expired, and for
+        `more`."""
+        link = cls(url, token, **more)
+        link._scheme = "Guest"
+        return link
 
     def __repr__(self) -> str:
         return f"WebSocketSignaling({self.url!r}, user={self._user!r}, device={self.device!r})"
@@ -90,23 +103,21 @@ class WebSocketSignaling:
         return self._user
 
     async def connect(self) -> WebSocketChannel:
-        """A new channel. Raises SignalingLost (worth another try) or SignalingRefused (not). Safe to cancel.
+        """A new channel. Raises SignalingLost (worth another try), SignalingRefused, or the TokenError that tells what
+        is wrong with the token (neither is). Safe to cancel.
 
         A token that the service refuses is asked for once more, if it comes from a source."""
         try:
             return await self._connect()
-        except TokenError as error:
+        except TokenError:
             if isinstance(self._token, str):
-                raise SignalingRefused(why=str(error)) from error
-        try:
-            return await self._connect()
-        except TokenError as error:
-            raise SignalingRefused(why=str(error)) from error
+                raise
+        return await self._connect()
 
     async def ice_servers(self) -> IceServers:
         """What the service hands out to reach others by, with credentials that are good from now on; nothing if it
         knows nothing of that. Raises SignalingLost or SignalingRefused. Safe to cancel."""
-        headers = {"Authorization": f"Bearer {await self._current()}"}
+        headers = {"Authorization": f"{self._scheme} {await self._current()}"}
         try:
             context = await self._trusted()
             async with await http_client(context, secure=context is not None, seconds=_ICE_SECONDS) as client:
@@ -131,7 +142,7 @@ class WebSocketSignaling:
             socket = await connect(
                 self.url,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
-                additional_headers={"Authorization": f"Bearer {token}"},
+                additional_headers={"Authorization": f"{self._scheme} {token}"},
                 compression=None,
                 max_size=self._max_size,
                 open_timeout=None,  # who connects has a bound of their own
@@ -166,9 +177,9 @@ class WebSocketSignaling:
         except StatecoreError:
             raise
         except Exception as error:
-            raise SignalingLost("no auth token could be had") from error
+            raise SignalingLost("no token could be had") from error
         if not isinstance(token, str):
-            raise InvalidArgument("the source of auth tokens gave something that is not text", name="token")
+            raise InvalidArgument("the source of tokens gave something that is not text", name="token")
         return token
 
 

@@ -206,7 +206,8 @@ class Driver:
         """The token has run out, and no other was to be had: what was joined by it is over, and says why."""
         for leg in self.legs():
             flow = self.core.machines[leg.flow].flow
-            self.tell(leg.session, flow.expire or flow.lost)
+            for trigger in filter(None, (flow.expire, flow.lost)):
+                self.tell(leg.session, trigger)
 
     async def close(self) -> None:
         """See `CallClient.close`."""

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
 
 from statecore import CallClient, CallService
-from statecore.errors import CallCancelled, SignalingRefused, UnknownUser, UserBusy
+from statecore.errors import CallCancelled, TokenRevoked, UnknownUser, UserBusy
 from statecore.testing import MemoryMedia
 from statecore_web import CallApp, WebSocketSignaling
 
@@ -230,7 +230,7 @@ def test_a_user_is_deleted(served: Any, ask: Any) -> None:
             async with asyncio.timeout(10):
                 while alice.connected:  # noqa: ASYNC110 - a client tells a session of its link, and there is none
                     await asyncio.sleep(0.01)
-            with pytest.raises(SignalingRefused, match="revoked"):
+            with pytest.raises(TokenRevoked):
                 await WebSocketSignaling(url, token).connect()
         assert (await ask(url, "DELETE", "/v1/users/alice"))[1]["code"] == "unknown_user"
         assert [user["uid"] for user in (await ask(url, "GET", "/v1/users"))[1]] == ["bob"]

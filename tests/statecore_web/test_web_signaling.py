@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from statecore import Call, CallClient, CallService, MemoryStore
-from statecore.errors import InvalidArgument, SignalingLost, SignalingRefused, TokenExpired
+from statecore.errors import InvalidArgument, SignalingLost, TokenExpired, TokenMalformed, TokenMissing, TokenRevoked
 from statecore.testing import MemoryMedia, SignalingConformance
 from statecore.testing.signaling import Reach
 from statecore_web import CallApp, WebSocketSignaling
@@ -135,7 +135,7 @@ async def _stay(call: Any) -> None:
 
 @pytest.mark.parametrize(
     ("token", "error"),
-    [("YWxpY2U.nonsense", SignalingRefused), ("no token", SignalingRefused), ("", SignalingRefused)],
+    [("YWxpY2U.nonsense", TokenRevoked), ("no token", TokenMalformed), ("", TokenMissing)],
 )
 def test_a_token_that_is_not_good_is_refused(served: Any, token: str, error: type[Exception]) -> None:
     """The connection does not come to be, nothing is tried again, and the reason says why."""
@@ -170,7 +170,7 @@ def test_an_expired_token_is_replaced_once(served: Any) -> None:
                 assert client.connected
             assert len(asked) == 2
             bad = CallClient(WebSocketSignaling(url, lambda: "YWxpY2U.bad", user="alice"))
-            with pytest.raises(SignalingRefused):
+            with pytest.raises(TokenRevoked):
                 await bad.connect()
             await bad.close()
 
@@ -279,7 +279,7 @@ def test_an_application_may_know_its_users_itself(served: Any) -> None:
         async with served(app) as url:
             async with CallClient(WebSocketSignaling(url, "user-alice", user="alice")) as client:
                 assert client.connected
-            for token, error in (("old", SignalingRefused), ("odd", SignalingLost)):
+            for token, error in (("old", TokenExpired), ("odd", SignalingLost)):
                 with pytest.raises(error):
                     await WebSocketSignaling(url, token, user="alice").connect()
 
