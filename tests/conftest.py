@@ -47,6 +47,15 @@ def without() -> Callable[..., Flow]:
     return made
 
 
+@pytest.fixture(autouse=True, scope="session")
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where a program of this session keeps what is to outlive it: nothing is written to anybody's home."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture
 def may_leave() -> None:
     """Ask for it in a test whose subject is something that leaves things behind."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from statecore.errors import StoreUnusable
 from statecore.ports import Key
 
+from ._lock import Lock
 from ._records import INDEX, SCAN, Row, SqlStore, decoded, over, wall
 
 T = TypeVar("T")
@@ -50,7 +51,8 @@ class SqliteStore(SqlStore):
     Unix milliseconds.
 
     Raises StoreUnusable, which says what to do, if the file is no database, another program's, or of a newer version;
-    if it cannot be opened, read or written; and if another process kept it locked for `patience` seconds."""
+    if it cannot be opened, read or written; and if another process had it for `patience` seconds: one at a time may.
+    That one is known by a lock on a file beside it, `calls.db-lock`, which a process that was killed does not hold."""
 
     def __init__(
         self,
@@ -67,6 +69,27 @@ class SqliteStore(SqlStore):
         # Secrets are kept here, too: a new file is for its owner only. What is wrong with a path, SQLite says below.
         with suppress(OSError):
             os.close(os.open(self._name, os.O_CREAT | os.O_EXCL, 0o600))
+        self._lock = self._locked()
+        try:
+            self._connect()
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _locked(self) -> Lock | None:
+        try:
+            return Lock(self._name, self._patience)
+        except TimeoutError:
+            why = "another process has it, and one at a time may: stop that one, or choose another file"
+            raise StoreUnusable(store=self._name, why=why) from None
+        except OSError:
+            return None  # where nothing can be written SQLite says it better
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.free()
+
+    def _connect(self) -> None:
         try:
             self._db = sqlite3.connect(self._name, isolation_level=None, timeout=self._patience)
             try:
@@ -102,6 +125,7 @@ class SqliteStore(SqlStore):
 
     def _close(self) -> None:
         self._db.close()
+        self._unlock()
 
     def _do(self, work: Callable[[], T], *, writing: bool) -> T:
         try:

@@ -100,10 +100,11 @@ def test_a_store_of_another_package_is_found_by_its_name(
 
 SECRET = __file__  # any file that can be read
 PLACE = r"The call service is at http://127\.0\.0\.1:\d+ \(Ctrl-C stops it\)\.\n"
+KEPT = r"Calls, users and tokens are kept in memory, for as long as it runs\.\n"
 KEY = r"Its API key, for other shells: export STATECORE_API_KEY=\S{32}\n"
 
 
-@pytest.mark.parametrize(("words", "told"), [([], [PLACE, KEY]), (["--dev"], [PLACE])])
+@pytest.mark.parametrize(("words", "told"), [(["--store", "memory"], [PLACE, KEPT, KEY]), (["--dev"], [PLACE, KEPT])])
 def test_a_service_tells_people_where_it_is_and_its_key(words: list[str], told: list[str]) -> None:
     """Lines that can be read and copied, the key only where one is needed; an interruption is a clean end."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("STATECORE_")}

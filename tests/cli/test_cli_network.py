@@ -56,7 +56,7 @@ class Shell:
 
 def _serve(*words: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
     process = subprocess.Popen(
-        [*STATECORE, "serve", "--port", "0", "--json", *words],
+        [*STATECORE, "serve", "--port", "0", "--store", "memory", "--json", *words],
         env=_clean(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -199,7 +199,8 @@ def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
         (["serve", "--store", "postgresql://ann:1/s3cret@127.0.0.1/x"], {}, "the URL of the store cannot be read"),
         (["serve", "--store", "postgres://ann:s3cret@127.0.0.1:9/x"], {}, "postgresql://127.0.0.1:9/x cannot be used"),
         (["serve", "--store", "postgre://ann:s3cret@127.0.0.1/x"], {}, "and not 'postgre'"),
-        (["serve", "--keep", "9"], {}, "for a database"),
+        (["serve", "--keep", "9", "--store", "memory"], {}, "for a database"),
+        (["serve"], {"XDG_STATE_HOME": __file__}, "say --store"),
         (["serve", "--set", "calls_per_hour=1"], {}, "calls_per_minute"),
         (["serve", "--set", "ring"], {}, "NAME=VALUE"),
         (["serve", "--set", "session_capacity=many"], {}, "a whole number"),
@@ -290,6 +291,40 @@ def test_what_a_service_on_a_file_knew_outlives_kill_9(tmp_path: Path) -> None:
     assert (tmp_path / "calls.db").stat().st_mode & 0o077 == 0
     assert {path.name for path in tmp_path.iterdir()} == {"calls.db"}
     assert kept.encode() not in (tmp_path / "calls.db").read_bytes()
+
+
+def test_a_service_that_is_not_told_where_keeps_a_file_of_this_user_s(tmp_path: Path) -> None:
+    """In the directory for such things, which only they can read; said at the start, and known to the next process. A
+    second one on the file is told so, and what else it could do."""
+
+    def start(*words: str) -> subprocess.Popen[str]:
+        env = _clean(XDG_STATE_HOME=str(tmp_path / "state"))
+        return subprocess.Popen(
+            [*STATECORE, "serve", "--port", "0", *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+
+    file = tmp_path / "state" / "statecore" / "calls.db"
+    process = start("--json")
+    assert process.stdout is not None
+    told = json.loads(process.stdout.readline())
+    assert told["store"] == f"sqlite:{file}"
+    Shell(told["url"], told["api_key"])("token", "dora")
+    assert (file.parent.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+    second = start()
+    out, err = second.communicate(timeout=60)
+    assert (second.returncode, out, err.count("\n")) == (1, "", 1)
+    assert "another process has it" in err
+    process.kill()
+    process.communicate()
+
+    process = start("--api-key", "key")
+    assert process.stdout is not None
+    url = process.stdout.readline().split()[5]
+    assert process.stdout.readline() == f"Calls, users and tokens are kept in {file}.\n"
+    assert Shell(url, "key")("users").stdout == "offline  dora\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20) == ("", "")
 
 
 def test_servers_for_media_are_handed_out(tmp_path: Path) -> None:

@@ -86,7 +86,19 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """For all tests of this file."""
     authority, certificate, key = _certified(tmp_path_factory.mktemp("tls"))
-    words = ["--port", "0", "--json", "--tls-cert", str(certificate), "--tls-key", str(key), "--stun", "stun:127.0.0.1"]
+    words = [
+        "--port",
+        "0",
+        "--json",
+        "--store",
+        "memory",
+        "--tls-cert",
+        str(certificate),
+        "--tls-key",
+        str(key),
+        "--stun",
+        "stun:127.0.0.1",
+    ]
     process = Place("", authority).start("serve", *words)
     assert process.stdout is not None
     line = process.stdout.readline()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -82,6 +84,57 @@ def test_a_file_that_another_keeps_locked_is_told_and_free_again_later(tmp_path:
             asyncio.run(store.commit(write))
         other.rollback()
         assert asyncio.run(store.commit(write))
+
+
+_HOLDS = """
+import sys
+from statecore_sql import SqliteStore
+store = SqliteStore(sys.argv[1])
+print("held", flush=True)
+sys.stdin.read()
+store.close()
+"""
+
+
+def _holder(path: Path) -> subprocess.Popen[str]:
+    """A process that has a file until its input ends."""
+    program = [sys.executable, "-P", "-c", _HOLDS, str(path)]
+    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_file_is_one_process_s_at_a_time(tmp_path: Path) -> None:
+    """A second one is told which way out there is, by whichever name it comes, and waits for one that is on its way
+    out. Who only reads is not in the way, and nothing is left beside the file."""
+    path, link = tmp_path / "calls.db", tmp_path / "link.db"
+    link.symlink_to(path)
+    process = _holder(path)
+    for name in (path, link):
+        with pytest.raises(StoreUnusable, match="another process has it, and one at a time may: stop that one"):
+            SqliteStore(name, patience=0.05)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM records").fetchone() == (0,)
+    assert process.stdin is not None
+    process.stdin.close()
+    SqliteStore(path, patience=20).close()
+    assert process.wait() == 0
+    assert process.stdout is not None
+    process.stdout.close()
+    assert {each.name for each in tmp_path.iterdir()} == {"calls.db", "link.db"}
+
+
+def test_a_file_is_free_when_its_process_was_killed(tmp_path: Path) -> None:
+    """At once, whatever was left beside it."""
+    path = tmp_path / "calls.db"
+    process = _holder(path)
+    process.kill()
+    process.communicate()
+    assert Path(f"{path}-lock").exists()
+    with closing(SqliteStore(path, patience=0)) as store:
+        assert asyncio.run(store.commit({("line", "a"): (0, Line("a"))}))
+    assert {each.name for each in tmp_path.iterdir()} == {"calls.db"}
 
 
 def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -> None:

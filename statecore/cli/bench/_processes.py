@@ -58,9 +58,10 @@ class Server(Process):
 
 
 def service(*words: str) -> Server:
-    """`statecore serve`, on a port of its own unless they say which."""
+    """`statecore serve`, on a port of its own and in memory unless they say which."""
     port = () if "--port" in words else ("--port", "0")
-    return Server("-P", "-m", "statecore.cli", "serve", *port, "--json", *words)
+    store = () if "--store" in words else ("--store", "memory")
+    return Server("-P", "-m", "statecore.cli", "serve", *port, *store, "--json", *words)
 
 
 def echo() -> Server:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from ...errors import AdapterMissing, InvalidArgument
+from ...errors import AdapterMissing, InvalidArgument, StoreUnusable
 from ._server import serve
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ def register(commands: Any) -> None:
     )
     parser.add_argument(
         "--store",
-        default="memory",
         metavar="STORE",
-        help="where calls, users and tokens are kept: memory, or sqlite:PATH or postgresql://USER@HOST/DATABASE to"
-        " outlive the process (default: memory); a password is better in PGPASSWORD or ~/.pgpass",
+        help="where calls, users and tokens are kept: sqlite:PATH or postgresql://USER@HOST/DATABASE to outlive the"
+        " process, or memory (default: a SQLite file in $XDG_STATE_HOME or ~/.local/state; with --dev: memory);"
+        " a password is better in PGPASSWORD or ~/.pgpass",
     )
     parser.add_argument(
         "--keep",
@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
     settings, timers = _settings(args.set)
     key = args.api_key or secrets.token_urlsafe(24)
+    args.store = args.store or _usual_store(args)
     store = _opened(args.store, args.keep)
     try:
         service = CallService(
@@ -191,6 +192,20 @@ def _bus(spec: str) -> Bus | None:
     return PostgresBus(spec)
 
 
+def _usual_store(args: argparse.Namespace) -> str:
+    """A file of this user's, whose directory is made if it is not there. Raises StoreUnusable."""
+    if args.dev:
+        return "memory"
+    told = Path(os.environ.get("XDG_STATE_HOME", ""))
+    try:
+        folder = (told if told.is_absolute() else Path.home() / ".local" / "state") / "statecore"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # of who has no home, too
+        why = f"its directory cannot be made ({error}): say --store sqlite:PATH, or --store memory"
+        raise StoreUnusable(store="the usual file", why=why) from error
+    return f"sqlite:{folder / 'calls.db'}"
+
+
 def _opened(spec: str, keep: float | None) -> Store | None:
     """The store that is meant: None for the service's own, in memory."""
     name, _, where = spec.partition(":")
@@ -225,10 +240,15 @@ def _announce(args: argparse.Namespace, port: int, key: str) -> None:
     host = f"[{args.host}]" if ":" in args.host else args.host
     url = f"{'https' if args.tls_cert else 'http'}://{host}:{port}"
     made = {} if args.api_key else {"api_key": key}
+    kind, _, where = args.store.partition(":")
+    # Of others only the kind is shown: there may be a password in what follows.
+    kept = {"memory": "in memory, for as long as it runs", "sqlite": f"in {where}"}.get(kind, f"in its {kind} store")
     if args.json:
-        print(json.dumps({"url": url, **made}), flush=True)
+        shown = args.store if kind in ("memory", "sqlite") else kind
+        print(json.dumps({"url": url, "store": shown, **made}), flush=True)
         return
     print(f"The call service is at {url} (Ctrl-C stops it).", flush=True)
+    print(f"Calls, users and tokens are kept {kept}.", flush=True)
     if made and not args.dev:
         print(f"Its API key, for other shells: export STATECORE_API_KEY={key}", flush=True)
 
