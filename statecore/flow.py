@@ -328,7 +328,7 @@ _DEADLINES = (
 
 RINGING = Flow(
     name="ringing",
-    rows=(*_placing(), *_ringing(), *_two(), *_after("accept", "reject", "join")),
+    rows=(*_placing(), *_ringing(), *_two(), *_after("initiate", "accept", "reject", "join")),
     triggers=(
         *_RINGING, *_JOINING, *_MEDIA, *_LEAVING, *_ACTIONS,
         Trigger("connect", "leg", "everybody's media works"),

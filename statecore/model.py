@@ -328,6 +328,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """The session id of the call that this id became a second name of."""
 
 
+FORGOTTEN = Record("", "", "video", "", ended_at=1)
+"""What stands for a call that has ended and of which the store has kept no more than that."""
+
+
 class Device(msgspec.Struct, frozen=True, gc=False):
     """A device that is, or shortly was, connected."""
 

@@ -251,7 +251,10 @@ Key: TypeAlias = tuple[str, str]
 class Store(Protocol):
     """Versioned records with an all-or-nothing commit. Values are immutable: a `Record` for the kind "call", a `Line`
     for the kind "line", bytes for every other kind. Those of the kind "revoked" are the digits of a time in Unix
-    milliseconds, after which the record is of no use: a store may forget it then."""
+    milliseconds, after which the record is of no use: a store may forget it then.
+
+    A store may let go of a call that has ended, as if the call had been deleted: the key stays written, as the
+    tombstone of an id that is never used again."""
 
     async def load(self, keys: Iterable[Key]) -> dict[Key, tuple[int, Any]]:
         """Each key with its version and value; (version, None) for a deleted key and (0, None) for one never written.

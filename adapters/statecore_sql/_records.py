@@ -16,8 +16,9 @@ from statecore.ports import Key
 T = TypeVar("T")
 
 SCAN = "SELECT id, value FROM records WHERE kind = ? AND value IS NOT NULL ORDER BY place"
-PRUNE = """DELETE FROM records
-    WHERE over > 0 AND (kind = 'call' AND over <= ? OR kind = 'revoked' AND over <= ?)"""
+LET_GO = """UPDATE records SET value = NULL, over = 0, version = version + 1
+    WHERE over > 0 AND kind = 'call' AND over <= ?"""
+PRUNE = "DELETE FROM records WHERE over > 0 AND kind = 'revoked' AND over <= ?"
 INDEX = "CREATE INDEX IF NOT EXISTS records_over ON records (over) WHERE over > 0"
 HOUR = 3_600_000
 """How often it is looked for what may be forgotten, and how much longer than told a revocation is kept."""
@@ -97,7 +98,9 @@ class SqlStore:
 
     def _prune(self) -> None:
         self._pruned = now = self._now()
-        self._execute(PRUNE, now - round(self._keep * 1000) if self._keep is not None else 0, now - HOUR)
+        if self._keep is not None:
+            self._execute(LET_GO, now - round(self._keep * 1000))
+        self._execute(PRUNE, now - HOUR)
 
     # --- what each does in its own way, on the thread
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from ..errors import StoreConflict
+from ..model import FORGOTTEN
 from ..ports import Key, Store
 from ..switchboard import Act, Done, Due, End, Input, Need, Negotiate, Route
 from ._outbox import Outbox
@@ -40,27 +41,35 @@ class Decisions:
         keys = _likely(given)
         for _ in range(self._attempts):
             loaded = await self._store.load(keys)
-            view = {key: value for key, (_, value) in loaded.items()}
+            view = _view(loaded)
             decision = self._decide(view, given)
             while isinstance(decision, Need):
                 more = await self._store.load(decision.keys)
                 loaded.update(more)
-                view.update({key: value for key, (_, value) in more.items()})
+                view.update(_view(more))
                 decision = self._decide(view, given)
             told = await self._outbox.enclose(decision, loaded)
-            if await self._commit(decision, loaded, view, told):
+            if await self._commit(decision, loaded, told):
                 self._committed(given, decision, view, told)
                 return decision
             keys = tuple(loaded)
         raise StoreConflict(attempts=self._attempts)
 
-    async def _commit(self, decision: Done, loaded: Loaded, view: Records, told: Loaded) -> bool:
+    async def _commit(self, decision: Done, loaded: Loaded, told: Loaded) -> bool:
         if not decision.writes:
             return True
-        checks = {key: (loaded[key][0], view[key]) for key in decision.reads if key not in decision.writes}
+        checks = {key: loaded[key] for key in decision.reads if key not in decision.writes}
         writes = {key: (loaded[key][0], value) for key, value in decision.writes.items()}
         # What was only read must not have changed either; only what exists can be checked without writing it.
         return await self._store.commit({**{k: c for k, c in checks.items() if c[1] is not None}, **writes, **told})
+
+
+def _view(loaded: Loaded) -> Records:
+    """The values; of a call that was let go of, that it was."""
+    return {
+        key: FORGOTTEN if value is None and version and key[0] == "call" else value
+        for key, (version, value) in loaded.items()
+    }
 
 
 def _likely(given: Input) -> tuple[Key, ...]:

@@ -20,16 +20,23 @@ class Entry(Struct, frozen=True, gc=False):
 
 
 _NOTHING = Entry()
+_GONE = Entry(1 << 32)
+"""What was let go of. No record has been written as often."""
 
 
 class MemoryStore:
     """Versioned records in a dictionary for each kind. Keeps the newest `log_limit` ended calls (all of them if None).
+
+    Of every older one it keeps a number of eight bytes that is made from the id, so that the id is not used again: that
+    takes about 70 bytes a call (70 MB for a million), for as long as the store lives. Another id has the same number by
+    a chance of one in 2**64 for each of them; a call with it is refused, as if its id had been used.
 
     Safe within one event loop: nothing is awaited between the check of the versions and the writing."""
 
     def __init__(self, log_limit: int | None = 10_000) -> None:
         self._records: dict[str, dict[str, Entry]] = {}
         self._ended: deque[Key] = deque()
+        self._gone: set[int] = set()
         self._limit = log_limit
 
     async def load(self, keys: Iterable[Key]) -> dict[Key, tuple[int, Any]]:
@@ -55,7 +62,8 @@ class MemoryStore:
                 self._ended.append(key)
         while self._limit is not None and len(self._ended) > self._limit:
             kind, name = self._ended.popleft()
-            self._records[kind].pop(name, None)
+            if self._records[kind].pop(name, None) is not None:
+                self._gone.add(hash(name))
         return True
 
     async def scan(self, kind: str) -> list[tuple[Key, Any]]:
@@ -64,7 +72,10 @@ class MemoryStore:
         return [((kind, name), entry.value) for name, entry in entries.items() if entry.value is not None]
 
     def _entry(self, key: Key) -> Entry:
-        return self._records.get(key[0], {}).get(key[1], _NOTHING)
+        entry = self._records.get(key[0], {}).get(key[1])
+        if entry is not None:
+            return entry
+        return _GONE if key[0] == "call" and hash(key[1]) in self._gone else _NOTHING
 
 
 __all__ = ["MemoryStore"]

@@ -176,6 +176,8 @@ class Step:
         flow = self.machine(leg).flow
         if any(row.trigger == trigger and row.to == flow.final and row.decider == "endpoint" for row in flow.rows):
             return
+        if trigger == flow.start:  # whatever it came to, its id is used up
+            raise CallGone(session_id=leg.session, reason=leg.reason)
         if any(row.trigger == trigger and row.state == flow.final for row in flow.rows):
             raise refusal(leg, "joinable")
         raise AlreadyLeft(session_id=leg.session)

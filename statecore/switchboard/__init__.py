@@ -128,7 +128,8 @@ class Switchboard:
         return self.milliseconds["lease"] + round(self.settings.lease_grace * 1000)
 
     def step(self, view: Mapping[Key, Any], command: Input, now: int) -> Need | Done:
-        """Decide about one input. `now` is Unix time in milliseconds. `view` maps keys to values, None for absent."""
+        """Decide about one input. `now` is Unix time in milliseconds. `view` maps keys to values, None for absent,
+        FORGOTTEN for a call that has ended and is not kept any more."""
         work = Work(self, view, now)
         try:
             if type(command) is Act and command.guest is None:
@@ -344,6 +345,8 @@ class Switchboard:
         if machine is None or machine.flow.start != command.trigger:
             raise CallNotFound(session_id=command.session)
         check_id("session_id", command.session)
+        if work.load(("call", command.session)) is not None:
+            raise CallGone(session_id=command.session, reason="ended")
         self._here(work, act)
         rings = machine.ring is not None
         receiver = check_id("receiver", command.receiver) if rings else ""

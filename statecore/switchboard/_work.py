@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from .. import flow as f
 from ..errors import IllegalTransition, SessionFull, StatecoreError, TokenMissing, from_code
 from ..machine import FlowMachine
-from ..model import NO_FLAGS, Control, Invitation, Leg, Line, Record
+from ..model import FORGOTTEN, NO_FLAGS, Control, Invitation, Leg, Line, Record
 from ..ports import Key
 from ._conditions import called, holds, is_shown
 from ._guests import bind
@@ -125,7 +125,7 @@ class Work:
         draft = self.drafts.get(session_id)
         if draft is None and session_id not in self.absent:
             record = self.load(("call", session_id))
-            if record is None:
+            if record is None or record is FORGOTTEN:
                 self.absent.add(session_id)
                 return None
             draft = self.drafts[session_id] = Draft(record, self.board.machine(record.flow), fresh=False)

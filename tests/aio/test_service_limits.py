@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from statecore import ServiceSettings
-from statecore.errors import RateLimited, SessionFull, SignalingLost, TokenExpired, TooManyDevices, TooManySessions
+from statecore.aio.store import MemoryStore
+from statecore.errors import (
+    CallGone,
+    RateLimited,
+    SessionFull,
+    SignalingLost,
+    TokenExpired,
+    TooManyDevices,
+    TooManySessions,
+)
+from statecore.model import Record
+from statecore.ports import Key
 from statecore.tokens import JwtSigner, Keys
 from statecore.wire import Beat, Hello, Refused, decode_down, encode
 
@@ -236,5 +247,47 @@ def test_many_messages_at_once_cut_no_link(town: Town, run: Run) -> None:
             assert await asyncio.gather(*sent, return_exceptions=True) == [None] * 40
             assert heard == list(range(40))
             assert not cuts
+
+    run(main)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100])
+def test_an_id_is_used_once(town: Town, run: Run, kept: int) -> None:
+    """A call that has ended is not made anew under its id by anybody, however few calls the store keeps."""
+
+    async def main() -> None:
+        async with town("alice", "bob", store=MemoryStore(kept)) as t:
+            alice, bob = t.clients["alice"], t.clients["bob"]
+            for session in ("one", "two"):
+                await (await alice.initiate_call("bob", session_id=session)).cancel()
+            for session in ("one", "two"):
+                for client, other in ((alice, "bob"), (bob, "alice")):
+                    with pytest.raises(CallGone):
+                        await client.initiate_call(other, session_id=session)
+            assert not await t.service.calls()
+            assert len(await t.service.call_log()) == min(kept, 2)
+            assert not alice.calls
+            assert not bob.calls
+
+    run(main)
+
+
+def test_what_is_let_go_of_is_known_to_have_been(run: Run) -> None:
+    """A store that lets go of a call answers for its key as for one that was deleted, and refuses what was decided on
+    the call as it was."""
+
+    async def main() -> None:
+        store = MemoryStore(0)
+        record = Record("S", "ringing", "audio", "a", "b", ended_at=1)
+        assert await store.commit({("call", "S"): (0, record)})
+        ((version, value),) = (await store.load([("call", "S")])).values()
+        assert version > 1
+        assert value is None
+        never: list[Key] = [("call", "T"), ("line", "S")]
+        assert await store.load(never) == dict.fromkeys(never, (0, None))
+        for stale in (0, 1):
+            assert not await store.commit({("call", "S"): (stale, record)})
+        assert await store.scan("call") == []
+        assert await store.commit({("call", "S"): (version, record), ("call", "U"): (0, record)})
 
     run(main)

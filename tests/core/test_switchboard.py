@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from statecore.endpoint import Do, Tick
 from statecore.errors import BlankId, InvalidArgument, SpacedId, TokenMalformed
 from statecore.flow import FLOWS, RINGING, SESSION, Mark, Row, Timers, Trigger
-from statecore.model import Line, Reason, Record
+from statecore.model import FORGOTTEN, Line, Reason, Record
 from statecore.settings import ServiceSettings
 from statecore.switchboard import (
     Act,
@@ -21,6 +21,7 @@ from statecore.switchboard import (
     Disconnect,
     Done,
     Due,
+    End,
     Goodbye,
     Need,
     Negotiate,
@@ -132,7 +133,7 @@ SPEC: dict[tuple[str, str], dict[str, str]] = {
         "up": "active", "failed": "ended:lost", "lost": "ended:lost", "idle_timeout": "ended:idle",
         "expire": "ended:expired", "withdraw_video": "active",
     },
-    ("ended", "b1"): dict.fromkeys(("accept", "reject", "join"), "call_gone"),
+    ("ended", "b1"): dict.fromkeys(("initiate", "accept", "reject", "join"), "call_gone"),
 }  # fmt: skip
 SPEC["accepted", "b1"] = {**SPEC["accepted", "a1"], "failed": "ended:failed_media", "lost": "ended:lost"}
 SPEC["accepted", "a1"] = SPEC["accepted", "b1"]
@@ -220,6 +221,21 @@ def test_what_a_refusal_names_is_taken(make: Any) -> None:
                 (*_, effect) = command(made.copy(), device, other, claims=token).effects
                 assert not isinstance(effect.message, Refused), other
     assert refused
+
+
+def test_an_id_that_was_used_is_used_up() -> None:
+    """A call that has ended is not made anew under its id, not even once nothing else is kept of it; for everything
+    else a call that is not kept is none."""
+    made = in_state("ended")
+    assert refusal(command(made, "a1", "initiate", flow="ringing", receiver="bob")) == "call_gone"
+    made.store["call", "S"] = FORGOTTEN
+    for device, receiver in (("a1", "bob"), ("b1", "alice")):
+        assert refusal(command(made, device, "initiate", flow="ringing", receiver=receiver)) == "call_gone"
+        assert refusal(command(made, device, "join", flow="session")) == "call_gone"
+        assert refusal(command(made, device, "accept")) == "call_not_found"
+    assert not made.decide(End("S")).writes
+    decision = made.decide(Connect("bob", Hello("b1", "b1-1", 9, sessions={"S": 1})))
+    assert Unknown("S", 1) in [effect.message for effect in decision.effects]
 
 
 # --- records that are needed, and ids ---------------------------------------------------------------------------------

@@ -45,6 +45,20 @@ def test_calls_leave_the_log_when_it_was_said_that_they_do(place: Any) -> None:
     assert _kept(place, keep=86_400, now=lambda: _NOON + _DAY) == ["live"]
 
 
+def test_the_id_of_a_call_that_has_left_stays_used(place: Any) -> None:
+    """Of a call that is not kept any more its key stays written: what was decided before finds another version, and
+    who comes later can tell that there was one."""
+    key: Key = ("call", "old")
+    with closing(place.open()) as store:
+        assert asyncio.run(store.commit(_calls()))
+    with closing(place.open(keep=86_400, now=lambda: _NOON)) as store:
+        (version, value) = asyncio.run(store.load([key]))[key]
+        assert version > 1
+        assert value is None
+        for stale in (0, 1):
+            assert not asyncio.run(store.commit({key: (stale, _calls()[key][1])}))
+
+
 def test_calls_leave_the_log_of_a_service_that_goes_on_for_long(place: Any) -> None:
     """Hourly, with a commit."""
     times = [_NOON]

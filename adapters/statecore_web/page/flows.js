@@ -163,6 +163,7 @@ export const FLOWS = {
       {"state": "active", "trigger": "video_agreed", "to": "active", "effects": [{"do": "Mark", "flag": "wants_video", "on": false}, {"do": "Mark", "flag": "camera", "on": true}, {"do": "Mark", "flag": "video_paused", "on": false}], "when": ["wants_video"], "unless": [], "reason": null, "refuse": null, "decider": "switchboard"},
       {"state": "active", "trigger": "video_declined", "to": "active", "effects": [{"do": "Mark", "flag": "wants_video", "on": false}], "when": [], "unless": [], "reason": null, "refuse": null, "decider": "switchboard"},
       {"state": "active", "trigger": "consent_timeout", "to": "active", "effects": [{"do": "Mark", "flag": "wants_video", "on": false}], "when": [], "unless": [], "reason": null, "refuse": null, "decider": "switchboard"},
+      {"state": "ended", "trigger": "initiate", "to": "ended", "effects": [], "when": [], "unless": [], "reason": null, "refuse": "call_gone", "decider": "switchboard"},
       {"state": "ended", "trigger": "accept", "to": "ended", "effects": [], "when": [], "unless": [], "reason": null, "refuse": "call_gone", "decider": "switchboard"},
       {"state": "ended", "trigger": "reject", "to": "ended", "effects": [], "when": [], "unless": [], "reason": null, "refuse": "call_gone", "decider": "switchboard"},
       {"state": "ended", "trigger": "join", "to": "ended", "effects": [], "when": [], "unless": [], "reason": null, "refuse": "call_gone", "decider": "switchboard"},
@@ -270,7 +271,7 @@ export const FLOWS = {
 };
 
 /** Their hashes: equal on both sides, or the two must not talk. */
-export const HASHES = {"ringing": "83afcb10ed1496c8", "session": "f2844b32c7454956"};
+export const HASHES = {"ringing": "9745d5df5bff06c7", "session": "f2844b32c7454956"};
 
 /** How long things take, in milliseconds. */
 export const TIMERS = {"ring": 45000, "connect": 30000, "heartbeat": 15000, "lease": 45000, "media_notice": 2000, "media_lost": 30000, "command": 10000, "close": 5000, "consent": 30000, "offer": 10000, "empty": 60000};

@@ -142,6 +142,7 @@ export class Step {
     const { flow } = this.machine(leg);
     const rows = flow.rows.filter((row) => row.trigger === trigger);
     if (rows.some((row) => row.to === flow.final && row.decider === "endpoint")) return;
+    if (trigger === flow.start) throw new CallError("call_gone", { session_id: leg.session, reason: leg.reason });
     if (rows.some((row) => row.state === flow.final)) throw refusal(leg, "joinable");
     throw new CallError("already_left", { session_id: leg.session });
   }
