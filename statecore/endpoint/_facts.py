@@ -150,9 +150,9 @@ def _differences(step: Step, old: LocalLeg, leg: LocalLeg, way: Move) -> None:
     for event, value in way.events:
         step.emit(event, leg, value=value)
     if way.begins:
-        tell_peers(step, (), leg)
+        tell_peers(step, (), leg, switched=False)
     elif way.tells and leg.peers != old.peers:
-        tell_peers(step, old.peers, leg)
+        tell_peers(step, old.peers, leg, switched=old.type != leg.type)
     if way.media != "open":
         return
     for capture in way.captures:

@@ -132,9 +132,6 @@ def stages_of(machine: FlowMachine, row: Row, state: str, media: MediaState) -> 
 def _events(
     kind: str, flags: frozenset[str], to_kind: str, to_flags: frozenset[str], begins: bool
 ) -> tuple[tuple[str, Any], ...]:
-    events = []
-    if kind != to_kind and not begins:
-        events.append(("call_switched_to_video", None))
-    elif "wants_video" in flags and "wants_video" not in to_flags:
-        events.append(("call_switch_to_video_declined", None))
-    return (*events, *flag_events(flags, to_flags, own=True))
+    switched = kind != to_kind and not begins
+    events = flag_events(flags, to_flags, own=True, switched=switched)
+    return (("call_switched_to_video", None), *events) if switched else events

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ._step import Step
 
 _CORE_FLAGS = frozenset({"joined", "connected"})
+_WISH = frozenset({"wants_video"})
 
 
 @functools.lru_cache(maxsize=4096)
@@ -36,8 +37,8 @@ def drive_peers(step: Step, leg: LocalLeg) -> None:
     step.effects.append(Drive(leg.session, "peers", (tuple([peer for peer in leg.peers if peer.joined]),)))
 
 
-def tell_peers(step: Step, peers: tuple[Peer, ...], leg: LocalLeg) -> None:
-    """Tell who came, who left, and whose flags changed."""
+def tell_peers(step: Step, peers: tuple[Peer, ...], leg: LocalLeg, *, switched: bool) -> None:
+    """Tell who came, who left, and whose flags changed; `switched` to video, or not."""
     before = {peer.pid: peer for peer in peers if peer.joined}
     after = {peer.pid: peer for peer in leg.peers if peer.joined}
     same = before.keys() == after.keys()
@@ -50,7 +51,7 @@ def tell_peers(step: Step, peers: tuple[Peer, ...], leg: LocalLeg) -> None:
     for pid, peer in after.items():
         flags = before[pid].flags if pid in before else NO_FLAGS
         if flags != peer.flags:
-            for event, value in flag_events(flags, peer.flags, own=False):
+            for event, value in flag_events(flags, peer.flags, own=False, switched=switched):
                 step.emit(event, leg, peer, value)
     if not same:
         step.emit("user_list_updated", leg)
@@ -65,7 +66,12 @@ _FLAG_EVENTS: dict[str, tuple[str, str, str, str]] = {
     "video_paused": ("video_paused", "video_resumed", "user_video_paused", "user_video_resumed"),
     "presenting": ("screen_share_started", "screen_share_stopped", "screen_share_started", "screen_share_stopped"),
     "hand_raised": ("hand_raised", "hand_lowered", "hand_raised", "hand_lowered"),
-    "wants_video": ("", "", "call_switch_to_video_requested", ""),
+    "wants_video": (
+        "",
+        "call_switch_to_video_declined",
+        "call_switch_to_video_requested",
+        "call_switch_to_video_declined",
+    ),
 }
 """What listeners hear when a flag goes on or off: of oneself, and of another."""
 _OURS = frozenset({*_CORE_FLAGS, *_FLAG_EVENTS, "camera"})
@@ -73,9 +79,10 @@ _OURS = frozenset({*_CORE_FLAGS, *_FLAG_EVENTS, "camera"})
 
 
 @functools.lru_cache(maxsize=4096)
-def flag_events(old: frozenset[str], new: frozenset[str], *, own: bool) -> tuple[tuple[str, Any], ...]:
-    """What listeners hear when the flags of this leg (`own`), or of another, become others; and the value told."""
-    place, changed = 0 if own else 2, sorted((old ^ new) - _CORE_FLAGS)
+def flag_events(old: frozenset[str], new: frozenset[str], *, own: bool, switched: bool) -> tuple[tuple[str, Any], ...]:
+    """What listeners hear when the flags of this leg (`own`), or of another, become others; and the value told. Once
+    the call has `switched` to video, that is what became of whoever wanted it."""
+    place, changed = 0 if own else 2, sorted((old ^ new) - _CORE_FLAGS - (_WISH if switched else NO_FLAGS))
     events = [_FLAG_EVENTS[flag][place + (flag not in new)] for flag in changed if flag in _FLAG_EVENTS]
     told = [("flag_changed", (flag, flag in new)) for flag in changed if flag not in _OURS]
     return (*[(event, None) for event in events if event], *told)

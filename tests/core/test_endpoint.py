@@ -844,6 +844,22 @@ def test_participants_come_go_and_change() -> None:
     assert ("peers", (device.leg().peers[0],)) in device.driven()
 
 
+def test_a_request_for_video_is_over_for_whom_it_asked() -> None:
+    """Who was asked for video hears that the request was withdrawn, or not answered in time; agreed to, it is a switch
+    and nothing else."""
+    device = in_call(BOB)
+    common: dict[str, Any] = {"flags": frozenset({"joined", "connected"}), "joined": 1, "heard": 9}
+    asks = (replace(BOB, flags=frozenset({"wants_video"})),)
+    device.hear(view(5, "active", peers=asks, type="audio", **common))
+    device.events()
+    device.hear(view(6, "active", peers=(BOB,), type="audio", **common))
+    assert device.events() == ["call_switch_to_video_declined"]
+    device.hear(view(7, "active", peers=asks, type="audio", **common))
+    assert device.events() == ["call_switch_to_video_requested"]
+    device.hear(view(8, "active", peers=(BOB,), type="video", **common))
+    assert device.events() == ["call_switched_to_video"]
+
+
 def test_nobody_is_told_of_others_before_being_in() -> None:
     """Somebody who joins and leaves while I have not joined is no event; who is there when I am in, is."""
     device = calling()

@@ -9,7 +9,9 @@ const FLAG_EVENTS = {
   video_paused: ["video_paused", "video_resumed", "user_video_paused", "user_video_resumed"],
   presenting: ["screen_share_started", "screen_share_stopped", "screen_share_started", "screen_share_stopped"],
   hand_raised: ["hand_raised", "hand_lowered", "hand_raised", "hand_lowered"],
-  wants_video: ["", "", "call_switch_to_video_requested", ""],
+  wants_video: [
+    "", "call_switch_to_video_declined", "call_switch_to_video_requested", "call_switch_to_video_declined",
+  ],
 };
 const OURS = [...CORE, ...Object.keys(FLAG_EVENTS), "camera"]; // any other flag is of a flow of the application's own
 
@@ -61,15 +63,13 @@ export function drivePeers(step, leg) {
 }
 
 function tell(step, leg, type, flags, peers) {
-  if (leg.type !== type) step.emit("call_switched_to_video", leg);
-  else if (flags.includes("wants_video") && !leg.flags.includes("wants_video")) {
-    step.emit("call_switch_to_video_declined", leg);
-  }
-  tellFlags(step, leg, flags, leg.flags);
-  if (!same(leg.peers, peers)) tellPeers(step, peers, leg);
+  const switched = leg.type !== type;
+  if (switched) step.emit("call_switched_to_video", leg);
+  tellFlags(step, leg, flags, leg.flags, switched);
+  if (!same(leg.peers, peers)) tellPeers(step, peers, leg, switched);
 }
 
-function tellPeers(step, peers, leg) {
+function tellPeers(step, peers, leg, switched) {
   const byPid = (list) => new Map(list.filter((peer) => peer.joined).map((peer) => [peer.pid, peer]));
   const before = byPid(peers);
   const after = byPid(leg.peers);
@@ -77,14 +77,15 @@ function tellPeers(step, peers, leg) {
   for (const peer of [...after.values()].sort((a, b) => a.joined - b.joined)) {
     if (!before.has(peer.pid)) step.emit("user_joined", leg, peer);
   }
-  for (const [pid, peer] of after) tellFlags(step, leg, before.get(pid)?.flags ?? [], peer.flags, peer);
+  for (const [pid, peer] of after) tellFlags(step, leg, before.get(pid)?.flags ?? [], peer.flags, switched, peer);
   if (!same([...before.keys()].sort(), [...after.keys()].sort())) step.emit("user_list_updated", leg);
 }
 
-/** What became of the flags of oneself, or of another. */
-function tellFlags(step, leg, old, flags, peer = null) {
+/** What became of the flags of oneself, or of another. Once the call has switched to video, that is what became of
+ * whoever wanted it. */
+function tellFlags(step, leg, old, flags, switched, peer = null) {
   const place = peer ? 2 : 0;
-  const changed = differ(old, flags);
+  const changed = differ(old, flags).filter((flag) => !(switched && flag === "wants_video"));
   for (const flag of changed) {
     const event = FLAG_EVENTS[flag]?.[place + (flags.includes(flag) ? 0 : 1)];
     if (event) step.emit(event, leg, peer);
