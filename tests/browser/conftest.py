@@ -55,7 +55,7 @@ FLAGS = (
     "--disable-backgrounding-occluded-windows",
     "--disable-features=WebRtcHideLocalIpsWithMdns,Translate",
     "--allow-loopback-in-peer-connection",
-    "--use-fake-device-for-media-stream",
+    "--use-fake-device-for-media-stream=device-count=3",  # the second takes pictures of depth
     "--use-fake-ui-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
     "--remote-debugging-port=0",
@@ -195,6 +195,21 @@ class Tab:
         answer = await self.send("Page.captureScreenshot", format="png")
         await asyncio.to_thread(path.write_bytes, base64.b64decode(answer["data"]))
 
+    async def looks(self, *, width: int = 1280, height: int = 800, scheme: str = "light") -> None:
+        """From now on the screen is of this size, and the system light or dark; nothing moves on its way there."""
+        phone = width < 720
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
+        await self.send("Emulation.setDeviceMetricsOverride", **size)
+        wishes = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in wishes.items()]
+        await self.send("Emulation.setEmulatedMedia", features=features)
+
+    async def heard_as(self) -> list[tuple[str, str]]:
+        """What a screen reader is given: the role and name of everything, from top to bottom."""
+        nodes = (await self.send("Accessibility.getFullAXTree"))["nodes"]
+        told = [node for node in nodes if not node["ignored"]]
+        return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in told]
+
     async def close(self) -> None:
         """Close it."""
         await self._browser.send("Target.closeTarget", None, targetId=self.target)
@@ -290,6 +305,11 @@ class Browser:
         more = {"sessionId": session} if session else {}
         await self._socket.send(json.dumps({"id": number, "method": method, "params": params, **more}))
         return await asyncio.wait_for(future, 30)
+
+    async def allow(self, person: str, *permissions: str) -> None:
+        """Let a person's pages do what the browser would ask about."""
+        context = self._contexts[person]
+        await self.send("Browser.grantPermissions", permissions=permissions, browserContextId=context)
 
     async def tab(self, person: str) -> Tab:
         """A page of a person: their pages share what they store, and nobody else's do."""

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 
 def test_it_rings_while_one_is_in_a_session(world: Any) -> None:
-    """Who is in a session is asked beside it: declining leaves the session alone, accepting leaves it for the call, and
-    what still rings when it is left rings on the screen."""
+    """Who is in a session, and copies its link, is asked beside it: declining leaves the session alone, accepting
+    leaves it for the call, and what still rings when it is left rings on the screen."""
 
     async def main() -> None:
         async with world() as all_:
             alice, bob = await all_.person("alice"), await all_.person("bob")
             await alice.click("#new-session")
             await alice.in_call()
+            await all_.browser.allow("alice", "clipboardReadWrite", "clipboardSanitizedWrite")
+            await alice.send("Page.bringToFront")
+            await alice.click("#copy-link")
+            await alice.until("document.querySelector('#notice').innerText.startsWith('The link is copied')")
+            assert await alice.run("navigator.clipboard.readText()") == await alice.run("location.href")
             await bob.call("alice", "audio")
             await alice.until("document.querySelector('#waiting-text').innerText === 'bob asks for a call.'")
             assert "bob" in await alice.run("document.querySelector('#say').textContent")
@@ -37,3 +43,169 @@ def test_it_rings_while_one_is_in_a_session(world: Any) -> None:
             assert {("rejected", "rejected"), ("ended", "hangup")} <= set(await all_.calls())
 
     asyncio.run(main())
+
+
+def test_what_can_be_done_in_a_call(world: Any) -> None:
+    """Every control does what it says, and the other page shows it; the developer view follows; on a phone, in the dark
+    nothing stands outside the screen, every text can be read, and a screen reader is told what there is."""
+
+    async def main() -> None:
+        async with world() as all_:
+            alice, bob = await all_.person("alice"), await all_.browser.tab("bob")
+            await alice.looks()
+            await bob.looks(width=390, height=844, scheme="dark")
+            await bob.login(all_.url, "bob")
+            await _fits(alice, bob)
+            await _rings_and_is_accepted(alice, bob)
+            await _asks_for_video(alice, bob)
+            await _pauses_and_raises_a_hand(alice, bob)
+            await _chooses_devices(alice, bob)
+            await _is_told(alice, bob)
+            await bob.click("#end")
+            await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
+            assert await bob.run("document.activeElement.id") == "main"
+
+    asyncio.run(main())
+
+
+async def _fits(*pages: Any) -> None:
+    """Everything stands within the screen, and every text can be read."""
+    for page in pages:
+        assert await page.run(_MISPLACED) == []
+        assert await page.run(_UNREADABLE) == []
+
+
+async def _rings_and_is_accepted(alice: Any, bob: Any) -> None:
+    """The developer view lights each state and lists what happens."""
+    await alice.click("#developer")
+    assert await alice.run(_LIT) == ["idle"]
+    await alice.call("bob", "audio")
+    await bob.rings()
+    await alice.until(f"String({_LIT}) === 'ringing'")
+    await _fits(alice, bob)
+    assert {("dialog", "alice"), ("button", "Accept"), ("button", "Decline")} <= set(await bob.heard_as())
+    await bob.click("#accept")
+    await asyncio.gather(alice.in_call(), bob.in_call())
+    assert await alice.run(_LIT) == ["active"]
+    events = await alice.run("document.querySelector('#events').innerText")
+    assert "ringing → accepted" in events
+    assert "on_outgoing_call_accepted" in events
+    await _fits(alice, bob)
+    await alice.click("#developer")
+    await alice.until("!document.querySelector('#dev').checkVisibility()")
+
+
+async def _asks_for_video(alice: Any, bob: Any) -> None:
+    """Declined, withdrawn, and agreed to; until then no camera is open."""
+    asked = "document.querySelector('#asked').checkVisibility()"
+    await alice.click("#to-video")
+    await bob.click("#asked-no")
+    await alice.until("document.querySelector('#notice').innerText === 'Video was declined.'")
+    await alice.click("#to-video")
+    await bob.until(asked)
+    assert await bob.run("document.querySelector('#say').textContent") == "alice asks to switch to video."
+    await _fits(bob)
+    await alice.click("#to-video")
+    await bob.until(f"!{asked}")
+    assert await bob.run(_CAMERAS) == await alice.run(_CAMERAS) == 0
+    await alice.click("#to-video")
+    await bob.click("#asked-yes")
+    await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
+
+
+async def _pauses_and_raises_a_hand(alice: Any, bob: Any) -> None:
+    """A paused camera is shut; a hand is seen until it is lowered."""
+    dark = """document.querySelector('.tile[data-user="alice"] video').hidden"""
+    hand = """Boolean(document.querySelector('.tile[data-user="alice"] [aria-label="Hand raised"]'))"""
+    await alice.press("v")
+    await asyncio.gather(bob.until(dark), alice.until(f"{_CAMERAS} === 0"))
+    await alice.press("v")
+    await alice.press("h")
+    await asyncio.gather(bob.until(f"!{dark}"), bob.until(hand))
+    await alice.press("h")
+    await bob.until(f"!{hand}")
+
+
+async def _chooses_devices(alice: Any, bob: Any) -> None:
+    """Another microphone and camera are heard and seen, and those before are shut; sound comes from another speaker."""
+    await alice.press("d")
+    await alice.until("document.querySelectorAll('#panel select').length === 3")
+    for kind, name in (("audio", "Microphone"), ("video", "Camera")):
+        chosen = await alice.run(_CHOOSE % name)
+        used = f"statecore.sessions.values().next().value.localTrack('{kind}').getSettings().deviceId"
+        await alice.until(f"{used} === {json.dumps(chosen)}")
+    await asyncio.gather(bob.sees("alice"), bob.hears())
+    assert await alice.run("opened.filter((track) => track.readyState === 'live').length") == 2
+    speaker = await alice.run(_CHOOSE % "Speaker")
+    await alice.until(f"document.querySelector('#sound audio').sinkId === {json.dumps(speaker)}")
+
+
+async def _is_told(alice: Any, bob: Any) -> None:
+    """Everything has a role and a name; each control's key stands in its title, and no letter ends the call."""
+    await bob.press("p")
+    await bob.until("document.querySelector('#panel').checkVisibility()")
+    await _fits(alice, bob)
+    told = await bob.heard_as()
+    assert set(told) >= {
+        ("toolbar", "Call controls"), ("button", "Mute"), ("button", "End call"), ("radiogroup", "Layout"),
+        ("radio", "Tile"), ("heading", "Participants (2)"), ("image", "Camera on"), ("status", ""),
+    }  # fmt: skip
+    assert ("group", "bob") in await alice.heard_as()
+    assert [role for role, name in told if role in ("button", "radio", "combobox", "image") and not name] == []
+    keys = await bob.run("[...document.querySelectorAll('#controls [data-key]')].map((each) => each.title)")
+    assert [title[-3:] for title in keys] == ["(m)", "(v)", "(v)", "(s)", "(h)", "(p)", "(d)"]
+    await bob.press("e")
+    assert await bob.run("document.body.dataset.view") == "call"
+
+
+_LIT = "[...document.querySelectorAll('#drawing .state.lit')].map((each) => each.dataset.state)"
+_CAMERAS = "opened.filter((track) => track.kind === 'video' && track.readyState === 'live').length"
+# Choose the last device of a kind, as a person does; gives its id.
+_CHOOSE = """(() => {
+  const label = [...document.querySelectorAll('#panel label')].find((each) => each.innerText.startsWith('%s'));
+  const select = label.control;
+  select.value = select.options[select.options.length - 1].value;
+  select.dispatchEvent(new Event('change'));
+  return select.value;
+})()"""
+# What a person could use but for its place: outside the screen and not within anything that scrolls, or cut off.
+_MISPLACED = """(() => {
+  const { clientWidth: width, clientHeight: height } = document.documentElement;
+  const scrolls = (each) => each && (['auto', 'scroll'].includes(getComputedStyle(each).overflowY)
+    ? each.scrollHeight > each.clientHeight : scrolls(each.parentElement));
+  const outside = ({ left, right, top, bottom }, each) => left < -1 || right > width + 1
+    || (!scrolls(each) && (top < -1 || bottom > height + 1));
+  const used = [...document.querySelectorAll('button, input, select, .tile, .label, dialog[open], .asked')];
+  return used.filter((each) => each.checkVisibility() && !each.closest('.hidden'))
+    .filter((each) => outside(each.getBoundingClientRect(), each))
+    .map((each) => each.id || each.className || each.outerHTML);
+})()"""
+# Texts whose contrast to what is behind them is too low to be read (WCAG 2.2, 1.4.3), on plain grounds.
+_UNREADABLE = """(() => {
+  const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 });
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  const rgba = (colour) => {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (colour) => {
+    const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = colour.map((each) => linear(each / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (each) => {
+    const colour = rgba(getComputedStyle(each).backgroundColor);
+    return colour[3] === 255 || !each.parentElement ? colour : ground(each.parentElement);
+  };
+  const found = [];
+  for (const each of document.querySelectorAll('body *')) {
+    const text = [...each.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data.trim()).join('');
+    if (!text || !each.checkVisibility() || each.closest('.hidden, .skip, .tile, svg, .notice, script')) continue;
+    const [one, other] = [light(rgba(getComputedStyle(each).color)), light(ground(each))].sort((a, b) => b - a);
+    const contrast = (one + 0.05) / (other + 0.05);
+    if (contrast < 4.5) found.push(`${text}: ${contrast.toFixed(2)}`);
+  }
+  return found;
+})()"""

@@ -319,6 +319,7 @@ function over(call) {
   screen.close(call.sessionId);
   if (linked() === call.sessionId) unlink();
   showHome();
+  if (!document.activeElement?.checkVisibility() || document.activeElement === document.body) $("main").focus();
   offer();
 }
 

@@ -29,6 +29,10 @@ export class CallScreen {
     }
   }
 
+  get alone() {
+    return this.session.participants.length === 1;
+  }
+
   get own() {
     return this.session.participants[0];
   }
@@ -43,10 +47,9 @@ export class CallScreen {
     this.draw();
   }
 
-  /** One letter for each control; they stand in its title. */
+  /** One letter for each control, which stands in its title; but the call does not end by a letter. */
   key({ key }) {
-    const button = [...$("controls").children].find((each) => !each.hidden && each.dataset.key === key.toLowerCase());
-    if (button && key !== "e") button.click();
+    [...$("controls").children].find((each) => !each.hidden && each.dataset.key === key.toLowerCase())?.click();
     if (key === "Escape" && this.panel) this.toggle(this.panel);
   }
 
@@ -78,13 +81,16 @@ export class CallScreen {
       onCallSwitchedToVideo: () => this.answered(),
       onCallSwitchToVideoDeclined: () => this.answered(),
       onIdlePrompt: (seconds) => this.idle(seconds),
-      onUserJoined: () => this.unasked(),
+      onUserJoined: (who) => {
+        this.unasked();
+        this.page.say(`${who.name} is here.`);
+      },
+      onUserLeft: (who) => this.page.say(`${who.name} has left.`),
       onRemoteConnectionLost: (who) => this.connection(who, true),
       onRemoteConnectionRestored: (who) => this.connection(who, false),
     });
     this.clock = setInterval(() => this.tick(), 1000);
     this.draw();
-    this.tick();
     $("mute").focus({ preventScroll: true });
   }
 
@@ -102,18 +108,21 @@ export class CallScreen {
   tick() {
     const { call, state } = this.session;
     const began = call.activeAt ? Date.now() / 1000 - call.activeAt : 0;
-    $("call-state").textContent = STATES[state] || duration(began);
+    const more = this.asking ? "waiting for an answer" : this.alone ? "nobody else is here yet" : "";
+    $("call-state").textContent = [STATES[state] || duration(began), more].filter(Boolean).join(" · ");
     if (this.left) $("asked-text").textContent = this.left();
   }
 
   connection(who, lost) {
     if (lost) this.lost.add(who.pid);
     else this.lost.delete(who.pid);
+    this.page.say(`The connection with ${who.name} ${lost ? "is lost" : "is back"}.`);
     this.draw();
   }
 
   // --- questions
 
+  /** Ask. The focus stays where it is: nobody's camera opens by a key that was meant for something else. */
   question(text, yes, no, act, refuse) {
     $("asked-text").textContent = text;
     $("asked-yes").textContent = yes;
@@ -128,9 +137,11 @@ export class CallScreen {
       this.act(refuse);
     };
     $("asked").hidden = false;
+    this.page.say(text);
   }
 
   unasked() {
+    if ($("asked").contains(document.activeElement)) $("mute").focus();
     $("asked").hidden = true;
     this.left = null;
   }
@@ -140,7 +151,6 @@ export class CallScreen {
     const name = session.participants.find((one) => one.uid === uid)?.name ?? uid;
     this.question(`${name} asks to switch to video.`, "Accept with video", "Decline",
       () => session.acceptVideo(), () => session.declineVideo());
-    $("asked-yes").focus();
   }
 
   answered() {
@@ -168,7 +178,6 @@ export class CallScreen {
     const left = () => `Nobody else is here. The call ends in ${Math.max(0, Math.round((until - performance.now()) / 1000))} seconds.`;
     this.question(left(), "End now", "", () => this.session.end(), () => {});
     this.left = left;
-    this.page.say(left());
   }
 
   // --- drawing
@@ -188,6 +197,7 @@ export class CallScreen {
     this.sounds(others);
     this.controls(own);
     if (this.panel === "participants") this.listParticipants();
+    this.tick();
   }
 
   place(wanted, own) {
@@ -219,7 +229,7 @@ export class CallScreen {
   tile(key, one, kind, own) {
     const video = make("video", { playsinline: true, autoplay: true, "aria-label": `${kind === "screen" ? "Screen" : "Picture"} of ${one.name}` });
     video.muted = true; // sound has elements of its own
-    const tile = make("div", { class: `tile${own ? " own" : ""}${kind === "screen" ? " screen" : ""}`, "data-user": one.uid, "data-kind": kind },
+    const tile = make("div", { class: `tile${own ? " own" : ""}${kind === "screen" ? " screen" : ""}`, "data-user": one.uid, "data-kind": kind, role: "group", "aria-label": own ? "You" : one.name },
       avatar(one.name, { big: true }), video, make("div", { class: "label" }, make("span")));
     this.tiles.set(key, tile);
     $("stage").append(tile);
@@ -259,17 +269,21 @@ export class CallScreen {
   controls(own) {
     const { session } = this;
     const video = session.call.type === "video";
-    const press = (id, pressed, text, picture) => {
-      $(id).setAttribute("aria-pressed", pressed);
+    const show = (id, on, text, picture) => {
+      $(id).dataset.on = on;
       label($(id), text);
-      $(id).title = `${text} (${$(id).dataset.key})`;
       if (picture) setIcon($(id), picture);
     };
-    press("mute", own.audioMuted, own.audioMuted ? "Unmute" : "Mute", own.audioMuted ? "mic-off" : "mic");
-    press("camera", !own.videoOn, own.videoOn ? "Stop video" : "Start video", own.videoOn ? "video" : "video-off");
-    press("share", own.presenting, own.presenting ? "Stop sharing" : "Share screen");
-    press("hand", own.handRaised, own.handRaised ? "Lower hand" : "Raise hand");
-    label($("to-video"), this.asking ? "Waiting… withdraw" : "Switch to video");
+    show("mute", own.audioMuted, own.audioMuted ? "Unmute" : "Mute", own.audioMuted ? "mic-off" : "mic");
+    show("camera", !own.videoOn, own.videoOn ? "Stop video" : "Start video", own.videoOn ? "video" : "video-off");
+    show("to-video", this.asking, this.asking ? "Withdraw" : "Switch to video");
+    show("share", own.presenting, own.presenting ? "Stop sharing" : "Share screen");
+    show("hand", own.handRaised, own.handRaised ? "Lower hand" : "Raise hand");
+    for (const button of $("controls").children) {
+      const { key } = button.dataset;
+      button.title = button.textContent + (key ? ` (${key})` : "");
+      if (key) button.setAttribute("aria-keyshortcuts", key);
+    }
     $("camera").hidden = !video;
     $("to-video").hidden = video || !session.grants.includes("video");
     $("share").hidden = !session.grants.includes("screen") || !navigator.mediaDevices?.getDisplayMedia;
@@ -286,10 +300,17 @@ export class CallScreen {
   }
 
   listParticipants() {
+    const state = (picture, text) => make("span", { role: "img", "aria-label": text, title: text }, icon(picture));
     const rows = this.session.participants.map((one, n) =>
       make("li", {}, avatar(one.name), make("div", { class: "who" }, make("b", {}, one.name), make("small", {}, n ? "" : "You")),
-        one.handRaised ? icon("hand") : null, icon(one.audioMuted ? "mic-off" : "mic"), icon(one.videoOn ? "video" : "video-off")));
-    $("panel").replaceChildren(make("h2", {}, `Participants (${rows.length})`), make("ul", { class: "list" }, ...rows));
+        one.handRaised ? state("hand", "Hand raised") : null,
+        one.audioMuted ? state("mic-off", "Muted") : state("mic", "Microphone on"),
+        one.videoOn ? state("video", "Camera on") : state("video-off", "Camera off")));
+    this.fillPanel(`Participants (${rows.length})`, make("ul", { class: "list" }, ...rows));
+  }
+
+  fillPanel(title, ...content) {
+    $("panel").replaceChildren(make("h2", { id: "panel-title" }, title), ...content);
   }
 
   async listDevices() {
@@ -302,7 +323,7 @@ export class CallScreen {
     };
     const inUse = (kind) => this.session.localTrack(kind)?.getSettings().deviceId;
     if (this.panel !== "devices") return;
-    $("panel").replaceChildren(make("h2", {}, "Devices"), ...[
+    this.fillPanel("Devices", ...[
       chooser("audioinput", "Microphone", inUse("audio"), (id) => this.session.chooseDevice("audio", id)),
       chooser("videoinput", "Camera", inUse("video"), (id) => this.session.chooseDevice("video", id)),
       "setSinkId" in HTMLMediaElement.prototype ? chooser("audiooutput", "Speaker", this.output, (id) => this.speaker(id)) : null,

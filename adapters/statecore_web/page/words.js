@@ -61,6 +61,7 @@ export const STATES = { idle: "Calling…", ringing: "Ringing…", accepted: "Co
 /** Why something did not work, for people. */
 export function reason(error) {
   if (error?.name === "NotAllowedError") return "That was not allowed.";
+  if (error?.name === "TimeoutError") return "The service did not answer.";
   const texts = {
     user_busy: "is busy.",
     unknown_user: "is not known here.",
