@@ -193,7 +193,7 @@ class CallApp:
         if self._rest is None:
             from ._rest import rest  # noqa: PLC0415 - heavy, and not needed where only devices connect
 
-            self._rest = rest(self, self._api_key, dev=self._dev)
+            self._rest = rest(self, self._api_key, dev=self._dev, origins=self._origins)
         await self._rest(scope, receive, send)  # type: ignore[arg-type]  # the same protocol, by other names
 
 

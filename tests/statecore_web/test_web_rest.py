@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import urllib.error
+import urllib.request
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
@@ -143,6 +145,42 @@ def test_in_development_anybody_logs_in_by_name(served: Any, ask: Any) -> None:
             assert client.user.uid == "alice"
 
     _run(served, main, dev=True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 201),
+        ({"Host": "localhost:1"}, 201),
+        ({"Host": "app.localhost", "Origin": "http://app.localhost"}, 201),
+        ({"Host": "[::1]:1", "Origin": "http://[::1]:1"}, 201),
+        ({"Host": "app.example.org", "Origin": "https://app.example.org"}, 201),
+        ({"Content-Type": "application/json; charset=utf-8"}, 201),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://127.0.0.1.evil.example"}, 403),
+        ({"Host": "evil.example:8765", "Origin": "http://evil.example:8765"}, 403),
+        ({"Host": "evil.example:8765"}, 403),
+    ],
+)
+def test_nobody_from_elsewhere_logs_in_by_name(served: Any, headers: dict[str, str], status: int) -> None:
+    """Not a page of another origin, which could send plain text, nor one whose name was made to lead to this machine;
+    an origin that may connect may log in."""
+
+    async def main(_: CallApp, url: str) -> None:
+        body, given = b'{"uid": "alice"}', {"Content-Type": "application/json", **headers}
+        request = urllib.request.Request(f"{url}/v1/dev/login", body, given, method="POST")  # noqa: S310 - our own
+        try:
+            with await asyncio.to_thread(urllib.request.urlopen, request, timeout=10) as answer:
+                told = answer.status
+        except urllib.error.HTTPError as error:
+            with error:
+                told = error.code
+        assert told == status
+
+    _run(served, main, dev=True, origins=["https://app.example.org"])
 
 
 def test_calls_are_found(served: Any, ask: Any) -> None:
