@@ -7,6 +7,7 @@
 
 import { resume, say, take } from "./data.js";
 import { CallError, refusal } from "./errors.js";
+import * as facts from "./facts.js";
 import { FlowMachine } from "./machine.js";
 import { Step, newEndpoint } from "./step.js";
 import { tickLeg, timesOf } from "./clocks.js";
@@ -26,7 +27,7 @@ export class EndpointMachine {
   step(endpoint, given, now) {
     const step = new Step(endpoint, this.machines, this.timers, now);
     INPUTS[given.do](step, given);
-    step.letGo();
+    facts.letGo(step);
     return { endpoint: step.done(), effects: step.effects };
   }
 
@@ -60,13 +61,13 @@ const INPUTS = {
 
 const MESSAGES = {
   welcome,
-  view: (step, message) => step.view(message),
+  view: facts.view,
   refused: (step, message) => {
     const error = new CallError(message.code, message.data ?? {});
     if (message.request) step.effects.push({ do: "Reply", n: message.n, token: "", error });
-    else step.refused(message.session, message.n, error);
+    else facts.refused(step, message.session, message.n, error);
   },
-  unknown: (step, message) => step.unknown(message.session, message.seq),
+  unknown: (step, message) => facts.unknown(step, message.session, message.seq),
   relayed: (step, message) => {
     const leg = step.legs.get(step.session(message.session));
     if (leg?.media !== "open") return;

@@ -2,8 +2,7 @@
 
 import { drop } from "./data.js";
 import { CallError, refusal } from "./errors.js";
-import { closes, customs, endsMore, intent, legal, reached, set, tells, walk, without } from "./machine.js";
-import { capturing, differences, drivePeers } from "./tell.js";
+import { closes, customs, endsMore, intent, legal, set, tells, without } from "./machine.js";
 
 const TOMBS = 256; // ended sessions that a device remembers
 
@@ -13,25 +12,13 @@ export const newEndpoint = (user, device, epoch) => ({
   n: 0, confirmed: 0, beatDue: 0, heartbeat: 15000, lease: 45000, rate: 200, paced: 0, ahead: 0,
 });
 
-const LEG = {
+/** What a leg is before anything is known of it. */
+export const LEG = {
   role: "callee", pid: "", type: "video", initiator: "", receiver: "", seq: 0, flags: [], grants: [], joined: 0,
   peers: [], offers: {}, reason: null, by: "", at: [0, 0, 0, 0], age: 0, metadata: "", token: "", owed: [], waits: [],
   consent: [], media: "none", reported: false, lost: [], idle: [0, 0], aloneSince: 0, until: 0, longest: 0,
   lanes: new Map(), first: 0,
 };
-
-const PEER = { device: "", name: "", role: "member", joined: 0 };
-const VIEW = {
-  flow: "ringing", role: "callee", type: "video", receiver: "", heard: 0, reason: null, by: "", via: "", joined: 0,
-  flags: [], grants: [], peers: [], offers: {}, left: 0, age: 0, at: [0, 0, 0, 0], metadata: "", token: "",
-};
-
-/** A view with everything that its message left out. */
-function whole(message) {
-  const view = { ...VIEW, ...message };
-  const peers = view.peers.map((peer) => ({ ...PEER, ...peer, flags: set(peer.flags ?? []) }));
-  return { ...view, peers, flags: set(view.flags), grants: set(view.grants) };
-}
 
 export class Step {
   constructor(endpoint, machines, timers, now) {
@@ -264,163 +251,6 @@ export class Step {
     return this.put(leg, { media: "closed", lost: [] });
   }
 
-  // --- facts
-
-  /** The whole view of a leg, from the switchboard. */
-  view(message) {
-    const view = whole(message);
-    if (this.crosses(view)) {
-      this.hold(view);
-      return;
-    }
-    const takenBack = view.via ? this.meet(view) : "";
-    let leg = this.legs.get(view.session) ?? null;
-    if (!leg || leg.reason !== null) leg = this.legOf(view);
-    if (!leg) return;
-    const machine = this.machine(leg);
-    if (leg.state === machine.final || view.heard < leg.first || view.seq < leg.seq) {
-      const { waits } = leg;
-      this.settleHeard(this.put(leg, hear(leg, view.heard, leg.flags)), waits, view.heard);
-      this.settleEnd(view);
-      return;
-    }
-    const toJoined = view.flags.includes("joined");
-    const caller = leg.role === "caller";
-    const joined = leg.flags.includes("joined");
-    const rows = walk(machine, leg.state, joined, caller, view.state, toJoined, view.reason);
-    if (rows === null) {
-      this.succeed(leg, message);
-      return;
-    }
-    if (view.at[0]) this.endpoint.ahead = view.at[0] + view.age - this.now;
-    const old = leg;
-    const opens = toJoined && leg.media === "wanted" && view.state !== machine.final;
-    leg = this.taken(leg, view, opens);
-    this.settleHeard(leg, old.waits, view.heard);
-    if (opens) {
-      // The switchboard has verified the token, and this user has asked for media.
-      this.effects.push({ do: "OpenMedia", session: leg.session, capture: without(capturing(machine, leg), "screen") });
-      drivePeers(this, leg);
-    }
-    if (rows.length) leg = this.apply(leg, rows, Boolean(view.via));
-    if (takenBack) {
-      this.endBy(leg, takenBack);
-    } else if (leg.state !== machine.final) {
-      differences(this, machine, old, leg);
-      this.resolve(machine, this.legs.get(leg.session));
-    }
-    if (view.state === machine.final) this.settleEnd(view);
-  }
-
-  /**
-   * There is no way from here to what is told. Of another leg than this one it can be true all the same: this one has
-   * ended there as lost, with what it had opened, and is succeeded. Else it is not believed.
-   */
-  succeed(leg, told) {
-    const { own } = intent(this.machine(leg), leg, this.machine(leg).flow.lost);
-    if (!own || !leg.pid || leg.pid === told.pid) return;
-    this.ended(this.put(leg, { owed: [] }), own);
-    this.view(told);
-  }
-
-  /** Whether a ring is from whom the user is calling himself, and nobody has said yet whether the two are one call. */
-  crosses(view) {
-    const machine = this.machines.get(view.flow);
-    if (!machine || view.via || view.role === "caller" || !machine.flow.roles.ringing.includes(view.state)) return false;
-    const leg = this.legs.get(view.session);
-    if (leg ? !this.ringsAnew(leg, view) : this.isPast(view)) return false;
-    const legs = [...this.legs.values()];
-    return legs.some((own) => own.role === "caller" && !own.seq && own.receiver === view.initiator);
-  }
-
-  hold(view) {
-    const last = this.endpoint.held.get(view.session);
-    if (!last || last.seq < view.seq) this.endpoint.held = new Map(this.endpoint.held).set(view.session, view);
-  }
-
-  /** Follow the rings that were held, once the user's own call is decided; forget those that have ended. */
-  letGo() {
-    for (const [session, ring] of this.endpoint.held) {
-      if (!this.crosses(ring)) {
-        this.endpoint.held = new Map([...this.endpoint.held].filter(([other]) => other !== session));
-        this.view(ring);
-      }
-    }
-  }
-
-  taken(leg, view, opens) {
-    const { pid, type, by, at, age, receiver, initiator, metadata, seq, flags, grants, joined, peers, offers } = view;
-    return this.put(leg, {
-      pid, type, by, at, age, receiver, initiator, metadata, seq, flags, grants, joined, peers, offers,
-      token: view.token || leg.token, media: opens ? "open" : leg.media, ...hear(leg, view.heard, flags),
-    });
-  }
-
-  /** The leg a view is about: made if it is news. */
-  legOf(view) {
-    let leg = this.legs.get(view.session) ?? null;
-    if (leg && this.ringsAnew(leg, view)) {
-      this.bury(leg.session);
-      leg = null;
-    }
-    if (leg) return leg;
-    const machine = this.machines.get(view.flow);
-    if (!machine || this.isPast(view)) return null;
-    if (view.state === machine.final) {
-      this.entomb([view.session], view.seq); // its ring may still be on the way, and is not to ring then
-      return null;
-    }
-    const { session, flow, role, pid, type, initiator, receiver, metadata } = view;
-    const state = machine.initial;
-    return { ...LEG, session, flow, state, role, pid, type, initiator, receiver, metadata };
-  }
-
-  /** Whether a view is older than the end of what it is about. */
-  isPast(view) {
-    return view.seq <= (this.endpoint.tombs.get(view.session) ?? -1);
-  }
-
-  /** Whether a leg that ended here without the user's doing has a successor. */
-  ringsAnew(leg, view) {
-    if (!this.isOver(leg) || view.seq <= leg.seq || view.pid === leg.pid || !leg.pid) return false;
-    const { triggers } = this.machine(leg);
-    return leg.owed.every((command) => triggers.get(command.trigger).by !== "user");
-  }
-
-  /** Both called each other: my own call is a second name of the other's. My waits, my yes, or my no, go over. */
-  meet(view) {
-    const own = this.legs.get(view.via);
-    const there = this.legs.get(view.session);
-    if (!own || view.via === view.session) return "";
-    this.legs.delete(own.session);
-    this.endpoint.names = new Map(this.endpoint.names).set(own.session, view.session);
-    if (!there) {
-      this.put({ ...own, session: view.session, role: this.isOver(own) ? own.role : view.role });
-    } else if (this.isOver(there)) {
-      for (const wait of own.waits) this.settle(wait.ticket, there, refusal(there, wait.goal));
-    } else if (this.isOver(own)) {
-      return own.owed.at(-1).trigger;
-    } else {
-      const consent = set(there.consent, own.consent);
-      const owed = [...there.owed, ...own.owed].sort((a, b) => a.n - b.n);
-      this.put(there, { waits: [...there.waits, ...own.waits], owed, consent });
-    }
-    return "";
-  }
-
-  settleHeard(leg, waits, heard) {
-    for (const wait of waits) if (isTaken(wait, heard, leg.flags)) this.settle(wait.ticket, leg);
-  }
-
-  /** If the switchboard knows of the end too, nothing is owed any more, and the leg may be forgotten. */
-  settleEnd(view) {
-    const leg = this.legs.get(view.session);
-    if (view.heard < leg.first) return; // the end of a leg before this one
-    if (this.isOver(leg) && view.state === this.machine(leg).final && view.seq > leg.seq - 1) {
-      this.bury(this.put(leg, { seq: view.seq, at: view.at }).session);
-    }
-  }
-
   /** Forget an ended leg, but for its id and the names it had. */
   bury(session) {
     const leg = this.legs.get(session);
@@ -436,86 +266,10 @@ export class Step {
     this.endpoint.tombs = new Map([...tombs, ...sessions.map((session) => [session, seq])].slice(-TOMBS));
   }
 
-  // --- waits
-
-  resolve(machine, leg) {
-    const goals = reached(machine, leg.state);
-    const done = leg.waits.filter((wait) => goals.includes(wait.goal));
-    if (done.length) leg = this.put(leg, { waits: leg.waits.filter((wait) => !done.includes(wait)) });
-    for (const wait of done) this.settle(wait.ticket, leg);
-    if (leg.media === "open" && machine.media.includes(leg.state)) this.put(leg, this.clocks(leg));
-  }
-
-  /** The session's own clocks: alone for too long, and as long as it may last. */
-  clocks(leg) {
-    const clocks = {};
-    if (leg.peers.some((peer) => peer.joined)) {
-      if (leg.aloneSince) clocks.aloneSince = 0;
-    } else if (leg.idle[0] && !leg.aloneSince) {
-      clocks.aloneSince = Math.max(1, this.now);
-    }
-    if (leg.longest && !leg.until) clocks.until = this.now + leg.longest;
-    return clocks;
-  }
-
   finishWaits(leg) {
     for (const wait of leg.waits) this.settle(wait.ticket, leg, refusal(leg, wait.goal));
     drop(this, leg);
     this.put(leg, { waits: [], lanes: new Map() });
-  }
-
-  /** The switchboard refused a command. */
-  refused(session, n, error) {
-    let leg = this.legs.get(this.session(session));
-    const refusedOne = leg?.owed.find((command) => command.n === n);
-    if (!refusedOne) return;
-    const waits = leg.waits.filter((wait) => wait.n === n);
-    leg = this.put(leg, {
-      owed: leg.owed.filter((command) => command.n > n),
-      waits: leg.waits.filter((wait) => wait.n !== n),
-    });
-    for (const wait of waits) this.settle(wait.ticket, leg, error);
-    if (!waits.length && !this.isOver(leg) && n >= leg.first) this.emit("error", leg, null, error);
-    if (!this.isOver(leg)) {
-      if (n === leg.first) this.neverWas(leg);
-    } else if (!leg.owed.length) { // else the end itself is still to be heard
-      this.insist(leg, refusedOne.trigger, error);
-    }
-  }
-
-  /**
-   * An end was refused: the switchboard has no such leg, or its table knows a surer word; or the leg has ended there,
-   * too, and the view that says so has been overtaken. Until it comes the leg is not forgotten.
-   */
-  insist(leg, trigger, error) {
-    const { lost } = this.machine(leg).flow;
-    const none = ["call_gone", "call_not_found", "not_a_party"].some((code) => error.is(code));
-    if (none) this.neverWas(leg);
-    else if (trigger !== lost) this.oweEnd(leg, lost);
-    else if (!leg.seq || !error.is("illegal_transition")) this.neverWas(leg);
-  }
-
-  /** The switchboard made no call of it, or knows it no more: no trace but the id. */
-  neverWas(leg) {
-    for (const wait of leg.waits) {
-      this.settle(wait.ticket, leg, new CallError("call_not_found", { session_id: leg.session }));
-    }
-    this.bury(leg.session);
-  }
-
-  /** The switchboard knows no part of this device in a session that it named. */
-  unknown(session, seq) {
-    if (this.endpoint.held.has(session)) this.entomb([session], seq);
-    const leg = this.legs.get(this.session(session));
-    if (!leg || leg.seq > seq) return;
-    if (this.isOver(leg)) {
-      this.bury(leg.session);
-    } else if (leg.seq) {
-      this.endBy(leg, this.machine(leg).flow.lost);
-      this.bury(leg.session);
-      this.entomb([leg.session], 0); // its numbers begin anew, should whoever began the call say so once more
-    }
-    // A leg it was never told of is told now: what is owed is said again.
   }
 
   /** Commands that were not heard in time fail; what they were to begin is ended. */
@@ -531,15 +285,4 @@ export class Step {
     for (const wait of late) this.settle(wait.ticket, leg, new CallError("command_timeout", { trigger: wait.trigger }));
     if (late.some((wait) => wait.goal !== "heard") && !this.isOver(leg)) this.endBy(leg, this.machine(leg).flow.lost);
   }
-}
-
-/** Whether somebody waits no more: the switchboard has heard the command, and the flag that it asked by is off. */
-const isTaken = (wait, heard, flags) => wait.goal === "heard" && wait.n <= heard && !flags.includes(wait.until);
-
-/** What is owed and awaited once the switchboard has taken the commands up to this number, and the leg has these flags. */
-function hear(leg, heard, flags) {
-  const waits = leg.waits
-    .filter((wait) => !isTaken(wait, heard, flags))
-    .map((wait) => (wait.n > heard ? wait : { ...wait, due: 0 }));
-  return { owed: leg.owed.filter((command) => command.n > heard), waits };
 }
