@@ -248,10 +248,15 @@ Key: TypeAlias = tuple[str, str]
 """What a record is kept under: (kind, id), for example ("call", session id) or ("line", user id)."""
 
 
+EXPIRING: frozenset[str] = frozenset({"revoked", "bound"})
+"""The kinds of records that are of use until a time: call tokens that are void, and the device that a guest's token is
+good on."""
+
+
 class Store(Protocol):
     """Versioned records with an all-or-nothing commit. Values are immutable: a `Record` for the kind "call", a `Line`
-    for the kind "line", bytes for every other kind. Those of the kind "revoked" are the digits of a time in Unix
-    milliseconds, after which the record is of no use: a store may forget it then.
+    for the kind "line", bytes for every other kind. Those of the kinds in `EXPIRING` begin with the digits of a time in
+    Unix milliseconds, and a space if there is more: after it the record is of no use, and a store may forget it.
 
     A store may let go of a call that has ended, as if the call had been deleted: the key stays written, as the
     tombstone of an id that is never used again."""

@@ -11,17 +11,17 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from statecore.model import Line, Record
-from statecore.ports import Key
+from statecore.ports import EXPIRING, Key
 
 T = TypeVar("T")
 
 SCAN = "SELECT id, value FROM records WHERE kind = ? AND value IS NOT NULL ORDER BY place"
 LET_GO = """UPDATE records SET value = NULL, over = 0, version = version + 1
     WHERE over > 0 AND kind = 'call' AND over <= ?"""
-PRUNE = "DELETE FROM records WHERE over > 0 AND kind = 'revoked' AND over <= ?"
+PRUNE = "DELETE FROM records WHERE over > 0 AND kind <> 'call' AND over <= ?"
 INDEX = "CREATE INDEX IF NOT EXISTS records_over ON records (over) WHERE over > 0"
 HOUR = 3_600_000
-"""How often it is looked for what may be forgotten, and how much longer than told a revocation is kept."""
+"""How often it is looked for what may be forgotten, and how much longer than told what expires is kept."""
 _TYPES: dict[str, Any] = {"call": Record, "line": Line}
 
 
@@ -131,11 +131,11 @@ class SqlStore:
 
 
 def over(key: Key, value: Any) -> int:
-    """Since when a call is over, or until when a revocation matters, in Unix milliseconds; 0 for everything else.
-    A second name of a call has no end of its own."""
+    """Since when a call is over, or until when a record matters that expires, in Unix milliseconds; 0 for everything
+    else. A second name of a call has no end of its own."""
     if isinstance(value, Record):
         return value.initiated_at if value.merged_into else value.ended_at
-    return int(value) if key[0] == "revoked" and value is not None else 0
+    return int(value.partition(b" ")[0]) if key[0] in EXPIRING and value is not None else 0
 
 
 def _encoded(key: Key, value: Any) -> bytes | None:

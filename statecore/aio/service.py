@@ -120,9 +120,9 @@ class CallService(Admitting):
     ) -> None:
         self.settings = settings or ServiceSettings()
         self.switchboard = Switchboard(flows=flows, timers=timers, settings=self.settings)
-        self.store: Store = store if store is not None else MemoryStore(self.settings.log_limit)
-        self.ice = ice
         self._clock = clock or LoopClock()
+        self.store: Store = store if store is not None else MemoryStore(self.settings.log_limit, now=self._clock.wall)
+        self.ice = ice
         self.flows = dict(flows)
         """The flows it carries, by name."""
         self._observers: list[Observer] = []

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from ..model import Record
-from ..ports import Key
+from ..ports import EXPIRING, Key
+
+_HOUR = 3_600_000
+"""How often it is looked for what may be forgotten, and how much longer than told it is kept."""
 
 
 class Entry(Struct, frozen=True, gc=False):
@@ -24,20 +27,29 @@ _GONE = Entry(1 << 32)
 """What was let go of. No record has been written as often."""
 
 
-class MemoryStore:
-    """Versioned records in a dictionary for each kind. Keeps the newest `log_limit` ended calls (all of them if None).
+def _has_expired(value: bytes | None, now: int) -> bool:
+    return value is not None and int(value.partition(b" ")[0]) <= now - _HOUR
 
-    Of every older one it keeps a number of eight bytes that is made from the id, so that the id is not used again: that
-    takes about 70 bytes a call (70 MB for a million), for as long as the store lives. Another id has the same number by
-    a chance of one in 2**64 for each of them; a call with it is refused, as if its id had been used.
+
+class MemoryStore:
+    """Versioned records in a dictionary for each kind. Keeps the newest `log_limit` ended calls, and the versions of as
+    many deleted keys (all of them if None). `now` gives Unix milliseconds: what has expired by then, such as the
+    revocation of a call token, is forgotten hourly with a commit (default: never).
+
+    Of every older call it keeps a number of eight bytes that is made from the id, so that the id is not used again:
+    that takes about 70 bytes a call (70 MB for a million), for as long as the store lives. Another id has the same
+    number by a chance of one in 2**64 for each of them; a call with it is refused, as if its id had been used.
 
     Safe within one event loop: nothing is awaited between the check of the versions and the writing."""
 
-    def __init__(self, log_limit: int | None = 10_000) -> None:
+    def __init__(self, log_limit: int | None = 10_000, *, now: Callable[[], int] = lambda: 0) -> None:
         self._records: dict[str, dict[str, Entry]] = {}
         self._ended: deque[Key] = deque()
         self._gone: set[int] = set()
+        self._deleted: deque[Key] = deque()
         self._limit = log_limit
+        self._now = now
+        self._pruned = 0
 
     async def load(self, keys: Iterable[Key]) -> dict[Key, tuple[int, Any]]:
         """Each key with its version and value."""
@@ -60,11 +72,26 @@ class MemoryStore:
             self._records.setdefault(kind, {})[name] = Entry(version + 1, value)
             if type(value) is Record and value.ended_at and not (type(old) is Record and old.ended_at):
                 self._ended.append(key)
+            if value is None:
+                self._deleted.append(key)
+        self._forget(writes)
+        return True
+
+    def _forget(self, writes: Iterable[Key]) -> None:
+        """What is too old to be kept, and what has expired if this commit wrote something that does."""
         while self._limit is not None and len(self._ended) > self._limit:
             kind, name = self._ended.popleft()
             if self._records[kind].pop(name, None) is not None:
                 self._gone.add(hash(name))
-        return True
+        while self._limit is not None and len(self._deleted) > self._limit:
+            key = self._deleted.popleft()
+            if self._entry(key).value is None:
+                self._records[key[0]].pop(key[1], None)
+        if any(kind in EXPIRING for kind, _ in writes) and (now := self._now()) - self._pruned >= _HOUR:
+            self._pruned = now
+            for kind in EXPIRING:
+                entries = self._records.get(kind, {})
+                self._records[kind] = {name: e for name, e in entries.items() if not _has_expired(e.value, now)}
 
     async def scan(self, kind: str) -> list[tuple[Key, Any]]:
         """Every live record of a kind."""

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from statecore.model import Line, Record
-from statecore.ports import Key
+from statecore.ports import EXPIRING, Key
 
 _DAY = 86_400_000
 _NOON = 1_800_000_000_000
@@ -71,14 +71,16 @@ def test_calls_leave_the_log_of_a_service_that_goes_on_for_long(place: Any) -> N
             assert len(asyncio.run(store.scan("call"))) == left
 
 
-def test_revocations_leave_with_the_tokens_that_they_void(place: Any) -> None:
-    """An hour after the token has expired, whether calls are kept or not; until then they are there."""
-    writes: dict[Key, tuple[int, Any]] = {("revoked", "t"): (0, str(_NOON).encode()), ("other", "t"): (0, b"1")}
+@pytest.mark.parametrize("kind", sorted(EXPIRING))
+def test_what_expires_leaves_with_its_token(place: Any, kind: str) -> None:
+    """That a token is void, or for one device only, is forgotten an hour after it has expired, whether calls are kept
+    or not; until then it is there."""
+    writes: dict[Key, tuple[int, Any]] = {(kind, "t"): (0, f"{_NOON} phone".encode()), ("other", "t"): (0, b"1")}
     with closing(place.open(now=lambda: _NOON)) as store:
         assert asyncio.run(store.commit(writes))
     for passed, left in ((3_599_999, 1), (3_600_000, 0)):
         with closing(place.open(now=lambda passed=passed: _NOON + passed)) as store:
-            assert len(asyncio.run(store.scan("revoked"))) == left
+            assert len(asyncio.run(store.scan(kind))) == left
             assert asyncio.run(store.scan("other")) == [(("other", "t"), b"1")]
 
 
