@@ -11,7 +11,7 @@ from ..errors import SignalingLost, SignalingRefused, StatecoreError, TokenForei
 from ..model import Line
 from ..ports import Channel
 from ..tokens import Claims
-from ..wire import Hello, Refused, encode
+from ..wire import Hello, Refused, Unknown, View, encode
 from ._limits import Bucket
 
 _log = logging.getLogger("statecore.service")
@@ -31,10 +31,21 @@ class Served:
         """What it said first, once it has."""
         self.welcomed = False
         """Whether that was decided upon."""
+        self.seen: dict[str, int] = {}
+        """The number of the last view of each session that it was sent, or came with."""
 
     def send(self, message: Any) -> None:
+        """Say something, if the connection stands."""
+        if isinstance(message, View):
+            self.seen[message.session] = message.seq
+        elif isinstance(message, Unknown):
+            self.seen.pop(message.session, None)
         with suppress(SignalingLost):  # the device hears it when it comes back
             self.channel.send(encode(message))
+
+    def is_in(self, line: Line) -> None:
+        """All that can still change for it is what its user is in: nothing else need be remembered."""
+        self.seen = {session: n for session, n in self.seen.items() if session in (*line.holds, *line.sessions)}
 
     def refuse(self, error: StatecoreError) -> None:
         """Say that something could not be taken, or that nothing will be."""

@@ -289,8 +289,11 @@ class CallService(Admitting):
         if isinstance(message, Bye):
             await self._decide(Goodbye(*who))
             raise SignalingLost
-        if not (await self._decide(Confirm(*who))).writes:
+        # What a service decided that died before it told anybody is told now.
+        writes = (await self._decide(Confirm(*who, connection.seen.copy()))).writes
+        if not writes:
             raise SignalingLost  # its lease ran out: it is to connect anew
+        connection.is_in(writes["line", connection.user])
         connection.send(Beat())
 
     async def _hello(self, connection: Served, hello: Hello) -> None:
@@ -301,6 +304,7 @@ class CallService(Admitting):
             check_id("device", hello.device)
         except InvalidArgument as error:
             raise SignalingRefused(why=str(error)) from None
+        connection.seen = dict(hello.sessions)
         older = self._connections.arrive(connection, hello)
         if older is not None:
             await self._connections.shut(older)
@@ -321,6 +325,9 @@ class CallService(Admitting):
 
     def _committed(self, given: Input, decision: Done, view: dict[Key, Any], told: dict[Key, tuple[int, Any]]) -> None:
         self._wrote(decision.writes, decision.effects, view)
+        if isinstance(given, Connect | Confirm):  # whoever decided these calls may be gone
+            for key, value in view.items():
+                self._deadlines.watch(key, next_due(value))
         for effect in decision.effects:
             self._deliver(effect)
         self._outbox.send(told)
@@ -401,9 +408,12 @@ class CallService(Admitting):
                 self._deadlines.put_off(key, _AGAIN)
 
     async def _serve_timers(self, key: Key) -> None:
-        """Unless they were put off, which is noted as well, or it is over, or another service was faster."""
-        if 0 < next_due(await self._read(key)) <= self._clock.wall():
+        """Unless they were put off, or it is over, or another service was faster."""
+        due = next_due(await self._read(key))
+        if 0 < due <= self._clock.wall():
             await self._decide(Due(key))
+        else:
+            self._deadlines.watch(key, due)  # by a service that may have died before it said so
         if key[0] == "line":
             await self._keep_listed(key[1])
 

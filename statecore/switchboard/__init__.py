@@ -164,7 +164,7 @@ class Switchboard:
             self._meet(work, draft, user, hello, rings=not guest)
             if before is not None and before.epoch == hello.epoch and hello.conn > before.conn:
                 self._offer_again(work, draft, user, hello)
-        return [*effects, *self._catch_up(work, user, hello)]
+        return [*effects, *self._catch_up(work, user, hello.device, hello.epoch, hello.sessions)]
 
     def _no_room(self, line: Line, before: Device | None, guest: str, now: int) -> TooManyDevices | None:
         """Until the first lease of a device that is not there is over; if all are there, nobody can know. The guests of
@@ -195,20 +195,20 @@ class Switchboard:
                 if offer.holder and draft.legs[place].pid in offer.pair:
                     ask(work, draft, offer, offer.holder)
 
-    def _catch_up(self, work: Work, user: str, hello: Hello) -> list[Deliver]:
+    def _catch_up(self, work: Work, user: str, device: str, epoch: str, sessions: Mapping[str, int]) -> list[Deliver]:
         """A view for every session in which the device is behind, and `Unknown` for those in which it has no part, or
         another than it knows."""
         live = [draft.session_id for draft in work.listed(user)]
         effects = []
-        for session, seen in {**dict.fromkeys(live, -1), **hello.sessions}.items():
+        for session, seen in {**dict.fromkeys(live, -1), **sessions}.items():
             draft = work.named(session)
-            place = draft.find(user, hello.device, hello.epoch) if draft else None
+            place = draft.find(user, device, epoch) if draft else None
             if draft is None or place is None:
-                if session in hello.sessions:
-                    effects.append(Deliver(user, hello.device, hello.epoch, Unknown(session, seen)))
+                if session in sessions:
+                    effects.append(Deliver(user, device, epoch, Unknown(session, seen)))
                 continue
             if draft.legs[place].seq < seen:  # told by a service whose store is lost: what it knows is not this part
-                effects.append(Deliver(user, hello.device, hello.epoch, Unknown(session, seen)))
+                effects.append(Deliver(user, device, epoch, Unknown(session, seen)))
             if place not in draft.moved and draft.legs[place].seq != seen:
                 effects.append(deliver(draft.machine, work.now, draft.base, draft.legs[place]))
         return effects
@@ -225,6 +225,8 @@ class Switchboard:
         for device in line.devices:
             if device.device == command.device and device.epoch == command.epoch:
                 self._put_device(work, line, replace(device, lease=work.now + self.lease))
+                if command.sessions is not None:
+                    return self._catch_up(work, command.user, command.device, command.epoch, command.sessions)
         return []
 
     def _put_device(self, work: Work, line: Line, device: Device) -> None:

@@ -66,6 +66,8 @@ class Confirm(Struct, frozen=True, gc=False):
     user: str
     device: str
     epoch: str
+    sessions: dict[str, int] | None = None
+    """The number of the last view it was sent of each session, so that it hears what it lacks; None to leave that."""
 
 
 class Goodbye(Struct, frozen=True, gc=False):

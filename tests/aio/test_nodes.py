@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -25,6 +25,14 @@ class Deaf(MemoryBus):
     async def join(self, heard: Callable[[bytes], None], lost: Callable[[], None]) -> Any:
         """Take part; what comes while it is deaf is not heard."""
         return await super().join(lambda message: None if self.deaf else heard(message), lost)
+
+    async def unheard(self, work: Awaitable[Any]) -> Any:
+        """Do something of which nobody hears, as if whoever decides it died at once."""
+        self.deaf = True
+        done = await work
+        await asyncio.sleep(2 * self.delay)
+        self.deaf = False
+        return done
 
 
 class Roaming:
@@ -226,6 +234,37 @@ def test_what_the_bus_lost_is_made_up_for(town: Town, run: Run) -> None:
             await t.services[2].close()  # who else would have known when it is over?
             with pytest.raises(CallUnanswered):
                 await call.answered()
+
+    run(main)
+
+
+def test_what_a_service_decided_and_never_told_is_told_at_the_next_beat(town: Town, run: Run) -> None:
+    """A service that dies between a commit and the news of it leaves the other's devices in doubt for a heartbeat: a
+    ring, its answer and the end all come, and a ring that nobody answers ends in time, whoever is to fire the timer."""
+
+    async def main() -> None:
+        bus = Deaf(delay=0.01)
+        async with town("bob", bus=bus, services=2, timers=Timers(heartbeat=3, lease=10)) as t:
+            await _roaming(t, "alice", 1)
+            alice, bob = t.clients["alice"], t.clients["bob"]
+            for first, second in ((alice, bob), (bob, alice)):
+                call = await bus.unheard(first.initiate_call(second.user.uid, timeout=20))
+                assert not second.calls
+                await t.until(lambda second=second: second.calls, seconds=3)
+                await bus.unheard(second.accept_call(call.session_id))
+                assert call.state == "ringing"
+                async with asyncio.timeout(3):
+                    await call.answered()
+                await bus.unheard(first.end_call(call.session_id))
+                assert second.calls
+                await t.until(lambda second=second: not second.calls, seconds=3)
+            call = await bus.unheard(alice.initiate_call("bob", timeout=20))
+            began = asyncio.get_running_loop().time()
+            t.links["alice"].at = 0
+            await t.services[1].close()
+            with pytest.raises(CallUnanswered):
+                await call.answered()
+            assert 19 <= asyncio.get_running_loop().time() - began < 22
 
     run(main)
 
