@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Self
+from typing import Self, TypeAlias
 
 from statecore.errors import SignalingError, SignalingLost
 from statecore.ports import Channel, Signaling
@@ -70,8 +70,13 @@ class FaultyLink:
         """How many connections broke so far."""
         self.passed = 0
         """How many messages were carried so far, both ways together."""
+        self.unanswered = 0
+        """How many messages arrived without an answer: see `lose_answers`."""
+        self.belated = 0
+        """How many of them arrived after their time."""
         self.silent = False
         """Whether messages vanish while the connections seem to stand."""
+        self._answers, self._late = 0, 0.0
         self._signaling = signaling
         self._chance = chance
         self._down = False
@@ -79,6 +84,7 @@ class FaultyLink:
         self._parked: list[Channel] = []
         """Connections that the other side believes in."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving = self._drops = 0
 
     async def connect(self) -> Channel:
         """A new connection; raises SignalingLost while the link is cut or silent, and what the real one raises."""
@@ -98,7 +104,8 @@ class FaultyLink:
             raise SignalingLost
 
     def drop(self) -> None:
-        """Break every connection and lose what is on the way; a new one may be made at once."""
+        """Break every connection and lose what is on the way, late or not; a new one may be made at once."""
+        self._drops += 1
         for channel in list(self._open):
             self.broken += 1
             channel.shut(lost=True)
@@ -113,6 +120,13 @@ class FaultyLink:
         breaks it. Idempotent."""
         self.silent = True
 
+    def lose_answers(self, count: int = 1, *, late: float = 0.0) -> None:
+        """Break the connection right behind each of the next `count` messages up. The message still arrives, `late`
+        seconds after its time, and no answer comes back: whoever said it connects anew and says it again, so it comes
+        twice, or after what was said over the next connection. A link that keeps its order repeats and reorders in no
+        other way. With 0, no more."""
+        self._answers, self._late = count, late
+
     def mend(self) -> None:
         """Let connections be made again; one that was half-open breaks now. Idempotent."""
         self._down = False
@@ -126,7 +140,7 @@ class FaultyLink:
     @property
     def idle(self) -> bool:
         """Whether nothing is on its way, either way."""
-        return not any(channel.carries for channel in self._open)
+        return not self._leaving and not any(channel.carries for channel in self._open)
 
     async def reaped(self) -> None:
         """Wait until no connection of this link is open any more, on either side."""
@@ -144,13 +158,23 @@ class FaultyLink:
         """Whether this message is lost, and breaks the link."""
         return self.loss > 0 and self._chance.random() < self.loss
 
-    def forget(self, channel: _FaultyChannel, inner: Channel) -> None:
-        """A connection is closed on the device's side."""
+    def answerless(self) -> bool:
+        """Whether this message breaks the connection behind it."""
+        if self._answers == 0 or self.silent:
+            return False
+        self._answers -= 1
+        self.broken += 1
+        self.unanswered += 1
+        self.belated += self._late > 0
+        return True
+
+    def forget(self, channel: _FaultyChannel, inner: Channel, coming: Coming = ()) -> None:
+        """A connection is closed on the device's side. What is still coming arrives, late."""
         self._open.pop(channel, None)
         if self.silent:
             self._parked.append(inner)
         else:
-            self._bury(inner)
+            self._bury(inner, coming)
 
     def start(self, work: asyncio.Task[None]) -> asyncio.Task[None]:
         """Keep a task until it is done."""
@@ -158,13 +182,25 @@ class FaultyLink:
         work.add_done_callback(self._tasks.discard)
         return work
 
-    def _bury(self, inner: Channel) -> None:
-        self.start(asyncio.get_running_loop().create_task(_close(inner), name="faulty network: closing"))
+    def _bury(self, inner: Channel, coming: Coming = ()) -> None:
+        self._leaving += len(coming)
+        closing = self._close(inner, coming, self._drops)
+        self.start(asyncio.get_running_loop().create_task(closing, name="faulty network: closing"))
+
+    async def _close(self, inner: Channel, coming: Coming, drops: int) -> None:
+        for due, message in coming:
+            await asyncio.sleep(max(0.0, due + self._late - asyncio.get_running_loop().time()))
+            if drops == self._drops:
+                self.passed += 1
+                with suppress(SignalingLost):
+                    inner.send(message)
+            self._leaving -= 1
+        with suppress(SignalingError):
+            await inner.close()
 
 
-async def _close(inner: Channel) -> None:
-    with suppress(SignalingError):
-        await inner.close()
+Coming: TypeAlias = Sequence[tuple[float, bytes]]
+"""What is on its way, with when it arrives."""
 
 
 class _Way:
@@ -198,6 +234,12 @@ class _Way:
             self._link.passed += 1
             self._take(message)
 
+    def hand_over(self) -> Coming:
+        """Give up what is on the way to whoever sees to its arrival."""
+        coming = tuple(self._coming)
+        self.stop()
+        return coming
+
     async def empty(self) -> None:
         """Wait until everything has arrived."""
         while self._coming:  # noqa: ASYNC110 - until a time, not an event
@@ -228,6 +270,8 @@ class _FaultyChannel:
         if self._closed:
             raise SignalingLost
         self._carry(self._up, message)
+        if self._up.carries and self._link.answerless():
+            self.shut(lost=True, coming=self._up.hand_over())
 
     async def receive(self) -> bytes:
         """The next message; raises SignalingLost once closed. What arrived before a close is read first."""
@@ -249,8 +293,8 @@ class _FaultyChannel:
         """Whether something is on its way, or was not read."""
         return self._up.carries or self._down.carries or bool(self._inbox)
 
-    def shut(self, *, lost: bool = False) -> None:
-        """Close at once; `lost`, with all that was not read. Idempotent."""
+    def shut(self, *, lost: bool = False, coming: Coming = ()) -> None:
+        """Close at once; `lost`, with all that was not read. What is `coming` still arrives. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -259,7 +303,7 @@ class _FaultyChannel:
         if lost:
             self._inbox.clear()
         self._reading.cancel()
-        self._link.forget(self, self._inner)
+        self._link.forget(self, self._inner, coming)
         self._news.set()
 
     def _carry(self, way: _Way, message: bytes) -> None:

@@ -143,6 +143,7 @@ def test_what_every_device_recorded_keeps_what_must_hold() -> None:
     simulation.run()
     traces = {epoch: read(lines) for epoch, lines in simulation.lines.items()}
     alive = {place.endpoint.epoch for place in simulation.places.values()}
-    legs = assert_invariants(*[trace for epoch, trace in traces.items() if epoch in alive])
-    legs += assert_invariants(*traces.values(), finished=False)
+    forgotten = simulation.watch.forgotten
+    legs = assert_invariants(*[trace for epoch, trace in traces.items() if epoch in alive], forgotten=forgotten)
+    legs += assert_invariants(*traces.values(), finished=False, forgotten=forgotten)
     assert legs > 60

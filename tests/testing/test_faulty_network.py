@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import pytest
 
-from statecore import CallClient, CallService
+from statecore import CallClient, CallService, MemoryLink
+from statecore.aio.link import MemoryChannel
 from statecore.errors import SignalingLost
 from statecore.ports import Channel, Signaling
 from statecore.testing import (
@@ -114,6 +115,85 @@ def test_a_partition_parts_and_heals() -> None:
                 network.heal()
                 await _until(True, one)
                 await _until(True, two)
+
+    with assert_fully_reaped():
+        run_virtual(main())
+
+
+class _Hears:
+    """The far end of a way: notes what arrives on which connection, and when each is closed."""
+
+    def __init__(self) -> None:
+        self.user, self.device = "a", "d"
+        self.heard: list[tuple[int, bytes]] = []
+        self.made = 0
+
+    async def connect(self) -> Channel:
+        """A new connection."""
+        self.made += 1
+        number = self.made
+        mine, theirs = MemoryChannel.pair(MemoryLink("a", "d", lambda *_: None))
+
+        async def listen() -> None:
+            with suppress(SignalingLost):
+                while True:
+                    self.heard.append((number, await theirs.receive()))
+
+        self.listening = asyncio.create_task(listen())
+        return mine
+
+
+@pytest.mark.parametrize(("late", "cut"), [(0.0, False), (5.0, False), (5.0, True)])
+def test_what_is_heard_without_an_answer_may_come_late(late: float, cut: bool) -> None:
+    """The connection breaks behind the message, which arrives in its time, or after what the next connection brings;
+    one that is late is lost if the link breaks for another reason before."""
+
+    async def main() -> None:
+        async with FaultyNetwork(latency=0.1) as network:
+            hears = _Hears()
+            link = network.link(hears)
+            link.lose_answers(1, late=late)
+            first = await link.connect()
+            first.send(b"one")
+            assert not link.idle
+            with pytest.raises(SignalingLost):
+                await first.receive()
+            with pytest.raises(SignalingLost):
+                first.send(b"never")
+            await asyncio.sleep(0.05)
+            second = await link.connect()
+            second.send(b"two")
+            await asyncio.sleep(1)
+            if cut:
+                link.drop()
+            await asyncio.sleep(5)
+            late_one = [] if cut else [(1, b"one")]
+            assert hears.heard == ([(2, b"two"), *late_one] if late else [(1, b"one"), (2, b"two")])
+            assert (link.unanswered, link.belated, link.broken) == (1, int(late > 0), 1 + cut)
+            assert link.idle
+            await second.close()
+
+    with assert_fully_reaped():
+        run_virtual(main())
+
+
+def test_answers_are_not_lost_twice_over() -> None:
+    """What vanishes behind a half-open link breaks nothing, and one can think better of it."""
+
+    async def main() -> None:
+        async with FaultyNetwork() as network:
+            link = network.link(_Hears())
+            channel = await link.connect()
+            link.lose_answers(5)
+            link.half_open()
+            channel.send(b"vanishes")
+            assert link.unanswered == 0
+            link.mend()
+            channel = await link.connect()
+            link.lose_answers(0)
+            channel.send(b"heard")
+            assert link.unanswered == 0
+            await channel.close()
 
     with assert_fully_reaped():
         run_virtual(main())

@@ -10,21 +10,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from statecore.aio import CallClient, CallService, Session
+from statecore.aio import CallClient, Session
 from statecore.errors import SignalingLost
-from statecore.flow import Flow, Timers
-from statecore.ports import AudioFrame, Channel, Key, VideoFrame
-from statecore.switchboard import Done, Input, Need, Switchboard
+from statecore.flow import Flow
+from statecore.ports import AudioFrame, Channel, VideoFrame
 from statecore.testing.invariants import OVER
 from statecore.testing.loop import NOON
 from statecore.testing.media import MemoryMedia
 from statecore.testing.network import FaultyLink, FaultyNetwork
-from statecore.testing.oracle import Watch
 
 from ._parts import Clock
-
-TIMERS = Timers(media_lost=8, empty=20)
-"""Of service and devices: the defaults, but for two that would only draw runs out."""
+from ._services import TIMERS, Services
 
 
 class Town(Protocol):
@@ -32,8 +28,7 @@ class Town(Protocol):
 
     network: FaultyNetwork
     flows: Mapping[str, Flow]
-    services: list[CallService | None]
-    """Those on the store; None for one that is down."""
+    services: Services
 
 
 class Way:
@@ -48,9 +43,10 @@ class Way:
 
     async def connect(self) -> Channel:
         """A connection, to another service each time; raises SignalingLost while that one is down."""
-        self.place = self._turn % len(self._town.services)
+        services = self._town.services.running
+        self.place = self._turn % len(services)
         self._turn += 1
-        service = self._town.services[self.place]
+        service = services[self.place]
         if service is None:
             raise SignalingLost
         return await service.signaling(self.user, self.device).connect()
@@ -93,24 +89,6 @@ class Still:
 _SOUND, _PICTURE = np.zeros((8, 1), np.int16), np.zeros((2, 2, 3), np.uint8)
 AUDIO = Still(lambda at: AudioFrame(samples=_SOUND, rate=8000, time=at))
 VIDEO = Still(lambda at: VideoFrame(pixels=_PICTURE, time=at))
-
-
-class Board(Switchboard):
-    """A switchboard each of whose decisions the oracle sees."""
-
-    def __init__(self, watch: Watch, problems: list[str], flows: Mapping[str, Flow]) -> None:
-        super().__init__(flows=flows, timers=TIMERS)
-        self._watch, self._problems = watch, problems
-
-    def step(self, view: Mapping[Key, Any], command: Input, now: int) -> Need | Done:
-        """Decide."""
-        decision = super().step(view, command, now)
-        if isinstance(decision, Done):
-            try:
-                self._watch.decided(self, {key: view[key] for key in decision.writes}, decision, now)
-            except AssertionError as error:  # the service would log it and go on
-                self._problems.append(f"{type(command).__name__} at {now}: {error}")
-        return decision
 
 
 class Home:

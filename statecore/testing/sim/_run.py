@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 from ._faults import Faults
 from ._office import Office
 from ._parts import Clock, Mix, Place, Wire, latency
-from ._script import Item, Script
+from ._script import DOINGS, Item, Script
 
 _FIELDS = frozenset(Do.__struct_fields__)
 _PATIENCE = {"initiate": 12_000, "accept": 120_000, "join": 120_000}
@@ -88,6 +88,7 @@ class Simulation(Faults, Office):
     ) -> None:
         core = core or Core.standard()
         super().__init__(core.board)
+        script.check()
         self.script = script
         self.machine = core.machine
         self.places: dict[str, Place] = {}
@@ -371,7 +372,7 @@ class Simulation(Faults, Office):
 
     def _happen(self, item: Item) -> None:
         self._last = item
-        if item.what in ("do", "say", "negotiate"):
+        if item.what in DOINGS:
             self._do(item)
         else:
             self.fault(item)

@@ -21,7 +21,7 @@ class Item(Struct, frozen=True, omit_defaults=True):
     at: int
     """When, in milliseconds since the simulation began."""
     what: str
-    """`do`, `say`, `negotiate`, `close`, or the name of a fault: see `FAULTS`."""
+    """`do`, `say`, `negotiate`, or the name of a fault: see `FAULTS`."""
     device: str = ""
     """On which device; empty for the service."""
     session: str = ""
@@ -43,7 +43,15 @@ class Script(Struct, frozen=True):
     found: str = ""
     """What it showed once."""
 
+    def check(self) -> None:
+        """Raises ValueError if something that is to happen is nothing that can."""
+        for item in self.items:
+            if item.what not in FAULTS and item.what not in DOINGS:
+                raise ValueError(f"there is no fault {item.what!r}")
 
+
+DOINGS = frozenset({"do", "say", "negotiate"})
+"""What users do, as `Item.what`."""
 FAULTS = {
     "cut": 26, "crash": 7, "half_open": 6, "partition": 4, "slow": 8, "repeat": 14, "overtake": 8, "media_fail": 5,
     "media_drop": 7, "clock_rate": 5, "clock_jump": 4, "restart": 1, "stop": 2, "stop_after_commit": 3, "forget": 1,
