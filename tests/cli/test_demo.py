@@ -46,14 +46,19 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+@pytest.fixture
 def alone() -> list[str]:
-    """What runs a command where loopback is the only interface; nothing on a machine that makes no namespaces."""
+    """What runs a command where loopback is the only interface; a reason to skip where nobody may make namespaces."""
     words = ["unshare", "-rn", sys.executable, "-c", _ALONE]
     try:
         done = subprocess.run([*words, sys.executable, "-c", ""], check=False, capture_output=True, timeout=20)
-    except FileNotFoundError:
-        return []
-    return words if done.returncode == 0 else []
+        refused = done.stderr.decode().strip() if done.returncode else ""
+    except FileNotFoundError as error:
+        refused = str(error)
+    if refused:
+        assert os.environ.get("CI") != "true", refused
+        pytest.skip(f"no network namespace can be made: {refused}")
+    return words
 
 
 def told(*arguments: str, before: Sequence[str] = ()) -> tuple[int, dict[str, Any]]:
@@ -65,10 +70,17 @@ def told(*arguments: str, before: Sequence[str] = ()) -> tuple[int, dict[str, An
     return done.returncode, json.loads(done.stdout)
 
 
+def test_calls_need_no_interface_but_the_loopback(tmp_path: Path, alone: list[str]) -> None:
+    """On a host whose only interface is loopback, sound and pictures arrive in both flows."""
+    only = [word for name in ("video call", "call by tokens") for word in ("--only", name)]
+    code, data = told("--out", str(tmp_path), *only, before=alone)
+    assert (code, data["ok"], len(data["calls"])) == (0, True, 2)
+    assert all(call["video"]["frames"] > 0 and call["audio"]["received_hz"] for call in data["calls"])
+
+
 def test_every_call_is_as_it_should_be(tmp_path: Path) -> None:
-    """Exact states and reasons, the tone, the speech, moving pictures, nothing left; and a page that stands alone. On a
-    host whose only interface is loopback, where the machine lets one be made."""
-    code, data = told("--out", str(tmp_path), before=alone())
+    """Exact states and reasons, the tone, the speech, moving pictures, nothing left; and a page that stands alone."""
+    code, data = told("--out", str(tmp_path))
     assert code == 0
     assert data["ok"] is True
     assert data["leaks"] == {"tasks": 0, "threads": 0, "sockets": 0, "fds": 0}

@@ -17,7 +17,8 @@ from statecore.testing.races.__main__ import main as races
 ROOT = Path(__file__).parents[2]
 TOOL: dict[str, Any] = {
     "seed": 1, "of": 9000, "core": "0123456789ab", "measured": "2026-01-02", "words": 10, "tried": 200, "killed": 190,
-    "interval": [0.9104, 0.9726], "undecided": 3, "unexplained": 0, "equivalent": {"both are of one length": 7},
+    "interval": [0.9104, 0.9726], "undecided": 3, "unexplained": 0, "controls": 8, "alarms": 0,
+    "equivalent": {"both are of one length": 7},
     "survivors": [{"name": "flow.py: line 1: a  ->  b", "why": "both are of one length"}],
 }  # fmt: skip
 
@@ -54,11 +55,15 @@ def test_how_far_the_tools_mutants_were_tried_is_told(proof: ModuleType, tmp_pat
     assert "survivors" not in json.loads(proof.FIGURES.read_text(encoding="utf-8"))["mutants-tool"]
 
 
-def test_a_survivor_without_a_reason_is_no_page(proof: ModuleType, tmp_path: Path) -> None:
-    """Who would publish it is told to write a test, or the reason."""
-    (tmp_path / "mutants-tool.json").write_text(json.dumps(TOOL | {"unexplained": 1}), encoding="utf-8")
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [("unexplained", "1 mutants of the tool survive without a reason"), ("alarms", "1 tests failed on unchanged code")],
+)
+def test_figures_that_prove_nothing_are_no_page(proof: ModuleType, tmp_path: Path, wrong: str, told: str) -> None:
+    """A survivor without a reason, or a test that fails on unchanged code, is to be mended first."""
+    (tmp_path / "mutants-tool.json").write_text(json.dumps(TOOL | {wrong: 1}), encoding="utf-8")
     proof.keep(tmp_path)
-    with pytest.raises(SystemExit, match="1 mutants of the tool survive without a reason"):
+    with pytest.raises(SystemExit, match=told):
         page(proof)
 
 

@@ -22,7 +22,7 @@ from math import sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from forked import OUT, Mutant, elapsed, noticed, warm
+from forked import OUT, ROOT, Mutant, elapsed, noticed, warm
 from mutmut.mutation.file_mutation import create_mutations, deep_replace
 from record import Record, recorded, split
 
@@ -30,6 +30,9 @@ CORE = ("flow.py", "switchboard/*.py", "endpoint/*.py")
 """What is changed, below the package."""
 LOG = OUT / "mutants-tool.jsonl"
 """What became of each, a line each as it comes, under a line that says of what the run is."""
+CONTROL = 25
+"""After so many mutants, the unchanged code is tried in their place."""
+SUMMARY = ("tried", "killed", "equivalent", "undecided", "unexplained", "alarms")
 QUICK = 3.0
 """Seconds of tests in the quick part, which most mutants do not outlive."""
 
@@ -116,8 +119,8 @@ def run(package: Path, args: argparse.Namespace) -> int:
             os.waitpid(worker, 0)
     told = written()
     told |= {"equivalent": sum(told["equivalent"].values())}
-    print(", ".join(f"{told[what]} {what}" for what in ("tried", "killed", "equivalent", "undecided", "unexplained")))
-    return 1 if told["unexplained"] else 0
+    print(", ".join(f"{told[what]} {what}" for what in SUMMARY))
+    return 1 if told["unexplained"] or told["alarms"] else 0
 
 
 def _begun(about: dict[str, Any], *, resume: bool) -> dict[str, dict[str, Any]]:
@@ -147,17 +150,41 @@ def _is_left(done: dict[str, Any] | None, args: argparse.Namespace) -> bool:
 
 def _work(package: Path, chosen: Sequence[Place], record: Record, *, quick: bool) -> None:
     """One of the processes at work: each mutant in turn, as long as nobody interrupts."""
+    since = time.time()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it would be ignored
     try:
-        for place in chosen:
+        for number, place in enumerate(chosen):
             began = time.monotonic()
+            if _newest(package) > since:
+                print("The code or the tests have been changed under the run: copy the tree, and run it there.")
+                os._exit(2)
             line = {"key": place.key, **_tried(package, place, record, quick=quick), "seconds": elapsed(began)}
-            with LOG.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
-            print(f"{line['what']:10}{line['seconds']:7.1f} s  {line.get('name', '')[:150]}", flush=True)
+            _note(line)
+            if number % CONTROL == 0 and line["what"] != "words":
+                _note({"key": f"{place.key} unchanged", **_control(package, place, record), "seconds": elapsed(began)})
     except KeyboardInterrupt:
         os._exit(1)
     os._exit(0)
+
+
+def _note(line: dict[str, Any]) -> None:
+    with LOG.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+    print(f"{line['what']:10}{line['seconds']:7.1f} s  {line.get('name', '')[:150]}", flush=True)
+
+
+def _control(package: Path, place: Place, record: Record) -> dict[str, str]:
+    """What the quick tests say of the same module unchanged, in the very same way: an `alarm` is a false one."""
+    mutant = _made(place)
+    assert mutant is not None
+    tests, _ = split(record.watchers(place.path, place.before, mutant.source), QUICK)
+    by = noticed(package, mutant._replace(source=place.before), tests, record.times)
+    return {"what": "alarm" if by else "control", "name": by}
+
+
+def _newest(package: Path) -> float:
+    """When something that a mutant's process reads was changed last."""
+    return max(file.stat().st_mtime for folder in (package, ROOT / "tests") for file in folder.rglob("*.py"))
 
 
 def _tried(package: Path, place: Place, record: Record, *, quick: bool) -> dict[str, str]:
@@ -178,6 +205,7 @@ def written() -> dict[str, Any]:
     """Write what is known so far to out/mutants-tool.json."""
     about, done = _log()
     count = Counter(line["what"] for line in done.values())
+    controls, alarms = count.pop("control", 0), count.pop("alarm", 0)
     names = sorted(line["name"] for line in done.values() if line["what"] == "survived")
     survivors = [{"name": name, "why": reason(name)} for name in names]
     tried, reasons = count.total() - count["words"], Counter(each["why"] for each in survivors)
@@ -188,6 +216,8 @@ def written() -> dict[str, Any]:
         "killed": count["killed"],
         "interval": wilson(count["killed"], tried),
         "undecided": count["undecided"],
+        "controls": controls + alarms,
+        "alarms": alarms,
         "unexplained": reasons.pop("", 0),
         "equivalent": dict(reasons.most_common()),
         "survivors": survivors,

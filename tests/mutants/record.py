@@ -146,10 +146,11 @@ class _Watch:
 
 
 def _others() -> list[str]:
-    """The modules that are imported by now, but for ours and the tests."""
+    """The modules that are imported by now, but for ours and the tests, in the order of their import: another might
+    find one half made, and take something else for it."""
     installed = [Path(importlib.util.__file__).parents[1], Path(pytest.__file__).parents[1]]
     found = []
-    for name, module in sorted(sys.modules.items()):
+    for name, module in list(sys.modules.items()):
         file = getattr(getattr(module, "__spec__", None), "origin", None) or ""
         ours = name.startswith(("statecore", "__"))
         if not ours and getattr(module, "__name__", "") == name and any(p in Path(file).parents for p in installed):
