@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from statecore.cli import main
-from statecore.cli.demo._made import RATE, speech, syllables, tune
+from statecore.cli.demo._made import RATE, Camera, speech, syllables, tune
 from statecore.cli.demo._report import write
 from statecore.cli.demo._scenario import Result, until
 from statecore.cli.demo._show import Show
@@ -229,6 +229,7 @@ def test_the_table_and_the_page_of_good_calls(tmp_path: Path, capsys: pytest.Cap
     """Figures stand in both as they were measured; a call without media has dashes, and no player."""
     states = {"alice": ["idle", "ended"], "bob": []}
     good = Result("video call", "ringing", states, "hangup", reason="hangup", ring_ms=3.2, setup_ms=50.0)
+    good.delay_ms = 71.4
     good.audio = {"sent_hz": 440.0, "received_hz": 440.04, "correlation": 0.987}
     good.video = {"frames": 60, "fps": 14.8, "width": 320, "height": 240}
     good.recordings = [tmp_path / "heard-by-alice.webm", tmp_path / "missing.webm"]
@@ -238,9 +239,11 @@ def test_the_table_and_the_page_of_good_calls(tmp_path: Path, capsys: pytest.Cap
     show.say("video call", "both", "agreed to video")
     show.summary([good, Result("busy", "ringing", states, "busy")], {"tasks": 0}, page, ok=True)
     told = " ".join(capsys.readouterr().out.split())
-    assert all(figure in told for figure in ("440.04", "0.99", "60 at", "14.8/s", "50 ms", "both agreed to video"))
+    assert all(figure in told for figure in ("440.0 Hz", "0.99", "60, 14.8/s", "50 ms", "71 ms", "both agreed"))
     text = page.read_text()
-    assert all(figure in text for figure in ("440.04 of 440 Hz", "0.987", "60 pictures, 14.8/s, 320 x 240", "50.0 ms"))
+    assert all(
+        figure in text for figure in ("440.04 of 440 Hz", "0.987", "60 pictures, 14.8/s, 320 x 240", "50.0 ms", "71 ms")
+    )
     assert text.count("<video") == 1
 
 
@@ -303,6 +306,26 @@ def test_eyes_that_saw_one_picture() -> None:
     eyes = Eyes()
     asyncio.run(eyes.look(OnePicture(), "bob"))  # type: ignore[arg-type]
     assert (eyes.frames, eyes.fps, eyes.size, eyes.clocks) == (1, 0.0, (64, 48), [])
+
+
+def test_the_delay_is_from_a_pictures_drawing_to_its_arrival() -> None:
+    """The median over the pictures whose clock was read and whose camera it was; none, where there are none."""
+    camera = Camera(7_000)
+    sent = [camera(number / 10) for number in range(9)]
+
+    class Pictures:
+        async def video(self, _: str) -> Any:
+            for pixels in sent:
+                yield VideoFrame(pixels=pixels, time=0.0)
+
+    eyes = Eyes()
+    asyncio.run(eyes.look(Pictures(), "alice"))  # type: ignore[arg-type]
+    assert eyes.clocks == [7_000, 7_300, 7_600]
+    drawn = {clock: at - late for clock, at, late in zip(eyes.clocks, eyes.came, (0.05, 0.4, 0.02), strict=True)}
+    assert eyes.delay_ms(drawn | {7_900: 0.0}) == pytest.approx(50.0)
+    assert set(eyes.clocks) <= camera.when.keys()
+    assert 0 <= (eyes.delay_ms(camera.when) or -1) < 60_000
+    assert eyes.delay_ms({}) is None
 
 
 def test_speech_of_our_own_is_like_speech() -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -73,14 +74,17 @@ def tune(seconds: float = 6.0) -> Any:
 
 
 class Camera:
-    """A moving picture with a readable clock, that counts what it draws."""
+    """A moving picture with a readable clock, that counts what it draws and knows when it drew which time."""
 
     def __init__(self, offset_ms: int = 0, *, frozen: bool = False) -> None:
         self.offset = offset_ms
         self.frozen = frozen
         self.drawn = 0
+        self.when: dict[int, float] = {}
 
     def __call__(self, time: float) -> Any:
         """The picture at a time in seconds."""
         self.drawn += 1
-        return draw_clock(WIDTH, HEIGHT, self.offset + (0 if self.frozen else round(time * 1000)))
+        clock = self.offset + (0 if self.frozen else round(time * 1000))
+        self.when.setdefault(clock, monotonic())
+        return draw_clock(WIDTH, HEIGHT, clock)

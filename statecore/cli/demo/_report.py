@@ -32,7 +32,8 @@ header.call { display: flex; gap: 12px; align-items: center; flex-wrap: wrap; ma
 .players { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 16px; margin: 14px 0 }
 video { width: 100%; border-radius: 10px; background: #000; aspect-ratio: 4 / 3 } figure { margin: 0 }
 figcaption { color: var(--soft); font-size: .88rem; margin-top: 4px }
-details { margin-top: 12px } summary { cursor: pointer; color: var(--accent) } svg { max-width: 100%; height: auto }
+details { margin-top: 12px } summary { cursor: pointer; color: var(--accent) } svg { display: block;
+  max-width: 100%; height: auto; margin: 8px auto 0 }
 ul.problems { color: var(--bad) }
 """
 
@@ -67,7 +68,9 @@ def _verdict(ok: bool, good: str, bad: str) -> str:
 
 
 def _table(results: Sequence[Any]) -> str:
-    head = "".join(f"<th>{_e(name)}</th>" for name in ("call", "ended as", "ring", "set-up", "tone", "speech", "video"))
+    head = "".join(
+        f"<th>{_e(name)}</th>" for name in ("call", "ended as", "ring", "set-up", "tone", "speech", "video", "delay")
+    )
     rows = []
     for result in results:
         audio, video = result.audio or {}, result.video or {}
@@ -79,6 +82,7 @@ def _table(results: Sequence[Any]) -> str:
             f"{audio['received_hz']:g} of {audio['sent_hz']:g} Hz" if audio.get("received_hz") else _NONE,
             f"{audio['correlation']:.3f}" if audio.get("correlation") is not None else _NONE,
             f"{video['frames']} pictures, {video['fps']:g}/s, {video['width']} x {video['height']}" if video else _NONE,
+            f"{result.delay_ms:.0f} ms" if result.delay_ms is not None else _NONE,
         )
         rows.append("<tr>" + "".join(f"<td>{_e(cell)}</td>" for cell in cells) + "</tr>")
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
@@ -117,7 +121,7 @@ def _players(result: Any) -> str:
             data = base64.b64encode(path.read_bytes()).decode()
             caption = f"What {'Alice' if 'alice' in path.name else 'Bob'} received"
             players.append(
-                f'<figure><video controls preload="metadata" src="data:video/webm;base64,{data}"></video>'
+                f'<figure><video controls preload="metadata" src="data:video/webm;base64,{data}#t=0.1"></video>'
                 f"<figcaption>{caption}</figcaption></figure>"
             )
     return f'<div class="players">{"".join(players)}</div>' if players else ""

@@ -37,6 +37,8 @@ class Result:
     reason: str | None = None
     ring_ms: float | None = None
     setup_ms: float | None = None
+    delay_ms: float | None = None
+    """From a picture's drawing to its arrival; for people, the documented form has no place for it."""
     audio: dict[str, float | None] | None = None
     video: dict[str, float] | None = None
     problems: list[str] = attrs.Factory(list)
@@ -218,10 +220,11 @@ class Demo:
                     await at_alice.play(Frames(second, _made.FPS), "video")
                 await _pass(2.0)
                 speech_until = time.monotonic()
-                drawn = camera.drawn + second.drawn
+                drawn, when = camera.drawn + second.drawn, camera.when | second.when
                 await at_bob.end()
                 await at_alice.wait_ended()
             self._measure(result, watch, tone_until, speech_until, drawn)
+            result.delay_ms = watch.eyes.delay_ms(when)
             seen = any(clock >= 1_000_000 for clock in watch.eyes.clocks)
             result.check(seen or self.play is not None, "the second camera was not seen")
 
@@ -264,6 +267,7 @@ class Demo:
                 await at_bob.end()
                 await at_alice.end()
             self._measure(result, watch, tone_until, speech_until, drawn)
+            result.delay_ms = watch.eyes.delay_ms(camera.when)
             # Each leg of a session ends by its own user's act.
 
     def _measure(self, result: Result, watch: _Watching, tone_until: float, speech_until: float, drawn: int) -> None:

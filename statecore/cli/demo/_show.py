@@ -58,8 +58,8 @@ class Show:
 
     def summary(self, results: Sequence[Any], leaks: dict[str, int], page: Path, *, ok: bool) -> None:
         """The table, what went wrong, and where to look."""
-        table = Table(title="\nWhat was seen and heard", title_justify="left", box=SIMPLE)
-        for column in ("call", "ended as", "ring", "set-up", "tone", "speech", "pictures", ""):
+        table = Table(title="\nWhat was seen and heard", title_justify="left", box=SIMPLE, show_edge=False, padding=0)
+        for column in ("call", "ended as", "ring", "set-up", "tone", "speech", "pictures", "delay", ""):
             table.add_column(column)
         for result in results:
             audio, video = result.audio or {}, result.video or {}
@@ -68,9 +68,10 @@ class Show:
                 result.reason or "-",
                 _milliseconds(result.ring_ms),
                 _milliseconds(result.setup_ms),
-                f"{audio['received_hz']:g} Hz" if audio.get("received_hz") else "-",
+                f"{audio['received_hz']:.1f} Hz" if audio.get("received_hz") else "-",
                 f"{audio['correlation']:.2f}" if audio.get("correlation") is not None else "-",
-                f"{video['frames']} at {video['fps']:g}/s" if video else "-",
+                f"{video['frames']}, {video['fps']:g}/s" if video else "-",
+                _milliseconds(result.delay_ms),
                 "[red]wrong[/]" if result.problems else "[green]good[/]",
             )
         self._console.print(table)

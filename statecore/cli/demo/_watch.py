@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ class Eyes:
     def __init__(self) -> None:
         self.frames = 0
         self.clocks: list[int] = []
+        self.came: list[float] = []
         self.size = (0, 0)
         self.first = self.last = 0.0
 
@@ -94,11 +96,17 @@ class Eyes:
                 clock = await asyncio.to_thread(read_clock, frame.pixels)
                 if clock is not None:
                     self.clocks.append(clock)
+                    self.came.append(now)
 
     @property
     def fps(self) -> float:
         """Pictures a second."""
         return round((self.frames - 1) / (self.last - self.first), 1) if self.last > self.first else 0.0
+
+    def delay_ms(self, drawn: Mapping[int, float]) -> float | None:
+        """From a picture's drawing to its arrival, coded, sent and decoded: the median of those that were read."""
+        each = [at - drawn[clock] for clock, at in zip(self.clocks, self.came, strict=True) if clock in drawn]
+        return round(float(np.median(each)) * 1000, 1) if each else None
 
     def advancing(self) -> int:
         """How many clocks were read that were later than the one before."""
