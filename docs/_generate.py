@@ -119,7 +119,6 @@ _CUSTOM = """\
 A flow of one's own tells its effects `Custom(name, data)` as the event `custom`:
 `session.on("custom", lambda name, data: ...)`."""
 NOT_TOLD = (
-    "connection_closed",
     "dominant_speaker_changed",
     "recording_started",
     "recording_stopped",

@@ -60,8 +60,8 @@ class _Listener:
 
 @attrs.define(kw_only=True, eq=False, slots=False)
 class CallListener(_Listener):
-    """What a client tells about its calls. Each handler takes the Call as it stands then (but `on_error` what went
-    wrong), and may be sync or async.
+    """What a client tells about its calls and its link. A handler of a call takes the Call as it stands then; each may
+    be sync or async.
 
     Give handlers by keyword, or make a subclass with methods of these names. Each ended leg yields exactly one of
     `on_outgoing_call_rejected`, `on_incoming_call_cancelled` and `on_call_ended_message_received`.
@@ -76,6 +76,10 @@ class CallListener(_Listener):
         "It rings no more here: cancelled, unanswered, or answered or rejected elsewhere.", "call"
     )
     on_call_ended_message_received: Handler | None = _event("The call ended otherwise.", "call")
+    on_connection_lost: Handler | None = _event("The link to the service broke.", "reason", "recoverable")
+    on_connection_restored: Handler | None = _event("The link is back.", "reason", "recoverable")
+    on_connection_closed: Handler | None = _event("The link was closed on purpose.", "reason", "recoverable")
+    on_connection_failed: Handler | None = _event("The link could not be made or kept.", "reason", "recoverable")
     on_error: Handler | None = _event("Something failed that the client survives.", "error")
 
 

@@ -502,9 +502,11 @@ def test_each_declared_event_has_its_line_of_reference() -> None:
 
 
 def test_the_call_listener_declares_five_events_of_one_call_each() -> None:
-    """The client's events are the five of the vocabulary, and what went wrong."""
-    calls = {event: payload for event, payload in events(CallListener).items() if event != "error"}
-    assert events(CallListener)["error"] == ("error",)
+    """The client's events are the five of the vocabulary, those of the link as a session has them, and errors."""
+    others = {event: payload for event, payload in events(CallListener).items() if payload != ("call",)}
+    link = {e: p for e, p in events(OngoingCallListener).items() if e.startswith("connection_")}
+    assert others == {"error": ("error",), **link}
+    calls = {event: payload for event, payload in events(CallListener).items() if event not in others}
     assert calls == dict.fromkeys(
         (
             "incoming_call_received",

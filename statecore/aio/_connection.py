@@ -55,10 +55,18 @@ class Device(Protocol):
 class Connection:
     """Keeps a device connected until the service refuses it, or the task that runs this is cancelled."""
 
-    def __init__(self, signaling: Signaling, timers: Timers, jitter: Callable[[], float], device: Device) -> None:
+    def __init__(
+        self,
+        signaling: Signaling,
+        timers: Timers,
+        jitter: Callable[[], float],
+        give_up_after: float | None,
+        device: Device,
+    ) -> None:
         self._signaling = signaling
         self._timers = timers
         self._jitter = jitter
+        self._give_up_after = give_up_after
         self._device = device
         self.failure: SignalingError | None = None
         """What the last try came to, unless it was welcomed."""
@@ -66,13 +74,21 @@ class Connection:
         self._scope: asyncio.Timeout | None = None
 
     async def run(self) -> None:
-        """Connect, speak, connect again. Raises the error with which the service refused for good."""
+        """Connect, speak, connect again. Raises the error with which the service refused for good, or the last one if
+        there was no link for so long that it is given up."""
+        try:
+            async with asyncio.timeout(self._give_up_after) as patience:
+                await self._again_and_again(patience)
+        except TimeoutError:
+            raise self.failure or SignalingLost() from None
+
+    async def _again_and_again(self, patience: asyncio.Timeout) -> None:
         loop, failures = asyncio.get_running_loop(), 0
         self.failure = None
         while True:
             began, told = loop.time(), 0.0
             try:
-                await self._once()
+                await self._once(patience)
             except TokenError:
                 raise
             except SignalingError as error:
@@ -87,26 +103,30 @@ class Connection:
             delay = _BACKOFF[min(failures, len(_BACKOFF) - 1)]
             await asyncio.sleep(told + delay * (0.5 + self._jitter() / 2))
 
-    async def _once(self) -> None:
+    async def _once(self, patience: asyncio.Timeout) -> None:
         """One connection. It has to be welcomed in time; after that it lasts until it breaks or is dropped."""
         try:
             async with asyncio.timeout(self._timers.command) as self._scope:
-                await self._converse(await self._signaling.connect(), self._scope)
+                await self._converse(await self._signaling.connect(), self._scope, patience)
         except TimeoutError:
             raise SignalingLost from None
 
-    async def _converse(self, channel: Channel, scope: asyncio.Timeout) -> None:
-        self._channel = channel
+    async def _converse(self, channel: Channel, scope: asyncio.Timeout, patience: asyncio.Timeout) -> None:
+        self._channel, welcomed = channel, False
         try:
             self._device.link_up()
             while True:
                 self._take(await channel.receive())
-                if self._device.online and scope.when() is not None:
+                if self._device.online and not welcomed:
+                    welcomed = True
                     scope.reschedule(None)
+                    patience.reschedule(None)
         finally:
             self._channel = None
             self._device.link_down()
             await self._shut(channel)
+            if welcomed and self._give_up_after is not None:
+                patience.reschedule(asyncio.get_running_loop().time() + self._give_up_after)
 
     def _take(self, data: bytes) -> None:
         try:

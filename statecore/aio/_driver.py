@@ -79,6 +79,7 @@ class Driver:
         timers: Timers,
         clock: Clock,
         jitter: Callable[[], float],
+        give_up_after: float | None,
         make_call: Callable[..., Call],
         trace: TraceSink | None = None,
     ) -> None:
@@ -103,7 +104,7 @@ class Driver:
         self._trace = trace
         self._recorder = Recorder(trace, self.core, timers, clock.wall()) if trace is not None else None
         self._make_call = make_call
-        self._connection = Connection(signaling, timers, jitter, self)
+        self._connection = Connection(signaling, timers, jitter, give_up_after, self)
         self._alarm = Alarm(clock.monotonic, self._tick)
         self._effects: deque[Effect] = deque()
         self._draining = False
@@ -197,17 +198,21 @@ class Driver:
             if not linked.done():
                 linked.set_exception(error)
                 linked.exception()  # whoever waits is told; nobody may be waiting
-            for session in list(self.sessions.values()):
-                session.listeners.emit("connection_failed", error.code, False)
-            if isinstance(error, TokenExpired):
-                self._expire()
+            self._tell_of_link("connection_failed", error.code, recoverable=False)
+            self._let_go(expired=isinstance(error, TokenExpired))
 
-    def _expire(self) -> None:
-        """The token has run out, and no other was to be had: what was joined by it is over, and says why."""
+    def _let_go(self, *, expired: bool) -> None:
+        """There is no link any more: what lives is over, at once; by the token that ran out, where that may be."""
         for leg in self.legs():
             flow = self.core.machines[leg.flow].flow
-            for trigger in filter(None, (flow.expire, flow.lost)):
-                self.tell(leg.session, trigger)
+            if expired and flow.expire is not None:
+                self.tell(leg.session, flow.expire)
+            self.tell(leg.session, flow.lost)
+
+    def _tell_of_link(self, event: str, reason: str, *, recoverable: bool) -> None:
+        """Client and sessions hear of the link alike."""
+        for registry in (self.listeners, *[session.listeners for session in self.sessions.values()]):
+            registry.emit(event, reason, recoverable)
 
     async def close(self) -> None:
         """See `CallClient.close`."""
@@ -224,6 +229,8 @@ class Driver:
 
     async def _close(self) -> None:
         self.closing.set()
+        if self._link is not None and not self._link.done():
+            self._tell_of_link("connection_closed", ClientClosed.code, recoverable=False)
         legs = [leg.session for leg in self.legs()]
         for session in legs:
             self.tell(session, "end")
@@ -329,8 +336,8 @@ class Driver:
         leg = effect.leg
         if leg is None:
             _log.debug("%s", effect.event, extra=self.extra)
-            for session in list(self.sessions.values()):
-                session.listeners.emit(effect.event, "link", True)
+            if not self.closing.is_set():  # after that it was closed
+                self._tell_of_link(effect.event, SignalingLost.code, recoverable=True)
             return
         _log.debug("%s in %s", effect.event, leg.state, extra={**self.extra, "session": leg.session})
         if effect.event in _CALL_EVENTS:

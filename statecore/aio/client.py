@@ -39,9 +39,11 @@ class CallClient:
     """A device of one user. Use it as an async context manager: entering connects, leaving ends every call and closes.
 
     `signaling` reaches the call service; `media` exchanges sound and pictures (not needed to only ring). `clock`, `ids`
-    and `jitter` (a number from 0 to 1 for each pause before a reconnect) make a run repeatable. `trace` is a file to
-    write (an existing one is replaced), or a function to call, with a line for everything that happens, nothing secret
-    in it; see `statecore.trace`. Every method is to be called from the loop it was entered on.
+    and `jitter` (a number from 0 to 1 for each pause before a reconnect) make a run repeatable. `give_up_after` is for
+    how many seconds a service that is away is tried; None is for ever. After them, and when the service refuses this
+    device for good, `connection_failed` is told and what lives here ends at once; `connect` may be called again.
+    `trace` is a file to write (an existing one is replaced), or a function to call, with a line for everything that
+    happens, nothing secret in it; see `statecore.trace`. Every method is to be called from the loop it was entered on.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class CallClient:
         clock: Clock | None = None,
         ids: Ids = new_id,
         jitter: Callable[[], float] = random.random,
+        give_up_after: float | None = None,
         trace: Path | str | Callable[[str], object] | None = None,
     ) -> None:
         user = check_id("user", signaling.user)
@@ -67,6 +70,7 @@ class CallClient:
         self._driver = Driver(
             Endpoint(user, self.device, ids()), signaling, media,
             name=name, flows=flows, timers=self.timers, clock=clock or LoopClock(), jitter=jitter,
+            give_up_after=_bound(give_up_after),
             make_call=partial(Call, client=self), trace=TraceSink(trace) if trace is not None else None,
         )  # fmt: skip
 
@@ -399,6 +403,14 @@ def _joining(settings: CallSettings, token: str, flow: str) -> dict[str, Any]:
         "idle": (round(idle * 1000), round(settings.idle_prompt * 1000)) if idle else (0, 0),
         "longest": round(settings.max_duration * 1000) if settings.max_duration else 0,
     }
+
+
+def _bound(seconds: Any) -> float | None:
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise InvalidArgument("give_up_after must be seconds, more than 0, or None for never", name="give_up_after")
+    return float(seconds)
 
 
 def _check_limit(limit: Any) -> None:

@@ -79,8 +79,9 @@ class Town:
         more = {"clock": VirtualClock(), "ids": self.id, "jitter": lambda: 1.0, **more}
         client = CallClient(link, media, **more)
         self.links[name], self.media[name], self.clients[name] = link, media, client
-        for event in events(CallListener):
-            client.on(event, partial(self._saw, name, event))
+        for event, payload in events(CallListener).items():
+            if payload == ("call",):
+                client.on(event, partial(self._saw, name, event))
         return client
 
     def _saw(self, name: str, event: str, call: Call) -> None:

@@ -134,7 +134,8 @@ def test_a_token_that_was_used_is_of_no_use_to_another(served: Any) -> None:
 @pytest.mark.parametrize("refreshed", [True, False])
 def test_an_auth_token_runs_out_while_the_link_is_cut(served: Any, way: Any, refreshed: bool) -> None:
     """The connection breaks in the middle of a call, and the token it was made with is good no more. From a source that
-    gives a new one, the device is back and its call goes on; without, it is told so, and tries no more."""
+    gives a new one, the device is back and its call goes on; without, it is told so, its call ends, and it tries no
+    more."""
 
     async def main() -> None:
         app = CallApp(CallService())
@@ -164,6 +165,6 @@ def test_an_auth_token_runs_out_while_the_link_is_cut(served: Any, way: Any, ref
                 cut.mend()
                 await (back if refreshed else failed).wait()
             assert client.connected == refreshed
-            assert session.state == "active"
+            assert session.state == ("active" if refreshed else "ended")
 
     asyncio.run(main())
