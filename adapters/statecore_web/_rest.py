@@ -103,6 +103,18 @@ class CallTokenBody(Struct):
     token: str
 
 
+class GivenToken(Struct, forbid_unknown_fields=True):
+    """A call token that was given out. It stands in the body, since addresses are written to logs."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=8192)]
+
+
+class OldToken(GivenToken, forbid_unknown_fields=True):
+    """A call token that is to be renewed."""
+
+    lifetime: Seconds | None = None
+
+
 class ErrorBody(Struct):
     """Why something was refused: a stable code, a sentence, and what it is about."""
 
@@ -300,6 +312,24 @@ class Calls(Controller):
         return CallTokenBody(await app.service.generate_token(data.user, session_id, role=data.role, **more))
 
 
+class CallTokens(Controller):
+    """Call tokens that were given out."""
+
+    path = "/call-tokens"
+    tags = ("calls",)
+
+    @post("/revoke", summary="Revoke a call token", responses=_TOLD, status_code=204)
+    async def revoke(self, app: App, data: JSONBody[GivenToken]) -> None:
+        """From now on nobody joins by it; who has joined stays. One that is not good any more is refused."""
+        await app.service.revoke_token(data.token)
+
+    @post("/refresh", summary="Renew a call token", responses=_TOLD)
+    async def refresh(self, app: App, data: JSONBody[OldToken]) -> CallTokenBody:
+        """A token that says what this one says, for longer; this one stays good for its time. One that is not good any
+        more is refused."""
+        return CallTokenBody(await app.service.refresh_token(data.token, lifetime=data.lifetime))
+
+
 @post("/v1/dev/login", summary="Log in by name, in development", tags=["users"], opt={"open": True, "local": True})
 async def login(app: App, data: JSONBody[NewUser]) -> AuthTokenBody:
     """An auth token for anybody who asks on this machine."""
@@ -357,7 +387,7 @@ STATUS: dict[type[StatecoreError], int] = {
     errors.CallNotFound: 404,
     errors.CallGone: 410,
     errors.NotAParty: 403,
-    errors.TokenError: 401,
+    errors.TokenError: 400,  # one that was asked about; who asks shows the API key
     errors.RateLimited: 429,
     errors.InvalidArgument: 400,
     errors.CallError: 409,
@@ -430,7 +460,7 @@ def rest(app: CallApp, api_key: str | None, *, dev: bool, origins: Collection[st
     bearer = SecurityScheme(type="http", scheme="bearer", description="The API key.")
     return Litestar(
         [
-            Router("/v1", route_handlers=[Users, Calls], security=[{"api_key": []}]),
+            Router("/v1", route_handlers=[Users, Calls, CallTokens], security=[{"api_key": []}]),
             *([login] if dev else []),
             healthz,
             readyz,

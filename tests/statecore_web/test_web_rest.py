@@ -14,7 +14,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
 
-from statecore import CallClient, CallService
+from statecore import CallClient, CallService, join_session
 from statecore.errors import CallCancelled, TokenRevoked, UnknownUser, UserBusy
 from statecore.testing import MemoryMedia
 from statecore_web import CallApp, WebSocketSignaling
@@ -300,5 +300,31 @@ def test_a_session_is_made_and_ended(served: Any, ask: Any) -> None:
         assert (await ask(url, "POST", f"{path}/end"))[1] == ended
         for wrong in ({"users": {}}, {"users": {"a": "king"}}, {}):
             assert (await ask(url, "POST", "/v1/calls", wrong))[0] == 400
+
+    _run(served, main)
+
+
+def test_call_tokens_are_revoked_and_renewed(served: Any, ask: Any) -> None:
+    """A guest joins by a token that was renewed, and not by one that was revoked, which is neither renewed nor good for
+    anything else; what is no token is refused by its name. None of it without the key."""
+
+    async def main(app: CallApp, url: str) -> None:
+        token = (await ask(url, "POST", "/v1/calls/room/tokens", {"user": "gast", "lifetime": 60}))[1]["token"]
+        for path in ("/v1/call-tokens/revoke", "/v1/call-tokens/refresh"):
+            assert (await ask(url, "POST", path, {"token": token}, None))[0] == 401
+            assert (await ask(url, "POST", path, {"token": ""}))[0] == 400
+            for wrong, code in (("nonsense", "token_malformed"), (token[:-4] + "AAAA", "token_forged")):
+                status, body = await ask(url, "POST", path, {"token": wrong})
+                assert (status, body["code"]) == (400, code)
+        status, renewed = await ask(url, "POST", "/v1/call-tokens/refresh", {"token": token, "lifetime": 3600})
+        assert status == 201
+        for _ in range(2):
+            assert await ask(url, "POST", "/v1/call-tokens/revoke", {"token": token}) == (204, "")
+        assert (await ask(url, "POST", "/v1/call-tokens/refresh", {"token": token}))[1]["code"] == "token_revoked"
+        with pytest.raises(TokenRevoked):
+            await WebSocketSignaling.guest(url, token).connect()
+        link = WebSocketSignaling.guest(url, renewed["token"])
+        async with join_session(link, renewed["token"], MemoryMedia(), type="audio") as session:
+            assert session.state == "active"
 
     _run(served, main)
