@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 from statecore import CallClient, ServiceSettings, Timers
@@ -47,7 +48,8 @@ def _heard(what: str, reason: str, *, recoverable: bool) -> list[list[Any]]:
 
 LOST = _heard("lost", "signaling_lost", recoverable=True)
 BACK = _heard("restored", "signaling_lost", recoverable=True)
-REFUSED = _heard("failed", "signaling_refused", recoverable=False)
+REFUSED = _heard("failed", "token_revoked", recoverable=False)
+EXPIRED = _heard("failed", "token_expired", recoverable=False)
 GIVEN_UP = _heard("failed", "signaling_lost", recoverable=False)
 CLOSED = _heard("closed", "client_closed", recoverable=False)
 LEFT = [["session", "left", "lost"]]
@@ -95,6 +97,13 @@ def test_a_link_that_cannot_be_had_any_more_is_given_up_and_told(world: Any) -> 
             assert await page.run("device.connected")
             await page.run("device.close()")
             await heard(BACK[:1], CLOSED[:1])
+
+            await client()
+            now, all_.app.tokens._now = all_.app.tokens._now, lambda: time.time_ns() // 1_000_000 + 40 * 86_400_000
+            all_.wire.cut()
+            all_.wire.mend()
+            await heard(LOST, EXPIRED, [["session", "left", "expired"]])
+            all_.app.tokens._now = now
 
             await client(giveUpAfter=0.5)
             all_.wire.cut()

@@ -160,7 +160,9 @@ async function refusal(url, token) {
     const response = await askIce(url, token);
     if (![401, 403].includes(response.status)) return null;
     const { code, message } = await response.json().catch(() => ({}));
-    return new CallError("signaling_refused", { why: message ?? code ?? `HTTP status ${response.status}` });
+    const told = new CallError(code ?? "", { why: message });
+    if (told.is("token")) return told;
+    return new CallError("signaling_refused", { why: message ?? `HTTP status ${response.status}` });
   } catch {
     return null;
   }

@@ -90,7 +90,7 @@ export class CallClient {
   /** End every call, say good-bye, and leave nothing. Idempotent. */
   close() {
     if (this.closed) return;
-    this.tellOfLink("connection_closed", "client_closed", false);
+    if (this.welcomed) this.tellOfLink("connection_closed", "client_closed", false);
     for (const { sessionId } of this.calls) this.feed({ do: "Do", session: sessionId, trigger: "end" });
     this.closed = true;
     this.connection.send({ m: "bye" });
@@ -326,14 +326,16 @@ export class CallClient {
     this.feed({ do: "LinkDown" });
   }
 
-  /** There will be no link any more: what lives has ended, as far as this device can tell. */
+  /** There is no link any more: what lives is over, at once; by the token that ran out, where that may be. */
   linkFailed(error) {
     this.ice.stop();
     this.welcomed?.reject(error);
     this.welcomed = null;
     this.tellOfLink("connection_failed", error.code, false);
-    for (const { sessionId, flow } of this.calls) {
-      this.feed({ do: "Do", session: sessionId, trigger: this.core.machines.get(flow).flow.lost });
+    for (const call of this.calls) {
+      const { expire, lost } = this.core.machines.get(call.flow).flow;
+      const triggers = error.code === "token_expired" ? [expire, lost] : [lost];
+      for (const trigger of triggers.filter(Boolean)) this.feed({ do: "Do", session: call.sessionId, trigger });
     }
   }
 
