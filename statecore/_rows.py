@@ -308,7 +308,8 @@ class Flow:
     dismissed: str | None = None
     """What the service fires at every leg when the application ends the call. Where it has no row a leg is lost."""
     lingers: bool = False
-    """Whether an empty call waits `Timers.empty` for somebody to come back."""
+    """Whether people may leave and come back: an empty call waits `Timers.empty` for somebody, and whoever cannot reach
+    the only other one waits a lease more, until it is known which of the two is gone."""
 
     def __attrs_post_init__(self) -> None:
         _check(self)

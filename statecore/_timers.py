@@ -48,7 +48,7 @@ class Timers:
         45.0, "a device", "lost, unless its link was confirmed; the service waits 5 s longer", at_least=0.002
     )
     media_notice: float = _timer(2.0, "media with one participant", "tell that media is lost")
-    media_lost: float = _timer(30.0, "media with one participant", "media counts as lost for good")
+    media_lost: float = _timer(30.0, "media with one participant", "it is lost for good; ends who can reach nobody")
     command: float = _timer(10.0, "a command", "a command that was not confirmed fails")
     close: float = _timer(5.0, "a media session", "closing is forced")
     consent: float = _timer(30.0, "a request to switch to video", "the request lapses")

@@ -201,17 +201,17 @@ class EndpointMachine:
 
     def _media_clocks(self, step: Step, leg: LocalLeg) -> None:
         now, flow = step.now, step.machine(leg).flow
+        stages = self.stages(flow, step.get("lease"))
         lost = []
         for pid, since, told in leg.lost:
-            if not told and now - since >= self.timers["media_notice"]:
+            if not told and now - since >= stages[0]:
                 step.emit("remote_connection_lost", leg, _peer(leg, pid))
-            stages = (now - since >= self.timers["media_notice"], now - since >= self.timers["media_lost"])
-            lost.append((pid, since, sum(stages)))
+            lost.append((pid, since, sum(now - since >= stage for stage in stages)))
         leg = step.put(leg, lost=tuple(lost))
-        gone = [pid for pid, _, told in lost if told > 1]
-        others = [peer for peer in leg.peers if peer.joined]
-        # Of two, or if nobody of several can be reached, it is this side's media that cannot go on.
-        if gone and len(gone) == len(others) and (flow.ring is not None or len(others) > 1):
+        others = sum(1 for peer in leg.peers if peer.joined)
+        # If nobody of several can be reached, it is this side's media that cannot go on; of two, it is everybody's.
+        last = len(stages) if others == 1 else 2
+        if 0 < others == sum(told >= last for _, _, told in lost):
             step.put(leg, lost=())
             step.do(Do(leg.session, flow.failed))
         elif leg.until and leg.until <= now:
@@ -229,6 +229,13 @@ class EndpointMachine:
             step.emit("session_timeout", leg)
             step.end_by(leg, step.machine(leg).flow.idle)
 
+    def stages(self, flow: Flow, lease: int) -> tuple[int, ...]:
+        """For how long media with somebody is lost when that is told, and when it is for good. Where a call waits for
+        people to come back, whoever is left with one other waits a lease more: was it that device which is gone, the
+        service has known it by then, and the other stays."""
+        notice, lost = self.timers["media_notice"], self.timers["media_lost"]
+        return (notice, lost, lost + lease) if flow.lingers else (notice, lost)
+
     def next_due(self, endpoint: Endpoint) -> int:
         """When to `Tick` next; 0 for never."""
         due = [endpoint.beat_due, endpoint.confirmed + endpoint.lease] if endpoint.online else []
@@ -237,16 +244,14 @@ class EndpointMachine:
                 continue
             due.append(endpoint.confirmed + endpoint.lease)
             due += [wait.due for wait in leg.waits if wait.due]
-            due += [since + self.timers[_STAGES[told]] for _, since, told in leg.lost if told < len(_STAGES)]
+            if leg.lost:
+                stages = self.stages(self.machines[leg.flow].flow, endpoint.lease)
+                due += [since + stages[told] for _, since, told in leg.lost if told < len(stages)]
             due += [leg.until] if leg.until else []
             due += times(endpoint, leg) if leg.lanes else ()
             if leg.alone_since:
                 due.append(abs(leg.alone_since) + leg.idle[0] + (leg.idle[1] if leg.alone_since < 0 else 0))
         return min(due, default=0)
-
-
-_STAGES = ("media_notice", "media_lost")
-"""The timers of media that is lost with a participant, one after the other."""
 
 
 def _peer(leg: LocalLeg, pid: str) -> Peer | None:

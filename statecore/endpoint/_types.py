@@ -98,7 +98,7 @@ class LocalLeg(Struct, frozen=True, gc=False):
     reported: bool = False
     """Whether media was reported up."""
     lost: tuple[tuple[str, int, int], ...] = ()
-    """Participants with whom media is lost: pid, since when, and 0, 1 once it was told, 2 once it is for good."""
+    """Participants with whom media is lost: pid, since when, and how many stages that has passed."""
     idle: tuple[int, int] = (0, 0)
     """Milliseconds alone until the prompt, and from the prompt to the end; 0 disables."""
     alone_since: int = 0

@@ -399,6 +399,22 @@ def test_both_send_the_same_messages(other: Other, steps: list[tuple[Any, int]])
     _same(other, steps)
 
 
+@pytest.mark.parametrize("flow", ["session", "ringing"])
+def test_both_give_up_media_alike(other: Other, flow: str) -> None:
+    """Media with the only other participant is lost: it is told, it ends who can reach nobody, at the same time."""
+    start = Do("s1", "join", 1, flow=flow, token="t") if flow == "session" else Do("s1", "initiate", 1, flow=flow)
+    role: Any = "member" if flow == "session" else "caller"
+    here = wire.View(session="s1", seq=1, pid="p9", state="active", initiator="alice", flow=flow, role=role, heard=2,
+                     flags=frozenset({"joined"}), peers=(wire.Peer("p1", "bob", joined=2),))  # fmt: skip
+    join = Do("s1", "join", 2, token="t")
+    accepted = Received(msgspec.structs.replace(here, state="accepted", flags=frozenset(), heard=1))
+    inputs = [start, *([accepted, join] if flow == "ringing" else []), Received(msgspec.structs.replace(here, seq=2))]
+    steps = [*BEGIN, *((given_, 3) for given_ in inputs), (Media("s1", "peer_lost", "p1"), 3)]
+    for now in range(1003, 90_000, 1000):
+        steps += [(Received(wire.Beat()), now), (Tick(), now)]
+    _same(other, steps)
+
+
 CALL = Do("s1", "initiate", 1, flow="ringing", receiver="bob")
 RING = wire.View("s2", 1, "p2", "ringing", "bob", receiver="alice")
 

@@ -782,11 +782,29 @@ def test_one_of_several_who_is_lost_ends_nothing() -> None:
     device.wait()
     device.wait()
     assert [message.trigger for message in device.sent()] == ["failed"]
-    alone = in_call(BOB, flow="session", machine={"timers": CALM})
-    alone.give(Media("S", "peer_lost", "2"))
-    alone.wait()
-    alone.wait()
-    assert not alone.sent()
+
+
+def test_of_two_in_a_session_who_cannot_reach_the_other_waits_for_who_is_gone() -> None:
+    """Where people come and go, the other may be gone and come back: only when a lease later the service still has him
+    it is the media of both that cannot go on. So a session of two whose media is lost for good ends, too."""
+    for leaves in (True, False):
+        device = in_call(BOB, flow="session", machine={"timers": CALM})
+        said: list[str] = []
+
+        def wait_until(passed: int, device: Device = device, said: list[str] = said, began: int = device.now) -> None:
+            while device.machine.next_due(device.endpoint) - began <= passed:
+                device.hear(Beat())
+                device.wait()
+                said += [message.trigger for message in device.sent() if isinstance(message, Command)]
+
+        device.give(Media("S", "peer_lost", "2"))
+        for_good = 30_000 + device.endpoint.lease
+        wait_until(for_good - 1)
+        assert (said, device.leg().state) == ([], "active")
+        if leaves:
+            device.hear(view(9, "active", flow="session", role="member", flags=device.leg().flags, heard=9))
+        wait_until(for_good)
+        assert said == ([] if leaves else ["failed"])
 
 
 def test_what_media_says_and_hears_passes_while_open() -> None:

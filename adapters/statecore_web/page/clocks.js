@@ -2,7 +2,14 @@
 
 import { clock, messageTimes } from "./data.js";
 
-const STAGES = ["media_notice", "media_lost"]; // of media that is lost with a participant, one after the other
+/**
+ * For how long media with somebody is lost when that is told, and when it is for good. Where a call waits for people to
+ * come back, whoever is left with one other waits a lease more: it may be that device which is gone.
+ */
+function stagesOf(flow, timers, lease) {
+  const { media_notice: notice, media_lost: lost } = timers;
+  return flow.lingers ? [notice, lost, lost + lease] : [notice, lost];
+}
 
 /** Time has passed for a live leg. */
 export function tickLeg(step, leg) {
@@ -19,16 +26,17 @@ export function tickLeg(step, leg) {
 function mediaClocks(step, leg) {
   const { now, timers } = step;
   const { flow } = step.machine(leg);
+  const stages = stagesOf(flow, timers, step.endpoint.lease);
   const lost = leg.lost.map(({ pid, since, told }) => {
     const peer = leg.peers.find((one) => one.pid === pid) ?? null;
-    if (!told && now - since >= timers.media_notice) step.emit("remote_connection_lost", leg, peer);
-    return { pid, since, told: STAGES.filter((stage) => now - since >= timers[stage]).length };
+    if (!told && now - since >= stages[0]) step.emit("remote_connection_lost", leg, peer);
+    return { pid, since, told: stages.filter((stage) => now - since >= stage).length };
   });
   leg = step.put(leg, { lost });
-  const gone = lost.filter((entry) => entry.told > 1).length;
   const others = leg.peers.filter((peer) => peer.joined).length;
-  // Of two, or if nobody of several can be reached, it is this side's media that cannot go on.
-  if (gone && gone === others && (step.machine(leg).ring || others > 1)) {
+  // If nobody of several can be reached, it is this side's media that cannot go on; of two, it is everybody's.
+  const last = others === 1 ? stages.length : 2;
+  if (others && others === lost.filter((entry) => entry.told >= last).length) {
     step.put(leg, { lost: [] });
     step.do({ session: leg.session, trigger: flow.failed });
   } else if (leg.until && leg.until <= now) {
@@ -51,10 +59,11 @@ function alone(step, leg, flow) {
 }
 
 /** When a live leg wants the time. */
-export function timesOf(endpoint, leg, timers) {
+export function timesOf(endpoint, leg, flow, timers) {
   const times = [endpoint.confirmed + endpoint.lease];
   times.push(...leg.waits.filter((wait) => wait.due).map((wait) => wait.due));
-  times.push(...leg.lost.filter((e) => e.told < STAGES.length).map((e) => e.since + timers[STAGES[e.told]]));
+  const stages = stagesOf(flow, timers, endpoint.lease);
+  times.push(...leg.lost.filter((e) => e.told < stages.length).map((e) => e.since + stages[e.told]));
   times.push(...messageTimes(endpoint, leg));
   if (leg.until) times.push(leg.until);
   if (leg.aloneSince) times.push(Math.abs(leg.aloneSince) + leg.idle[0] + (leg.aloneSince < 0 ? leg.idle[1] : 0));

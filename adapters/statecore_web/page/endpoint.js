@@ -35,7 +35,8 @@ export class EndpointMachine {
   nextDue(endpoint) {
     const times = endpoint.online ? [endpoint.beatDue, endpoint.confirmed + endpoint.lease] : [];
     for (const leg of endpoint.legs.values()) {
-      if (leg.state !== this.machines.get(leg.flow).final) times.push(...timesOf(endpoint, leg, this.timers));
+      const { flow, final } = this.machines.get(leg.flow);
+      if (leg.state !== final) times.push(...timesOf(endpoint, leg, flow, this.timers));
     }
     return times.length ? Math.min(...times) : 0;
   }

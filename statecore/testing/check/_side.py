@@ -73,10 +73,15 @@ class SideRules:
         for leg in live:
             found += [("command", leg.session, n) for n in sorted({wait.n for wait in leg.waits if wait.due})]
             if leg.media == "open":
-                found += [("gone", leg.session, pid, told) for pid, _, told in leg.lost if told < 2]
+                last = len(self.stages(endpoint, leg))
+                found += [("gone", leg.session, pid, told) for pid, _, told in leg.lost if told < last]
                 found += [("until", leg.session)] if leg.until else []
                 found += [("idle", leg.session, leg.alone_since > 0)] if leg.alone_since else []
         return found
+
+    def stages(self, endpoint: Endpoint, leg: LocalLeg) -> tuple[int, ...]:
+        """For how long media of a leg is lost when something comes of it."""
+        return self.machine.stages(self.machine.machines[leg.flow].flow, endpoint.lease)
 
     def crashed(self, side: Side) -> Side:
         """The process died, and another was started."""
@@ -172,8 +177,8 @@ def _command(_rules: SideRules, endpoint: Endpoint, session: str, n: int) -> End
 
 
 def _gone(rules: SideRules, endpoint: Endpoint, session: str, pid: str, told: int) -> Endpoint:
-    leg, timers = endpoint.legs[session], rules.machine.timers
-    since = CLOCK - timers["media_lost" if told else "media_notice"]
+    leg = endpoint.legs[session]
+    since = CLOCK - rules.stages(endpoint, leg)[told]
     return _put(endpoint, replace(leg, lost=tuple((p, since if p == pid else s, t) for p, s, t in leg.lost)))
 
 
