@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from ..endpoint import Drive, LocalLeg, Media, Signal
 from ..errors import MediaError, MediaTimeout, StatecoreError
@@ -118,6 +118,23 @@ class SessionMedia:
                 drive(self._open)
             except Exception as error:  # noqa: BLE001 - an adapter's fault, which the session survives
                 self.session.fault(error)
+
+    # --- what is received
+
+    def frames(self, what: str, read: Callable[[MediaSession], AsyncIterator[T]]) -> Frames[T]:
+        """What comes from a participant. What the adapter raises is a typed error, and told."""
+        media = self.ready(what)
+        try:
+            return Frames(read(media), self)
+        except Exception as error:
+            raise self.broken(error) from error
+
+    def broken(self, error: Exception) -> StatecoreError:
+        """What receiving broke by, as whoever receives is told it; the session survives it."""
+        typed = _as_media_error(error, step="read")
+        if isinstance(typed, MediaError):
+            self.session.fault(typed)
+        return typed
 
     # --- what takes its time: one thing after the other
 
@@ -235,10 +252,42 @@ async def _capture(media: MediaSession, kind: Literal["audio", "video", "screen"
         await media.set_source("screen", None)
 
 
-def _as_media_error(error: BaseException) -> StatecoreError:
+def _as_media_error(error: BaseException, step: str = "open") -> StatecoreError:
     if isinstance(error, TimeoutError) and not isinstance(error, StatecoreError):
-        return MediaTimeout(step="open")
+        return MediaTimeout(step=step)
     return error if isinstance(error, StatecoreError) else MediaError(why=f"{type(error).__name__}: {error}")
+
+
+class Frames(Generic[T]):
+    """Frames as an adapter gives them; what it raises meanwhile is a typed error."""
+
+    def __init__(self, frames: AsyncIterator[T], media: SessionMedia) -> None:
+        self._frames = frames
+        self._media = media
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            return await anext(self._frames)
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
+            raise self._media.broken(error) from error
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        if isinstance(self._frames, _Closable):
+            await self._frames.aclose()
+
+
+@runtime_checkable
+class _Closable(Protocol):
+    """An iterator that holds something until it is closed, such as a generator."""
+
+    async def aclose(self) -> None:
+        """Let go of it."""
 
 
 class Host:
@@ -315,4 +364,4 @@ class Host:
             self._media.driver.feed(given)
 
 
-__all__ = ["Host", "SessionMedia"]
+__all__ = ["Frames", "Host", "SessionMedia"]

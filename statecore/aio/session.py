@@ -326,12 +326,13 @@ class Session:
 
     def audio(self, uid: str) -> AsyncIterator[AudioFrame]:
         """The sound of a participant, by pid or user id: int16 arrays (samples, channels). Bounded: drops the oldest.
-        Raises SessionInactive, InvalidArgument for who is not here."""
-        return self._media.ready("audio").audio(self._pid(uid))
+        Raises SessionInactive, InvalidArgument for who is not here, and a MediaError, at once or while it is read, if
+        media breaks; `on_error` is told of that, too."""
+        return self._media.frames("audio", lambda media: media.audio(self._pid(uid)))
 
     def video(self, uid: str, kind: Literal["video", "screen"] = "video") -> AsyncIterator[VideoFrame]:
         """The pictures of a participant, likewise: uint8 arrays (height, width, 3)."""
-        return self._media.ready("video").video(self._pid(uid), kind)
+        return self._media.frames("video", lambda media: media.video(self._pid(uid), kind))
 
     async def stats(self) -> list[StreamStats]:
         """The counters of every stream, now."""

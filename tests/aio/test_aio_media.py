@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from statecore import CallListener, Reason, Session
-from statecore.errors import MediaConnectionFailed, MediaError, MediaTimeout, SessionInactive, StatecoreError
+from statecore.errors import (
+    MediaConnectionFailed,
+    MediaDeviceError,
+    MediaError,
+    MediaTimeout,
+    SessionInactive,
+    StatecoreError,
+)
 from statecore.testing import MemoryMedia
 
 Town, Run = Callable[..., Any], Callable[..., Any]
@@ -48,6 +56,100 @@ async def start(t: Any, name: str, session_id: str) -> Session:
     client = t.clients[name]
     session: Session = await client.start_session(await client.generate_token(session_id), type="audio")
     return session
+
+
+# --- receiving
+
+
+class Broken:
+    """Frames that break off after the first."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error: Exception | None = error
+        self.closed = False
+
+    def __aiter__(self) -> Broken:
+        return self
+
+    async def __anext__(self) -> str:
+        if self.error is None:
+            raise StopAsyncIteration
+        if self.closed:
+            error, self.error = self.error, None
+            raise error
+        self.closed = True
+        return "a frame"
+
+
+RAISED = [
+    (OSError("no such device"), MediaError, "OSError: no such device"),
+    (TimeoutError(), MediaTimeout, "read"),
+    (MediaDeviceError(why="unplugged"), MediaDeviceError, "unplugged"),
+    (SessionInactive(session_id="x", state="ended", trigger="audio"), SessionInactive, "ended"),
+]
+
+
+@pytest.mark.parametrize(("error", "kind", "says"), RAISED)
+@pytest.mark.parametrize("what", ["audio", "video"])
+def test_receiving_that_breaks(
+    town: Town, run: Run, still: Any, what: str, error: Any, kind: type[Exception], says: str
+) -> None:
+    """What an adapter raises when frames are asked for, or while they are read, is a typed error, and told; the session
+    goes on, and frames that end just end."""
+
+    def raises(*_: Any) -> Any:
+        raise error
+
+    async def main() -> None:
+        async with town("bob") as t:
+            refused: list[Any] = []
+            for broken in (raises, lambda *_: Broken(error)):
+                await t.add("alice", media=Odd(still, **{what: broken}))
+                accepted, _ = await call(t)
+                hers, his = await asyncio.gather(*(start(t, name, accepted.session_id) for name in ("alice", "bob")))
+                hers.on("error", refused.append)
+                receive = partial(getattr(hers, what), "bob")
+                if broken is raises:
+                    with pytest.raises(kind, match=says):
+                        receive()
+                else:
+                    frames = receive()
+                    assert await anext(frames) == "a frame"
+                    with pytest.raises(kind, match=says):
+                        await anext(frames)
+                    assert [frame async for frame in frames] == []
+                assert hers.state == his.state == "active"
+                await hers.end()
+                await t.clients["alice"].close()
+            told = [type(one) for one in refused]
+            assert told == ([] if kind is SessionInactive else [kind, kind])
+
+    run(main)
+
+
+@pytest.mark.parametrize("closable", [True, False])
+def test_whoever_stops_receiving_lets_go(town: Town, run: Run, still: Any, closable: bool) -> None:
+    """Closing frames closes what the adapter gave, where that can be closed."""
+    closed: list[bool] = []
+
+    async def frames() -> Any:
+        try:
+            yield "a frame"
+        finally:
+            closed.append(True)
+
+    async def main() -> None:
+        async with town("bob") as t:
+            await t.add("alice", media=Odd(still, audio=lambda *_: frames() if closable else Broken(OSError())))
+            accepted, _ = await call(t)
+            hers, _ = await asyncio.gather(*(start(t, name, accepted.session_id) for name in ("alice", "bob")))
+            sound: Any = hers.audio("bob")
+            assert await anext(sound) == "a frame"
+            await sound.aclose()
+            assert closed == [True] * closable
+            await hers.end()
+
+    run(main)
 
 
 # --- opening
