@@ -245,8 +245,10 @@ def test_own_frames() -> None:
 def test_own_frames_end_in_their_own_time() -> None:
     """A generator that takes a while to end when it is stopped is waited for, then closed; nothing is reported."""
     ended = []
+    begun = asyncio.Event()
 
     async def slow() -> AsyncIterator[AudioFrame]:
+        begun.set()
         try:
             await asyncio.Event().wait()
             yield AudioFrame(samples=np.zeros((480, 1), np.int16), rate=48000, time=0.0)
@@ -258,7 +260,7 @@ def test_own_frames_end_in_their_own_time() -> None:
     async def main() -> None:
         reader = await Stream(slow()).open("audio")
         reading = asyncio.create_task(reader.read(0.0))
-        await asyncio.sleep(0.01)
+        await asyncio.wait_for(begun.wait(), 5)
         reading.cancel()
         reader.abort()
         await reader.close()
