@@ -3,41 +3,47 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from statecore.testing.races import ELSEWHERE, RACES, WAITING, Race, named
 from statecore.testing.world import World
 
 ROOT = Path(__file__).parents[2]
-SOAK = bool(os.environ.get("STATECORE_SOAK"))
-LIMIT = 200_000 if SOAK else 1_500
-SEED = int(os.environ.get("STATECORE_SEED", "7"))
 NAMES = [race.name for races in RACES.values() for race in races]
 
 
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """What a sample is drawn by: `make test` gives another each time, and prints it."""
+    return int(request.config.getoption("--hypothesis-seed") or 7)
+
+
+@pytest.mark.soak
 @pytest.mark.no_cover  # which takes three times as long; the next test runs the same code
 @pytest.mark.parametrize("name", NAMES)
-def test_every_order_of_a_race_keeps_what_must_hold(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each race keeps to the oracle, and to what it promises, whatever comes first."""
-    found = named(name).run(LIMIT, SEED)
+def test_every_order_of_a_race_keeps_what_must_hold(name: str, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each race keeps to the oracle, and to what it promises, whatever comes first. `make soak` draws far more of the
+    orders where there are too many."""
+    limit = 200_000 if settings.default is settings.get_profile("soak") else 1_500
+    found = named(name).run(limit, seed)
     with capsys.disabled():
         for each in found:
-            how = "all" if each.exhaustive else f"sampled, seed {SEED}"
+            how = "all" if each.exhaustive else f"sampled, seed {seed}"
             sys.stdout.write(f"\n{name}: {each.interleavings} interleavings, {each.states} states ({how})")
     assert sum(each.interleavings for each in found) > 1
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_few_orders_of_a_race_are_drawn(name: str) -> None:
+def test_a_few_orders_of_a_race_are_drawn(name: str, seed: int) -> None:
     """Where there are more than can be run, some are, and they say so."""
-    assert sum(each.interleavings for each in named(name).run(60, SEED)) > 0
+    assert sum(each.interleavings for each in named(name).run(60, seed)) > 0
 
 
-def test_a_promise_that_is_not_kept_is_seen() -> None:
+def test_a_promise_that_is_not_kept_is_seen(seed: int) -> None:
     """What a race promises is asked for: with the opposite promised, it fails, and tells the way there."""
 
     def nothing_ends(made: World) -> None:
@@ -47,7 +53,7 @@ def test_a_promise_that_is_not_kept_is_seen() -> None:
     assert isinstance(race, Race)
     wrong = Race(race.name, race.promise, race.build, [{}], nothing_ends)
     with pytest.raises(AssertionError) as found:
-        wrong.run(LIMIT, SEED)
+        wrong.run(1_500, seed)
     assert "after (" in "".join(found.value.__notes__)
 
 
