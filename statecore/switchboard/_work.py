@@ -431,8 +431,8 @@ class Work:
         """The leg, made if need be, of this device in the call that rings it, of which this id is a second name now."""
         leg = draft.legs[place]
         other = self.glaring(leg.user, draft.receiver)
-        if other is None:  # pragma: no cover - the row with `glare` was taken, so there is one
-            raise AssertionError("a merge needs a call that rings")
+        if other is None:
+            raise AssertionError("the row with `glare` is taken where another call rings")
         there = other.find(leg.user, leg.device, leg.epoch)
         if there is None or not other.is_live(other.legs[there]):
             there = self.add_leg(other, leg.user, leg.device, leg.epoch, "callee")
