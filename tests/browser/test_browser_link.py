@@ -161,3 +161,33 @@ def test_a_page_that_is_one_device_too_many_waits_until_there_is_room(world: Any
             await page.run("device.close()")
 
     asyncio.run(main())
+
+
+_GUEST = """(async (token) => {
+  const { joinSession } = await import('./page/statecore.js');
+  globalThis.room = await joinSession(location.href, token, { type: 'audio' }, { device: 'tablet' });
+  return room.participants.map((one) => [one.uid, one.device]);
+})(%s)"""
+
+
+def test_a_call_token_alone_lets_a_page_into_its_session(world: Any) -> None:
+    """A guest's page is in without a login, the token can go on being used by its device and by no other, and leaving
+    closes everything."""
+
+    async def main() -> None:
+        async with world(dev=False) as all_:
+            page = await all_.browser.tab("guest")
+            await page.send("Page.navigate", url=all_.url)
+            await page.until("document.body.dataset.view === 'login'")
+            token = json.dumps(await all_.service.generate_token("gästin", "room"))
+            assert await page.run(_GUEST % token) == [["gästin", "tablet"]]
+            assert await page.run("room.client.ice.answered.then(() => true)")
+            await page.run("room.leave()")
+            await page.until("room.client.closed")
+            await page.off()
+            all_.browser.refused = True
+            other = (_GUEST % token).replace("tablet", "phone")
+            assert await page.run(f"{other}.catch((error) => error.code)") == "token_foreign"
+            assert await page.run(_GUEST % token) == [["gästin", "tablet"]]
+
+    asyncio.run(main())

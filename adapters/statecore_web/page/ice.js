@@ -4,9 +4,10 @@ const PATIENCE = 3000; // milliseconds that an answer may take, and that media w
 const AGAIN = [1000, 2000, 5000, 15000, 60000]; // until a service is asked again that could not answer
 
 export class FreshIce {
-  constructor(url, token) {
+  constructor(url, token, guest = false) {
     this.url = url;
     this.token = token;
+    this.guest = guest;
     this.current = { iceServers: [], iceTransportPolicy: "all" }; // as RTCPeerConnection takes them
     this.asking = false;
     this.timer = 0;
@@ -53,7 +54,7 @@ export class FreshIce {
   /** Ask; gives the milliseconds after which to ask again, or 0 for never. */
   async renew() {
     const token = typeof this.token === "function" ? await this.token() : this.token;
-    const response = await askIce(this.url, token);
+    const response = await askIce(this.url, token, this.guest);
     if (response.status === 404) return 0; // a service that knows nothing of this
     if (!response.ok) throw new Error(response.statusText);
     const { ice_servers: iceServers, ice_policy: iceTransportPolicy, lifetime } = await response.json();
@@ -63,9 +64,9 @@ export class FreshIce {
 }
 
 /** What the service answers to a device that shows this token. */
-export function askIce(url, token) {
-  const signal = AbortSignal.timeout(PATIENCE);
-  return fetch(iceUrl(url), { headers: { Authorization: `Bearer ${token}` }, cache: "no-store", signal });
+export function askIce(url, token, guest = false) {
+  const headers = { Authorization: `${guest ? "Guest" : "Bearer"} ${token}` };
+  return fetch(iceUrl(url), { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
 }
 
 /** Beside where devices connect. */

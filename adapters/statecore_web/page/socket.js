@@ -5,16 +5,18 @@ import { askIce } from "./ice.js";
 
 const PROTOCOL = "statecore.v1";
 const BEARER = "statecore.token."; // a browser cannot set headers on a WebSocket, and a token has no place in an address
+const GUEST = "statecore.guest."; // the same for a call token that is shown without a login
 const BACKOFF = [20, 100, 200, 500, 1000, 2000, 5000]; // milliseconds; shortened by chance, so that not all come at once
 const STEADY = 5000; // only a connection that lasted so long shows that the next may be tried at once
 const WELCOME = 10000; // milliseconds in which a connection has to be welcomed
 
 /** Keeps a device connected. `device` has online, linkUp, linkTook(message), linkDown, linkFailed(error). */
 export class Connection {
-  /** `token` is one, or gives one. `giveUpAfter` is in seconds without a link; 0 is never. */
-  constructor(url, token, device, giveUpAfter = 0) {
+  /** `token` is one, or gives one; a guest's is a call token. `giveUpAfter` is in seconds without a link; 0 is never. */
+  constructor(url, token, device, { guest = false, giveUpAfter = 0 } = {}) {
     this.url = socketUrl(url);
     this.token = token;
+    this.guest = guest;
     this.device = device;
     this.giveUpAfter = giveUpAfter;
     this.socket = null;
@@ -51,7 +53,7 @@ export class Connection {
       return;
     }
     if (this.socket !== attempt) return; // it took too long, or nobody wants it any more
-    const socket = new WebSocket(this.url, [PROTOCOL, BEARER + token]);
+    const socket = new WebSocket(this.url, [PROTOCOL, (this.guest ? GUEST : BEARER) + token]);
     this.socket = socket;
     socket.onopen = () => {
       this.renewed = false;
@@ -64,7 +66,7 @@ export class Connection {
 
   /** The service did not open the connection. A browser does not say why: it is asked where an answer can be read. */
   async turnedAway(socket, began, token) {
-    const error = await refusal(this.url, token);
+    const error = await refusal(this.url, token, this.guest);
     if (this.socket !== socket) return;
     if (error && (this.renewed || typeof this.token !== "function")) {
       this.fail(error);
@@ -82,8 +84,8 @@ export class Connection {
       return;
     }
     if (message?.m === "refused" && !message.n) {
-      const final = ["unsupported_version", "signaling_refused"].includes(message.code);
-      if (final) this.fail(new CallError(message.code, message.data ?? {}));
+      const error = new CallError(message.code, message.data ?? {});
+      if (["unsupported_version", "signaling_refused", "token"].some((code) => error.is(code))) this.fail(error);
       if (message.code === "too_many_devices") this.wait = 1000 * Math.min(60, Number(message.data?.seconds) || 0);
     } else if (message?.m) {
       if (message.m === "welcome") clearTimeout(this.budget);
@@ -155,9 +157,9 @@ export class Connection {
 }
 
 /** Why the service does not let this device in; null if it was not that, or nobody could say. */
-async function refusal(url, token) {
+async function refusal(url, token, guest) {
   try {
-    const response = await askIce(url, token);
+    const response = await askIce(url, token, guest);
     if (![401, 403].includes(response.status)) return null;
     const { code, message } = await response.json().catch(() => ({}));
     const told = new CallError(code ?? "", { why: message });

@@ -106,6 +106,8 @@ export interface ClientOptions {
   user: string;
   /** An auth token, or what gives one: asked for every connection, and once more if the service refuses what it gave. */
   token: string | (() => string | Promise<string>);
+  /** Whether it is a call token instead, shown without a login: it admits to its session, and to nothing else. */
+  guest?: boolean;
   device?: string;
   name?: string;
   media?: BrowserMedia;
@@ -148,6 +150,17 @@ export class CallClient {
   /** By the id of an accepted call, or by a call token. Resolves when active. */
   startSession(sessionIdOrToken: string, settings?: CallSettings): Promise<Session>;
 }
+
+/**
+ * Be in a session by a call token alone: nobody need be logged in. The client goes with the session. A `device` that stays
+ * the same is let in again after a reload, as the token is bound to the first that showed it.
+ */
+export function joinSession(
+  url: string,
+  token: string,
+  settings?: CallSettings,
+  more?: Partial<Omit<ClientOptions, "token" | "guest">>,
+): Promise<Session>;
 
 /** One device's part in a call. Every action rejects with a typed error where it is not legal. */
 export class Session {

@@ -32,7 +32,10 @@ const identity = () => {
 };
 
 export class CallClient {
-  constructor(url, { user, token, device = identity(), name = "", media = new BrowserMedia(), giveUpAfter = 0, flows = FLOWS, hashes = HASHES }) {
+  constructor(url, {
+    user, token, guest = false, device = identity(), name = "", media = new BrowserMedia(), giveUpAfter = 0, flows = FLOWS,
+    hashes = HASHES,
+  }) {
     this.user = { uid: user, name: name || user };
     this.device = device;
     this.name = name;
@@ -49,8 +52,8 @@ export class CallClient {
     this.draining = false;
     this.ticket = 0;
     this.closed = false;
-    this.connection = new Connection(url, token, this, giveUpAfter);
-    this.ice = new FreshIce(url, token);
+    this.connection = new Connection(url, token, this, { guest, giveUpAfter });
+    this.ice = new FreshIce(url, token, guest);
     this.alarm = new Alarm(() => this.tick());
     this.welcomed = null;
   }
@@ -415,12 +418,31 @@ function parsed(text) {
 }
 
 /** The session a call token is for. Nothing is verified: that is the service's. */
-function sessionOf(token) {
+const sessionOf = (token) => claimsOf(token).sid;
+
+function claimsOf(token) {
   try {
-    const claims = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-    return JSON.parse(atob(claims)).sid;
+    const octets = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
+    return JSON.parse(new TextDecoder().decode(Uint8Array.from(octets, (octet) => octet.charCodeAt(0))));
   } catch {
     throw new CallError("token_malformed", { why: "it is not a call token" });
+  }
+}
+
+/**
+ * Be in a session by a call token alone: nobody need be logged in. The client goes with the session. `more` is as for a
+ * client; a `device` that stays the same is let in again after a reload, as the token is bound to the first.
+ */
+export async function joinSession(url, token, settings = {}, more = {}) {
+  const client = new CallClient(url, { user: claimsOf(token).sub, token, guest: true, ...more });
+  try {
+    await client.connect();
+    const session = await client.startSession(token, settings);
+    session.ended.then(() => client.close());
+    return session;
+  } catch (error) {
+    client.close();
+    throw error;
   }
 }
 
