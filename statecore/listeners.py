@@ -101,7 +101,7 @@ class OngoingCallListener(_Listener):
     on_remote_connection_lost: Handler | None = _event("Media with a participant stopped.", "participant")
     on_remote_connection_restored: Handler | None = _event("Media with a participant is back.", "participant")
     on_user_joined: Handler | None = _event("Somebody joined.", "participant")
-    on_user_left: Handler | None = _event("Somebody left.", "participant", "reason")
+    on_user_left: Handler | None = _event("Somebody is gone: `left`, or another reason.", "participant", "reason")
     on_user_list_updated: Handler | None = _event("Who takes part changed.", "participants")
     on_user_muted: Handler | None = _event("A participant was muted.", "participant", "by")
     on_user_unmuted: Handler | None = _event("A participant sends sound again.", "participant", "by")

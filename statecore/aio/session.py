@@ -401,7 +401,7 @@ class Session:
         if event == "call_ended":
             return (end_reason(leg),)
         if event == "user_left":
-            return (who, "left")
+            return (who, value)
         if event == "user_list_updated":
             return (self.participants,)
         return self._arguments_of_actions(event, leg, who, value, own=peer is None)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from ..errors import CallGone, CallNotFound, IllegalTransition, NotAParty, StatecoreError
 from ..machine import FlowMachine
-from ..model import NO_FLAGS
+from ..model import NO_FLAGS, Reason
 from ..wire import Command, Unknown, View
 from ._data import forget
 from ._intent import intent
@@ -102,7 +102,7 @@ def _follow(step: Step, old: LocalLeg, view: View, way: Move, taken_back: str) -
     elif taken_back:
         step.end_by(leg, taken_back)
     else:
-        _differences(step, old, leg, way)
+        _differences(step, old, leg, way, view.gone)
         for wait in done:
             step.settle(wait.ticket, step.legs[session])
 
@@ -143,16 +143,16 @@ def _with_clocks(step: Step, leg: LocalLeg) -> LocalLeg:
     return replace(leg, alone_since=alone, until=until)
 
 
-def _differences(step: Step, old: LocalLeg, leg: LocalLeg, way: Move) -> None:
+def _differences(step: Step, old: LocalLeg, leg: LocalLeg, way: Move, gone: dict[str, Reason]) -> None:
     """Tell what is different between a live leg as it was and as it is. A session's events begin when it was joined,
     and with who is there."""
     session, effects = leg.session, step.effects
     for event, value in way.events:
         step.emit(event, leg, value=value)
     if way.begins:
-        tell_peers(step, (), leg, switched=False)
+        tell_peers(step, (), leg, gone, switched=False)
     elif way.tells and leg.peers != old.peers:
-        tell_peers(step, old.peers, leg, switched=old.type != leg.type)
+        tell_peers(step, old.peers, leg, gone, switched=old.type != leg.type)
     if way.media != "open":
         return
     for capture in way.captures:

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from ..machine import FlowMachine
-from ..model import NO_FLAGS
+from ..model import NO_FLAGS, Reason
 from ..wire import Peer
 from ._types import Drive, LocalLeg
 
@@ -37,15 +37,15 @@ def drive_peers(step: Step, leg: LocalLeg) -> None:
     step.effects.append(Drive(leg.session, "peers", (tuple([peer for peer in leg.peers if peer.joined]),)))
 
 
-def tell_peers(step: Step, peers: tuple[Peer, ...], leg: LocalLeg, *, switched: bool) -> None:
-    """Tell who came, who left, and whose flags changed; `switched` to video, or not."""
+def tell_peers(step: Step, peers: tuple[Peer, ...], leg: LocalLeg, gone: dict[str, Reason], *, switched: bool) -> None:
+    """Tell who came, who left and why, and whose flags changed; `switched` to video, or not."""
     before = {peer.pid: peer for peer in peers if peer.joined}
     after = {peer.pid: peer for peer in leg.peers if peer.joined}
     same = before.keys() == after.keys()
     if not same:
         for pid, peer in before.items():
             if pid not in after:
-                step.emit("user_left", leg, peer)
+                step.emit("user_left", leg, peer, gone.get(pid, "left"))
         for peer in sorted([peer for pid, peer in after.items() if pid not in before], key=_place):
             step.emit("user_joined", leg, peer)
     for pid, peer in after.items():

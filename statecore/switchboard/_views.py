@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from ..machine import FlowMachine
-from ..model import NO_FLAGS, Leg, Offer, Reason, Record
+from ..model import NO_FLAGS, Control, Leg, Offer, Reason, Record
 from ..wire import Peer, View
 from ._commands import Deliver
 from ._work import QUIET, Draft, Work, mark
@@ -103,11 +105,26 @@ def make_view(machine: FlowMachine, now: int, record: Record, leg: Leg) -> View:
         max(0, now - record.initiated_at),
         (record.initiated_at, record.answered_at, record.active_at, record.ended_at),
         record.metadata,
+        gone([(one.pid, one.control) for one in record.legs]) if control.state in machine.participating else {},
     )
 
 
 REASONS = {str(reason): reason for reason in Reason}
 """Reasons by name."""
+
+
+_LATELY = 32
+"""Of how many who are gone it is said why: a device that has missed more does not ask any more."""
+
+
+def gone(legs: Sequence[tuple[str, Control]]) -> dict[str, Reason]:
+    """Why participants are gone, of those who did not just leave."""
+    found = [
+        (pid, REASONS[control.reason])
+        for pid, control in legs
+        if control.reason and control.reason != Reason.HANGUP and "joined" in control.flags
+    ]
+    return dict(found[-_LATELY:])
 
 
 def _other(offer: Offer, pid: str) -> str:

@@ -15,6 +15,7 @@ from statecore.errors import (
     CallCancelled,
     CallNotFound,
     InvalidArgument,
+    MediaConnectionFailed,
     StoreUnusable,
     UnknownUser,
     UserBusy,
@@ -230,5 +231,24 @@ def test_what_the_store_has_not_taken_is_not_forgotten(run: Run) -> None:
         line = (await store.load([("line", "bob")]))["line", "bob"][1]
         assert (line.name, line.capacity) == ("Bob", 2)
         await service.close()
+
+    run(main)
+
+
+def test_others_hear_why_somebody_is_gone(town: Town, run: Run) -> None:
+    """Who left, whose media failed and who was deleted are told apart, also by a device that was away meanwhile."""
+
+    async def main() -> None:
+        names = ("alice", "bob", "carol", "dora")
+        async with town(*names) as t:
+            sessions = dict(zip(names, await t.meet(*names), strict=True))
+            told: list[tuple[str, str]] = []
+            sessions["alice"].on("user_left", lambda who, reason: told.append((who.uid, reason)))
+            await sessions["bob"].leave()
+            await t.until(lambda: told)
+            t.media["carol"].sessions[0].fail(MediaConnectionFailed(why="cut"))
+            await t.service.delete_user("dora")
+            await t.until(lambda: len(told) == 3)
+            assert sorted(told) == [("bob", "left"), ("carol", "lost"), ("dora", "kicked")]
 
     run(main)

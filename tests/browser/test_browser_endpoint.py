@@ -257,6 +257,7 @@ def _view(draw: st.DrawFn) -> wire.View:
         grants=draw(st.frozensets(st.sampled_from(sorted(GRANTS)), max_size=5)),
         peers=tuple(peers.values()),
         offers=draw(st.dictionaries(PIDS, st.integers(1, 3), max_size=2)),
+        gone=draw(st.dictionaries(PIDS, st.sampled_from(list(Reason)), max_size=2)),
         token=draw(st.sampled_from(["", "token"])),
     )
 

@@ -862,6 +862,15 @@ def test_participants_come_go_and_change() -> None:
     assert ("peers", (device.leg().peers[0],)) in device.driven()
 
 
+def test_why_a_participant_is_gone_is_told() -> None:
+    """Who left has left; of anybody else it is told why, also to a device that has missed when it happened."""
+    device = in_call(BOB, CAROL, Peer("4", "dora", joined=4))
+    common: dict[str, Any] = {"flags": frozenset({"joined", "connected"}), "joined": 1, "heard": 9}
+    device.hear(view(9, "active", gone={"3": Reason.KICKED, "4": Reason.LOST, "9": Reason.LOST}, **common))
+    left = [(e.peer.user, e.value) for e in device.effects if isinstance(e, Emit) and e.event == "user_left" and e.peer]
+    assert left == [("bob", "left"), ("carol", "kicked"), ("dora", "lost")]
+
+
 def test_a_request_for_video_is_over_for_whom_it_asked() -> None:
     """Who was asked for video hears that the request was withdrawn, or not answered in time; agreed to, it is a switch
     and nothing else."""

@@ -8,7 +8,8 @@ import { capturing, differences, drivePeers } from "./tell.js";
 const PEER = { device: "", name: "", role: "member", joined: 0 };
 const VIEW = {
   flow: "ringing", role: "callee", type: "video", receiver: "", heard: 0, reason: null, by: "", via: "", joined: 0,
-  flags: [], grants: [], peers: [], offers: {}, left: 0, age: 0, at: [0, 0, 0, 0], metadata: "", token: "",
+  flags: [], grants: [], peers: [], offers: {}, left: 0, age: 0, at: [0, 0, 0, 0], metadata: "", gone: {},
+  token: "",
 };
 
 /** A view with everything that its message left out. */
@@ -58,7 +59,7 @@ export function view(step, message) {
   if (takenBack) {
     step.endBy(leg, takenBack);
   } else if (leg.state !== machine.final) {
-    differences(step, machine, old, leg);
+    differences(step, machine, old, leg, view.gone);
     resolve(step, machine, step.legs.get(leg.session));
   }
   if (view.state === machine.final) settleEnd(step, view);

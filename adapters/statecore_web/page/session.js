@@ -300,7 +300,7 @@ export class Session {
     if (WITH_NOBODY.includes(event)) return [this];
     if (event === "session_left") return [this, reason];
     if (event === "call_ended") return [reason];
-    if (event === "user_left") return [who, "left"];
+    if (event === "user_left") return [who, value];
     if (event === "user_list_updated") return [this.participants];
     if (["user_muted", "user_unmuted", "user_video_paused", "user_video_resumed"].includes(event)) return [who, who.uid];
     if (["audio_muted", "audio_unmuted", "video_paused", "video_resumed"].includes(event)) return [this.client.user];

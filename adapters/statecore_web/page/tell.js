@@ -20,11 +20,11 @@ const differ = (one, other) =>
   [...one.filter((name) => !other.includes(name)), ...other.filter((name) => !one.includes(name))].sort();
 
 /** Tell what is different between a live leg as it was and as it is. */
-export function differences(step, machine, old, leg) {
+export function differences(step, machine, old, leg, gone) {
   if (machine.media.includes(leg.state)) {
     // A session's events begin when it was joined, and with who is there.
-    if (machine.media.includes(old.state)) tell(step, leg, old.type, old.flags, old.peers);
-    else tell(step, leg, leg.type, [], []);
+    if (machine.media.includes(old.state)) tell(step, leg, old.type, old.flags, old.peers, gone);
+    else tell(step, leg, leg.type, [], [], gone);
   }
   if (leg.media !== "open") return;
   if (old.flags.includes("joined")) {
@@ -62,18 +62,18 @@ export function drivePeers(step, leg) {
   step.drive(leg, "peers", leg.peers.filter((peer) => peer.joined));
 }
 
-function tell(step, leg, type, flags, peers) {
+function tell(step, leg, type, flags, peers, gone) {
   const switched = leg.type !== type;
   if (switched) step.emit("call_switched_to_video", leg);
   tellFlags(step, leg, flags, leg.flags, switched);
-  if (!same(leg.peers, peers)) tellPeers(step, peers, leg, switched);
+  if (!same(leg.peers, peers)) tellPeers(step, peers, leg, gone, switched);
 }
 
-function tellPeers(step, peers, leg, switched) {
+function tellPeers(step, peers, leg, gone, switched) {
   const byPid = (list) => new Map(list.filter((peer) => peer.joined).map((peer) => [peer.pid, peer]));
   const before = byPid(peers);
   const after = byPid(leg.peers);
-  for (const [pid, peer] of before) if (!after.has(pid)) step.emit("user_left", leg, peer);
+  for (const [pid, peer] of before) if (!after.has(pid)) step.emit("user_left", leg, peer, gone[pid] ?? "left");
   for (const peer of [...after.values()].sort((a, b) => a.joined - b.joined)) {
     if (!before.has(peer.pid)) step.emit("user_joined", leg, peer);
   }
