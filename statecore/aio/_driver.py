@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -45,6 +44,7 @@ from ..errors import (
 )
 from ..flow import Flow, Timers
 from ..listeners import CallListener, ListenerRegistry, events
+from ..model import User
 from ..ports import Clock, MediaAdapter, Signaling
 from ..trace import Recorder
 from ..wire import Bye, Down, TokenRequest
@@ -53,6 +53,7 @@ from ._log import fields_of_leg
 from ._tasks import Mailboxes, Tasks, cancel
 from ._time import Alarm
 from ._tracing import TraceSink
+from ._waits import Waits
 from .call import Call
 from .ice import FreshIce
 from .session import Session
@@ -83,7 +84,8 @@ class Driver:
         make_call: Callable[..., Call],
         trace: TraceSink | None = None,
     ) -> None:
-        self.user, self.device, self.name = endpoint.user, endpoint.device, name
+        self.user, self.device = endpoint.user, endpoint.device
+        self.me = User(uid=endpoint.user, name=name)
         self.timers = timers
         self.adapter = adapter
         self.core = EndpointMachine(flows=flows, timers=timers)
@@ -111,9 +113,8 @@ class Driver:
         self._link: asyncio.Task[None] | None = None
         self._linked: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._numbers = itertools.count(1)
-        self._waits: dict[int, asyncio.Future[LocalLeg | None]] = {}
-        self._requests: dict[int, tuple[TokenRequest, asyncio.Future[str]]] = {}
+        self._waits = Waits()
+        self._requests: dict[int, TokenRequest] = {}
         self._burials: dict[str, list[asyncio.Future[None]]] = {}
         self._ended: dict[str, LocalLeg] = {}
         self._retiring: dict[Session, asyncio.Task[None]] = {}
@@ -146,7 +147,7 @@ class Driver:
 
     def call_of(self, leg: LocalLeg) -> Call:
         """The call that a leg is a part of, as it stands."""
-        return self._make_call(**fields_of_leg(leg, self.user, self.device))
+        return self._make_call(**fields_of_leg(leg, self.me, self.device))
 
     def leg(self, session: str) -> LocalLeg | None:
         """The leg of a session, by its id or a second name; an ended one until the service is known to know."""
@@ -196,8 +197,7 @@ class Driver:
         except StatecoreError as error:  # the service will not have this device: there is no use in trying again
             _log.warning("the link is given up: %s", error, extra=self.extra)
             if not linked.done():
-                linked.set_exception(error)
-                linked.exception()  # whoever waits is told; nobody may be waiting
+                _fail(linked, error)
             self._tell_of_link("connection_failed", error.code, recoverable=False)
             self._let_go(expired=isinstance(error, TokenExpired))
 
@@ -240,7 +240,9 @@ class Driver:
         if self.online:
             await asyncio.gather(*(self._buried(session, self.timers.close) for session in legs))
             self._connection.send(Bye())
-        self._fail_waits(ClientClosed())
+        self._waits.fail(ClientClosed())
+        if self._linked is not None and not self._linked.done():
+            _fail(self._linked, ClientClosed())
         if self._link is not None:
             await cancel(self._link, seconds=self.timers.close + 1)
         await cancel(*self._retiring.values())
@@ -253,18 +255,11 @@ class Driver:
         if self._trace is not None:
             self._trace.close()
 
-    def _fail_waits(self, error: StatecoreError) -> None:
-        waits: list[asyncio.Future[Any]] = [*self._waits.values(), *(wait for _, wait in self._requests.values())]
-        for future in [*waits, *([self._linked] if self._linked is not None else [])]:
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # whoever waits is told; nobody may be waiting
-
     # --- the link
 
     def link_up(self) -> None:
         """A channel stands: say hello."""
-        self.feed(LinkUp(self.name, self.core.hashes, self._clock.wall()))
+        self.feed(LinkUp(self.me.name, self.core.hashes, self._clock.wall()))
 
     def link_took(self, message: Down) -> None:
         """A message came; after the welcome, what was asked before is asked again."""
@@ -275,7 +270,7 @@ class Driver:
                 self.ice.start()
             if self._linked is not None and not self._linked.done():
                 self._linked.set_result(None)
-            for request, _ in list(self._requests.values()):
+            for request in self._requests.values():
                 self._connection.send(request)
 
     def link_down(self) -> None:
@@ -359,13 +354,8 @@ class Driver:
             del self._ended[next(iter(self._ended))]
 
     def _settle(self, effect: Settle) -> None:
-        future = self._waits.pop(effect.ticket, None)
-        if future is None or future.done():
-            return
-        if effect.error is None:
-            future.set_result(effect.leg)
-        else:
-            future.set_exception(self._with_call(effect.error, effect.leg))
+        error = self._with_call(effect.error, effect.leg) if effect.error is not None else None
+        self._waits.settle(effect.ticket, effect.leg, error)
 
     def _with_call(self, error: StatecoreError, leg: LocalLeg | None) -> StatecoreError:
         if isinstance(error, CallDeclined | CallEnded) and leg is not None:
@@ -373,12 +363,7 @@ class Driver:
         return error
 
     def _reply(self, effect: Reply) -> None:
-        _, future = self._requests.pop(effect.n, (None, None))
-        if future is not None and not future.done():
-            if effect.error is None:
-                future.set_result(effect.token)
-            else:
-                future.set_exception(effect.error)
+        self._waits.settle(effect.n, effect.token, effect.error)
 
     def _tick(self) -> None:
         stood = self.online
@@ -429,13 +414,9 @@ class Driver:
         return await self._wait(lambda ticket: Await(session, ticket))
 
     async def _wait(self, make: Callable[[int], Input]) -> LocalLeg:
-        ticket = next(self._numbers)
-        future = self._waits[ticket] = asyncio.get_running_loop().create_future()
-        try:
+        with self._waits.one() as (ticket, future):
             self.feed(make(ticket))
             leg: LocalLeg | None = await future
-        finally:
-            self._waits.pop(ticket, None)
         if leg is None:
             raise AssertionError("what is settled without an error has a leg")
         return leg
@@ -471,18 +452,17 @@ class Driver:
     async def request_token(self, session: str) -> str:
         """Ask the service for a call token; asked again after a cut of the link."""
         self.usable()
-        n = next(self._numbers)
-        request, future = TokenRequest(self.named(session), n), asyncio.get_running_loop().create_future()
-        self._requests[n] = (request, future)
-        self._connection.send(request)
-        try:
-            async with asyncio.timeout(self.timers.command):
-                token: str = await future
-                return token
-        except TimeoutError:
-            raise CommandTimeout(trigger="generate_token") from None
-        finally:
-            self._requests.pop(n, None)
+        with self._waits.one() as (n, future):
+            self._requests[n] = request = TokenRequest(self.named(session), n)
+            self._connection.send(request)
+            try:
+                async with asyncio.timeout(self.timers.command):
+                    token: str = await future
+                    return token
+            except TimeoutError:
+                raise CommandTimeout(trigger="generate_token") from None
+            finally:
+                del self._requests[n]
 
     # --- what went wrong
 
@@ -494,6 +474,12 @@ class Driver:
 
     def _task_failed(self, error: BaseException, what: str) -> None:
         _log.error("%s failed", what, exc_info=error, extra=self.extra)
+
+
+def _fail(future: asyncio.Future[None], error: StatecoreError) -> None:
+    """Whoever waits is told; nobody may be waiting."""
+    future.set_exception(error)
+    future.exception()
 
 
 __all__ = ["Driver"]

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ..endpoint import LocalLeg
-from ..model import STATUS, Call, EndReason, Leg, Participant, Reason, Record, Status
+from ..model import STATUS, Call, EndReason, Leg, Participant, Reason, Record, Status, User
 from ..wire import Peer
 
 
@@ -63,8 +63,8 @@ def _missed(record: Record, user: str | None) -> bool:
 
 def _participant_of_leg(leg: Leg) -> Participant:
     return Participant(
-        pid=leg.pid, uid=leg.user, name=leg.user, device=leg.device, role=leg.control.role, joined=leg.joined,
-        flags=leg.control.flags - {"joined", "connected"},
+        pid=leg.pid, uid=leg.user, name=leg.name or leg.user, device=leg.device, role=leg.control.role,
+        joined=leg.joined, flags=leg.control.flags - {"joined", "connected"},
     )  # fmt: skip
 
 
@@ -76,10 +76,10 @@ def participant(peer: Peer) -> Participant:
     )  # fmt: skip
 
 
-def own_participant(leg: LocalLeg, user: str, device: str) -> Participant:
+def own_participant(leg: LocalLeg, me: User, device: str) -> Participant:
     """Oneself."""
     return Participant(
-        pid=leg.pid, uid=user, name=user, device=device, role=leg.role, joined=leg.joined,
+        pid=leg.pid, uid=me.uid, name=me.name or me.uid, device=device, role=leg.role, joined=leg.joined,
         flags=leg.flags - {"joined", "connected"},
     )  # fmt: skip
 
@@ -89,11 +89,11 @@ def end_reason(leg: LocalLeg) -> EndReason:
     return EndReason(what=leg.reason or Reason.LOST, by=leg.by or None, when=leg.at[3] / 1000)
 
 
-def fields_of_leg(leg: LocalLeg, user: str, device: str) -> dict[str, Any]:
+def fields_of_leg(leg: LocalLeg, me: User, device: str) -> dict[str, Any]:
     """What makes a `Call` of a device's own leg."""
     initiated, answered, active, ended = leg.at
     end = end_reason(leg) if leg.reason is not None else None
-    people = (own_participant(leg, user, device), *(participant(peer) for peer in leg.peers)) if leg.pid else ()
+    people = (own_participant(leg, me, device), *(participant(peer) for peer in leg.peers)) if leg.pid else ()
     return {
         "session_id": leg.session,
         "type": leg.type,

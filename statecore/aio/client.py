@@ -112,7 +112,7 @@ class CallClient:
     @property
     def user(self) -> User:
         """The user whose device this is, known before it is connected and after it is closed."""
-        return User(uid=self._driver.user, name=self._driver.name)
+        return self._driver.me
 
     @property
     def calls(self) -> list[Call]:

@@ -73,7 +73,7 @@ class Session:
     def participants(self) -> tuple[Participant, ...]:
         """Everyone who has joined, oneself first."""
         leg = self.leg
-        me = own_participant(leg, self._driver.user, self._driver.device)
+        me = own_participant(leg, self._driver.me, self._driver.device)
         return (me, *(participant(peer) for peer in leg.peers if peer.joined))
 
     @property
@@ -393,7 +393,7 @@ class Session:
             self._listeners.clear()
 
     def _arguments(self, event: str, leg: LocalLeg, peer: Any, value: Any) -> tuple[Any, ...]:
-        who = participant(peer) if peer is not None else own_participant(leg, self._driver.user, self._driver.device)
+        who = participant(peer) if peer is not None else own_participant(leg, self._driver.me, self._driver.device)
         if event in ("session_joined", "session_timeout"):
             return (self,)
         if event == "session_left":

@@ -70,7 +70,7 @@ class Town:
         """A new id."""
         return f"id-{next(self.numbers)}"
 
-    def make(self, name: str, **more: Any) -> CallClient:
+    def make(self, name: str, /, **more: Any) -> CallClient:
         """A client that is not entered; `name` is user or user/device."""
         user, _, device = name.partition("/")
         service = self.services[more.pop("at", len(self.clients)) % len(self.services)]
@@ -87,7 +87,7 @@ class Town:
     def _saw(self, name: str, event: str, call: Call) -> None:
         self.seen.append((name, event, call))
 
-    async def add(self, name: str, **more: Any) -> CallClient:
+    async def add(self, name: str, /, **more: Any) -> CallClient:
         """A client that is connected, and closed in the end."""
         return await self.stack.enter_async_context(self.make(name, **more))
 
