@@ -42,29 +42,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._rows import (
-    CONDITIONS,
+from ._effects import (
     Answer,
-    Capture,
     Claim,
     CloseMedia,
     Custom,
-    Deadline,
     Effect,
     Fire,
-    Flow,
     Invite,
     Mark,
     OpenMedia,
     Release,
     Retype,
-    Roles,
-    Row,
     Tell,
-    Trigger,
     Withdraw,
-    names,
 )
+from ._rows import CONDITIONS, Capture, Deadline, Flow, Roles, Row, Trigger, names
 from ._timers import Timers
 from .model import Reason
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 CORE = (
+    "_effects.py",
     "_rows.py",
     "_timers.py",
     "flow.py",
