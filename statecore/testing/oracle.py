@@ -29,9 +29,9 @@ from statecore.endpoint import (
 from statecore.flow import Flow, Invite
 from statecore.flow import OpenMedia as Opening
 from statecore.machine import FlowMachine
-from statecore.model import COMPATIBLE, NO_FLAGS, Leg, Line, Reason, Record
+from statecore.model import COMPATIBLE, NO_FLAGS, Device, Leg, Line, Reason, Record
 from statecore.ports import Key
-from statecore.switchboard import Done, Switchboard, next_due
+from statecore.switchboard import Done, Switchboard, bound_to, next_due
 from statecore.testing._probes import assert_deaf
 from statecore.testing._world_parts import Service
 from statecore.wire import View
@@ -350,6 +350,19 @@ def _check_line(service: Service, line: Line) -> None:
     assert set(line.sessions) == {s for s, holds in concerned.items() if not holds}, f"{line} against {concerned}"
     assert len(line.holds) <= (line.capacity or service.board.settings.line_capacity)
     assert line.known or line.devices or service.store["line", line.user] is None, "who was never known is kept"
+    for device in line.devices:
+        if device.guest:
+            _check_guest(service, line.user, device)
+
+
+def _check_guest(service: Service, user: str, device: Device) -> None:
+    """A guest's device is in its session only, by a token that is bound to it (see `_world_parts.claims`)."""
+    who = (user, device.device, device.epoch)
+    for record in service.records():
+        if any((leg.user, leg.device, leg.epoch) == who for leg in record.legs):
+            assert record.session_id == device.guest, f"a guest is in {record.session_id}"
+            bound = bound_to(service.store["bound", f"{user}/{device.guest}"])
+            assert bound == device.device, f"{device.device} is in by a token that is bound to {bound}"
 
 
 def assert_settled(world: World) -> None:

@@ -62,6 +62,34 @@ def test_a_mistake_that_shows_late_is_found(name: str) -> None:
     assert len(found.trace) >= DEEP, f"{len(found.trace)} steps: {found.why}"
 
 
+class Unbound:
+    """A switchboard that does not keep what a guest's token is bound to."""
+
+    def __init__(self, board: Switchboard) -> None:
+        self._board = board
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._board, name)
+
+    def step(self, store: Any, given: Any, now: int) -> Any:
+        """Decide."""
+        decision = self._board.step(store, given, now)
+        if not isinstance(decision, Done):
+            return decision
+        return replace(decision, writes={key: value for key, value in decision.writes.items() if key[0] != "bound"})
+
+
+def test_a_token_that_is_bound_to_no_device_is_found() -> None:
+    """A guest's token is good on one device in every order of what two do with it; one that nobody binds is found."""
+    scenario = replace(SCENARIOS["guests"], faults={})
+    core = shipped(scenario)
+    assert check(scenario, core=core).violation is None
+    board: Any = Unbound(core.board)
+    found = check(scenario, core=Core(board, core.machine)).violation
+    assert found is not None
+    assert "bound to None" in found.why
+
+
 def test_what_is_planted_is_replayed_with_what_it_was_planted_in() -> None:
     """The way to a device that was not told ends in the same disagreement, and by the code that ships in none."""
     scenario = replace(SCENARIOS["ringing"], faults={})

@@ -48,16 +48,17 @@ class Desk:
 class OfficeRules:
     """How the service decides, under the eyes of the oracle."""
 
-    def __init__(self, core: Core, users: list[str]) -> None:
+    def __init__(self, core: Core, users: list[str], known: list[str]) -> None:
         self.core = core
         self.users = users
+        self._known = known
         self._watch = Watch({})
         self._deaf: set[Any] = set()
 
     def begin(self) -> Store:
         """The service knows everybody, and there is no call."""
         store = Records()
-        for user in self.users:
+        for user in self._known:
             self._decide(store, Register(user, user.title()))
         return _stored(store)
 
@@ -211,6 +212,8 @@ def erased(store: Store, user: str) -> Store:
 
 def _erased(key: Key, value: Any, user: str) -> Any:
     kind, name = key
+    if kind == "bound":
+        return value
     if kind == "line":
         return value if name == user else Line(name)
     legs = tuple(leg if leg.user == user else replace(leg, seq=0, heard=0, refused="") for leg in value.legs)

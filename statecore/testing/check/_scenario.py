@@ -29,6 +29,8 @@ class Scenario(Struct, frozen=True, kw_only=True):
     """What it is about, in one line."""
     devices: dict[str, str]
     """The user of each device."""
+    guests: dict[str, str] = {}
+    """Those of them that a call token admits, and the session it is for: their users have not logged in."""
     plans: tuple[Plan, ...]
     """What users may do, in every order; `after` names plans of the same device."""
     begun: int = 0

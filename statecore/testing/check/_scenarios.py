@@ -57,6 +57,7 @@ _ACTIONS = (
     "mute_audio", "unmute_audio", "pause_video", "resume_video", "start_screen_share", "stop_screen_share",
     "raise_hand", "lower_hand",
 )  # fmt: skip
+_GUESTS = {"g1": "S", "g2": "S"}
 _SHORT: dict[str, Any] = {"idle": (1000, 1000), "longest": 9000}
 _GRANTED = ("unmute_audio", "resume_video", "start_screen_share", "switch_to_video", "accept_video", "end_for_all")
 
@@ -240,6 +241,15 @@ STANDARD: tuple[Scenario, ...] = (
             does("a1", "end_for_all", "active"), *_BOTH_END,
         ),
         timers=False,
+    ),
+    Scenario(
+        name="guests", help="a session that a guest comes to, by one token on two devices", guests=_GUESTS,
+        devices=dict.fromkeys(_GUESTS, "guest"),
+        plans=(
+            *(enters(d) for d in _GUESTS), enters("g2", "foreign"),
+            *(does(d, "leave", *LIVE, again=True) for d in _GUESTS),
+        ),
+        faults={"duplicates": 1},
     ),
     Scenario(
         name="full", help="a session that takes one person", devices=TWO,

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from statecore.endpoint import Endpoint, LinkDown, LinkUp, Media, Received
 from statecore.switchboard import Disconnect
-from statecore.testing._world_parts import Plan, as_input
+from statecore.testing._world_parts import NOON, Plan, as_input, claims
 from statecore.testing.check._coverage import Coverage
 from statecore.testing.check._office import Ask
 from statecore.testing.check._scenario import Core, Scenario
@@ -66,6 +66,8 @@ class Stations:
         self.hello = LinkUp(flows=core.machine.hashes)
         self.device = device
         self.user = scenario.devices[device]
+        session = scenario.guests.get(device)
+        self._guest = claims(self.user, session, NOON // 1000) if session is not None else None
         self.faults = {name for name, count in scenario.faults.items() if count}
         self.has_timers = scenario.timers
         self.plans: list[tuple[int, Plan]] = [(n, p) for n, p in enumerate(scenario.plans) if p.device == device]
@@ -197,7 +199,7 @@ class Stations:
         kept = partial(station._replace, greeted=greeted)
         taken = partial(station._replace, greeted=greeted, up=tuple(rest))
         endpoint = self.side(station).endpoint
-        given = as_input(endpoint, message)
+        given = as_input(endpoint, message, guest=self._guest)
         assert not isinstance(message, Beat | TokenRequest), "time stands still, and tokens come with views"
         ask = Ask("take", given)
         yield Move("up", (), taken, ask=ask)

@@ -35,6 +35,8 @@ ELSEWHERE: dict[str, str] = {
     "a hundred thousand bad messages over sockets, among good calls": "tests/statecore_web/test_web_bad_messages.py",
     "a socket that breaks at any message, on either side, or repeats": "tests/statecore_web/test_web_faulty_way.py",
     "a bad call token, over sockets; a user's own expires during a reconnect": "tests/statecore_web/test_web_tokens.py",
+    "a guest's token, over sockets: not good, or another's": "tests/statecore_web/test_web_guests.py",
+    "a guest's token on another device, at another service, after a restart": "tests/aio/test_service_guests.py",
     "a flood of messages for unknown sessions": "tests/sim/test_found_by_simulation.py",
     "a token that is forged, without a signature, or revoked": "tests/test_tokens.py",
     "push and socket both deliver the ring, in any order": "tests/aio/test_notices.py",

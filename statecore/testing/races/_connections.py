@@ -9,7 +9,7 @@ from statecore.endpoint import Media
 from statecore.flow import Timers
 from statecore.model import Reason
 from statecore.testing.oracle import assert_over, assert_settled
-from statecore.testing.world import World
+from statecore.testing.world import Plan, World
 
 from ._parts import (
     LIVE,
@@ -24,6 +24,7 @@ from ._parts import (
     calls,
     connected,
     does,
+    enters,
     joins,
     only,
     opens_nothing,
@@ -99,6 +100,27 @@ def _refused_token(how: str, **budget: int) -> World:
     made.budget.update(budget)
     made.trail = ()
     return made
+
+
+GUESTS = {"a1": "alice", "g1": "guest", "g2": "guest"}
+
+
+def _guests(*plans: Plan, **more: Any) -> World:
+    """Two devices to which somebody without a login has brought one token."""
+    return world(GUESTS, *plans, guests={"g1": "S", "g2": "S"}, **more)
+
+
+def _one_is_in(made: World) -> None:
+    assert sorted(made.watch.outcomes.values()) == ["ok", "token_foreign"]
+    lonely = next(device for device in ("g1", "g2") if not made.state(device, "S"))
+    opens_nothing(lonely)(made)
+    assert [leg.device for leg in made.record("S").legs] == [{"g1": "g2", "g2": "g1"}[lonely]]
+
+
+def _only_where_it_was(made: World) -> None:
+    assert (made.watch.outcomes[3], made.watch.outcomes[4]) == ("token_foreign", "ok")
+    opens_nothing("g2")(made)
+    assert {leg.device for leg in made.record("S").legs} == {"g1"}
 
 
 def _refused(made: World) -> None:
@@ -234,6 +256,17 @@ RACES: list[Race | Sweep] = [
                     joins("a1"), start=2, **b),
                 [{}, {"duplicates": 1}],
                 all_of(only(""), outcome(3, "token_malformed"), outcome(4, "ok", "already_joined")),
+            ),
+            "a guest's token on two devices at once": (
+                "one is in, the other is told whose it is", lambda **b: _guests(enters("g1"), enters("g2"), **b),
+                [{}, {"duplicates": 1}, {"duplicates": 2}], _one_is_in,
+            ),
+            "a guest's token is used again, by its device and by another": (
+                "good on the first one only",
+                lambda **b: _guests(
+                    enters("g1"), does("g1", "leave", *LIVE, after=(0,)), enters("g2", after=(0,)),
+                    enters("g1", after=(1,)), start=1, **b),
+                [{}, {"duplicates": 1}, {"duplicates": 2}], _only_where_it_was,
             ),
             "a link that breaks again and again while somebody ends": (
                 "settles", lambda **b: active(does("a1", "end", *LIVE), **b), [{"cuts": 3}], only("hangup"),
