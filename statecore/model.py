@@ -349,6 +349,11 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     """The only session that it may take part in, if a call token admitted it; empty where its user has logged in."""
 
 
+def people(record: Record) -> frozenset[str]:
+    """Everybody whose call it is: who made it, who was called in it, and who had a part in it."""
+    return frozenset({record.initiator, record.receiver, *(leg.user for leg in record.legs)} - {""})
+
+
 class Line(msgspec.Struct, frozen=True, gc=False):
     """What the switchboard knows of one user. Who is not known has a line only while a guest by that name is here."""
 

@@ -14,6 +14,7 @@ import attrs
 
 if TYPE_CHECKING:
     from .errors import MediaError
+    from .model import Record
     from .settings import CallSettings, IceServers
 
 # --- media ------------------------------------------------------------------------------------------------------------
@@ -274,6 +275,27 @@ class Store(Protocol):
 
     async def scan(self, kind: str) -> list[tuple[Key, Any]]:
         """Every live record of a kind, in the order of first writing."""
+
+
+Place: TypeAlias = tuple[int, str]
+"""Where a call stands in the log: when it was made, in Unix milliseconds, then its id."""
+
+
+@runtime_checkable
+class CallIndex(Protocol):
+    """What a store may do besides, so that lists of calls take no longer however long the log is. Of a store that does
+    not, everything is read for each of them.
+
+    Calls are the records of the kind "call" but for those with `merged_into`, which are a second name of another."""
+
+    async def find_calls(
+        self, *, user: str | None, live: bool | None, above: Place, below: Place, newest: bool, limit: int | None
+    ) -> list[Record]:
+        """The first calls between two places, without these, the newest first or the oldest: of everybody, or of one of
+        its `people`; whether they live or have ended, or those which do (`live`). `limit` of None is all of them."""
+
+    async def count_live(self) -> int:
+        """How many calls live."""
 
 
 # --- bus --------------------------------------------------------------------------------------------------------------

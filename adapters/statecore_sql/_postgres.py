@@ -14,11 +14,11 @@ from psycopg.conninfo import conninfo_to_dict
 from statecore.errors import InvalidArgument, StoreUnusable
 from statecore.ports import Key
 
-from ._records import INDEX, SCAN, Row, SqlStore, wall
+from ._records import INDEX, LISTS, SCAN, Row, SqlStore, decoded, wall
 
 T = TypeVar("T")
 
-_SCHEMA = 1
+_SCHEMA = 2
 _MARK = 0x53746361
 """The advisory lock under which the tables are made."""
 _AGAIN = 0.05
@@ -40,12 +40,20 @@ _CREATE = (
     INDEX,
     "CREATE TABLE version (version INTEGER NOT NULL)",
 )
+_SINCE_2 = (
+    "ALTER TABLE records ADD COLUMN made BIGINT NOT NULL DEFAULT -1",
+    "CREATE TABLE people (person BYTEA, made BIGINT, id BYTEA, PRIMARY KEY (person, made, id))",
+    *LISTS,
+)
 _ROWS = """SELECT kind, id, version, value FROM unnest(?::text[], ?::bytea[]) AS wanted (kind, id)
     JOIN records USING (kind, id)"""
 _LOCK = " ORDER BY kind, id FOR UPDATE OF records"
-_WRITE = """INSERT INTO records (kind, id, version, value, over)
-    SELECT * FROM unnest(?::text[], ?::bytea[], ?::bigint[], ?::bytea[], ?::bigint[])
-    ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, value = excluded.value, over = excluded.over
+_LIST = """INSERT INTO people SELECT * FROM unnest(?::bytea[], ?::bigint[], ?::bytea[]) ON CONFLICT DO NOTHING"""
+_LISTING = f"WITH listed AS ({_LIST}) "  # in one statement, as each waits for the server
+_WRITE = """INSERT INTO records (kind, id, version, value, over, made)
+    SELECT * FROM unnest(?::text[], ?::bytea[], ?::bigint[], ?::bytea[], ?::bigint[], ?::bigint[])
+    ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, value = excluded.value, over = excluded.over,
+        made = excluded.made
         WHERE records.version = excluded.version - 1
     RETURNING pg_current_xact_id()::text"""
 
@@ -106,9 +114,15 @@ class PostgresStore(SqlStore):
         if self._one("SELECT to_regclass('statecore.version')") is None:
             for statement in _CREATE:
                 self._execute(statement)
-            self._execute("INSERT INTO version VALUES (?)", _SCHEMA)
-        if self._one("SELECT max(version) FROM version") > _SCHEMA:
+            self._execute("INSERT INTO version VALUES (1)")
+        version = self._one("SELECT max(version) FROM version")
+        if version > _SCHEMA:
             raise self._unusable("a newer statecore made its tables: update statecore, or choose another database")
+        if version < _SCHEMA:
+            for statement in _SINCE_2:
+                self._execute(statement)
+            self._bring_up()
+            self._execute("INSERT INTO version VALUES (?)", _SCHEMA)
         self._prune()
 
     def _connect(self) -> None:
@@ -192,16 +206,40 @@ class PostgresStore(SqlStore):
         if not rows:
             return True
         ordered = sorted(rows)  # as all services do, so that no two wait for each other
+        listed = _columns(ordered)
         written = self._execute(
-            _WRITE,
+            _LISTING + _WRITE if listed[0] else _WRITE,
+            *(listed if listed[0] else ()),
             [row.key[0] for row in ordered],
             [row.key[1].encode() for row in ordered],
             [row.version + 1 for row in ordered],
             [row.data for row in ordered],
             [row.over for row in ordered],
+            [row.made for row in ordered],
         ).fetchall()
         self._xact = written[0][0] if written else ""
         return len(written) == len(rows)
+
+    def _bring_up(self) -> None:
+        """Note of the calls of an older version what it did not."""
+        found = self._execute(SCAN, "call").fetchall()
+        rows = [self._row(("call", name.decode()), 0, decoded("call", data)) for name, data in found]
+        self._execute(
+            """UPDATE records SET made = new.made FROM unnest(?::bytea[], ?::bigint[]) AS new (id, made)
+            WHERE kind = 'call' AND records.id = new.id""",
+            [row.key[1].encode() for row in rows],
+            [row.made for row in rows],
+        )
+        self._execute(_LIST, *_columns(rows))
+
+    def _id(self, text: str) -> bytes:
+        return text.encode(errors="replace")
+
+
+def _columns(rows: Sequence[Row]) -> tuple[list[bytes], list[int], list[bytes]]:
+    """What goes into the lists."""
+    listed = [(person.encode(), row.made, row.key[1].encode()) for row in rows for person in row.people]
+    return [who for who, _, _ in listed], [when for _, when, _ in listed], [name for _, _, name in listed]
 
 
 def _read(url: str) -> dict[str, Any]:

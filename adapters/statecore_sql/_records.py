@@ -10,16 +10,33 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from statecore.model import Line, Record
-from statecore.ports import EXPIRING, Key
+from statecore.model import Line, Record, people
+from statecore.ports import EXPIRING, Key, Place
 
 T = TypeVar("T")
 
 SCAN = "SELECT id, value FROM records WHERE kind = ? AND value IS NOT NULL ORDER BY place"
-LET_GO = """UPDATE records SET value = NULL, over = 0, version = version + 1
+LET_GO = """UPDATE records SET value = NULL, over = 0, made = -1, version = version + 1
     WHERE over > 0 AND kind = 'call' AND over <= ?"""
+LET_GO_OF_PEOPLE = """DELETE FROM people
+    WHERE id IN (SELECT id FROM records WHERE over > 0 AND kind = 'call' AND over <= ?)"""
 PRUNE = "DELETE FROM records WHERE over > 0 AND kind <> 'call' AND over <= ?"
 INDEX = "CREATE INDEX IF NOT EXISTS records_over ON records (over) WHERE over > 0"
+LISTS = (
+    "CREATE INDEX IF NOT EXISTS records_made ON records (made, id) WHERE made >= 0",
+    "CREATE INDEX IF NOT EXISTS records_live ON records (made, id) WHERE made >= 0 AND over = 0",
+)
+COUNT_LIVE = "SELECT count(*) FROM records WHERE made >= 0 AND over = 0"
+_FIND = """SELECT value FROM records WHERE made >= 0{live}
+    AND (made, id) > (?, ?) AND (made, id) < (?, ?) ORDER BY made {way}, id {way} LIMIT ?"""
+_FIND_OF = """SELECT value FROM people AS p JOIN records ON kind = 'call' AND records.id = p.id
+    WHERE person = ? AND records.made >= 0{live}
+    AND (p.made, p.id) > (?, ?) AND (p.made, p.id) < (?, ?) ORDER BY p.made {way}, p.id {way} LIMIT ?"""
+_LIVE = {None: "", True: " AND over = 0", False: " AND +over > 0"}
+"""The sign keeps an index out of it in whose order nobody wants them."""
+_ALL = 1 << 62
+_LISTED = 10_000
+"""Of how many calls it is noted who stands in the lists."""
 HOUR = 3_600_000
 """How often it is looked for what may be forgotten, and how much longer than told what expires is kept."""
 _TYPES: dict[str, Any] = {"call": Record, "line": Line}
@@ -33,6 +50,10 @@ class Row(NamedTuple):
     """What it must have now."""
     data: bytes | None
     over: int
+    made: int
+    """When a call was made; -1 for what stands in no list."""
+    people: tuple[str, ...]
+    """Whose call it is, unless they are known to stand in the lists."""
 
 
 def wall() -> int:
@@ -49,6 +70,8 @@ class SqlStore:
         self._keep = keep
         self._now = now
         self._pruned = now()
+        self._listed: dict[str, int] = {}
+        """How many people of a call stand in the lists for sure. There come more, and nobody goes."""
         self._thread = ThreadPoolExecutor(1, "statecore-sql")
         try:
             self._thread.submit(self._open).result()
@@ -68,7 +91,7 @@ class SqlStore:
 
     async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
         """Write all, or nothing."""
-        rows = [Row(key, version, _encoded(key, value), over(key, value)) for key, (version, value) in writes.items()]
+        rows = [self._row(key, version, value) for key, (version, value) in writes.items()]
 
         def write() -> bool:
             old = self._rows([row.key for row in rows], lock=True)
@@ -79,7 +102,42 @@ class SqlStore:
                 self._prune()
             return done
 
-        return await self._run(write, writing=True)
+        done = await self._run(write, writing=True)
+        if done:
+            self._note(writes)
+        return done
+
+    def _row(self, key: Key, version: int, value: Any) -> Row:
+        when, who = made(value), tuple[str, ...]()
+        if when >= 0:
+            who = tuple(sorted(people(value)))
+            who = who if self._listed.get(key[1], 0) < len(who) else ()
+        return Row(key, version, _encoded(key, value), over(key, value), when, who)
+
+    def _note(self, writes: Mapping[Key, tuple[int, Any]]) -> None:
+        if len(self._listed) > _LISTED:
+            self._listed.clear()
+        for (_, name), (_, value) in writes.items():
+            if made(value) >= 0:
+                self._listed[name] = len(people(value))
+
+    async def find_calls(
+        self, *, user: str | None, live: bool | None, above: Place, below: Place, newest: bool, limit: int | None
+    ) -> list[Record]:
+        """See `CallIndex`."""
+        form, who = (_FIND, ()) if user is None else (_FIND_OF, (self._id(user),))
+        statement = form.format(live=_LIVE[live], way="DESC" if newest else "ASC")
+        between = (above[0], self._id(above[1]), below[0], self._id(below[1]))
+        most = limit if limit is not None else _ALL
+
+        def read() -> list[Record]:
+            return [decoded("call", data) for (data,) in self._execute(statement, *who, *between, most).fetchall()]
+
+        return await self._run(read)
+
+    async def count_live(self) -> int:
+        """See `CallIndex`."""
+        return int(await self._run(lambda: self._execute(COUNT_LIVE).fetchone()[0]))
 
     async def scan(self, kind: str) -> list[tuple[Key, Any]]:
         """Every live record of a kind."""
@@ -99,7 +157,9 @@ class SqlStore:
     def _prune(self) -> None:
         self._pruned = now = self._now()
         if self._keep is not None:
-            self._execute(LET_GO, now - round(self._keep * 1000))
+            until = now - round(self._keep * 1000)
+            self._execute(LET_GO_OF_PEOPLE, until)
+            self._execute(LET_GO, until)
         self._execute(PRUNE, now - HOUR)
 
     # --- what each does in its own way, on the thread
@@ -122,6 +182,10 @@ class SqlStore:
         """Version and data of each key; to stay as they are until the transaction is over, if `lock`."""
         raise NotImplementedError
 
+    def _id(self, text: str) -> Any:
+        """An id as it stands in a column; one that cannot stand in any finds nothing."""
+        return text.encode(errors="replace").decode()
+
     def _scan(self, kind: str) -> Iterable[tuple[str, bytes]]:
         raise NotImplementedError
 
@@ -138,6 +202,11 @@ def over(key: Key, value: Any) -> int:
     return int(value.partition(b" ")[0]) if key[0] in EXPIRING and value is not None else 0
 
 
+def made(value: Any) -> int:
+    """When a call was made, in Unix milliseconds; -1 for everything else. A second name of a call stands in no list."""
+    return value.initiated_at if isinstance(value, Record) and not value.merged_into else -1
+
+
 def _encoded(key: Key, value: Any) -> bytes | None:
     return value if value is None or key[0] not in _TYPES else msgspec.msgpack.encode(value)
 
@@ -147,4 +216,4 @@ def decoded(kind: str, data: bytes | None) -> Any:
     return data if data is None or kind not in _TYPES else msgspec.msgpack.decode(data, type=_TYPES[kind])
 
 
-__all__ = ["INDEX", "SCAN", "Row", "SqlStore", "decoded", "over", "wall"]
+__all__ = ["INDEX", "LISTS", "SCAN", "Row", "SqlStore", "decoded", "made", "over", "wall"]

@@ -13,11 +13,11 @@ from statecore.errors import StoreUnusable
 from statecore.ports import Key
 
 from ._lock import Lock
-from ._records import INDEX, SCAN, Row, SqlStore, decoded, over, wall
+from ._records import INDEX, LISTS, SCAN, Row, SqlStore, decoded, wall
 
 T = TypeVar("T")
 
-_SCHEMA = 2
+_SCHEMA = 3
 _MARK = 0x53746361
 """SQLite's `application_id` of our files."""
 _ADVICE = {
@@ -33,11 +33,19 @@ _ADVICE = {
 """By the beginning of SQLite's name for what it met."""
 _CREATE = """CREATE TABLE IF NOT EXISTS records (
     place INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, value BLOB,
-    over INTEGER NOT NULL DEFAULT 0, UNIQUE (kind, id))"""
-_SINCE_2 = "ALTER TABLE records ADD COLUMN over INTEGER NOT NULL DEFAULT 0"
+    over INTEGER NOT NULL DEFAULT 0, made INTEGER NOT NULL DEFAULT -1, UNIQUE (kind, id))"""
+_PEOPLE = """CREATE TABLE IF NOT EXISTS people (
+    person TEXT NOT NULL, made INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (person, made, id)) WITHOUT ROWID"""
+_SINCE = {
+    2: "ALTER TABLE records ADD COLUMN over INTEGER NOT NULL DEFAULT 0",
+    3: "ALTER TABLE records ADD COLUMN made INTEGER NOT NULL DEFAULT -1",
+}
+"""What each version of the file brought."""
 _ROW = "SELECT version, value FROM records WHERE kind = ? AND id = ?"
-_WRITE = """INSERT INTO records (kind, id, version, value, over) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, value = excluded.value, over = excluded.over"""
+_WRITE = """INSERT INTO records (kind, id, version, value, over, made) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, value = excluded.value, over = excluded.over,
+        made = excluded.made"""
+_LIST = "INSERT OR IGNORE INTO people VALUES (?, ?, ?)"
 
 
 class SqliteStore(SqlStore):
@@ -115,9 +123,14 @@ class SqliteStore(SqlStore):
         db.execute("PRAGMA synchronous=FULL")
         db.execute("BEGIN IMMEDIATE")
         db.execute(_CREATE)
-        if version == 1:
-            _to_2(db)
-        db.execute(INDEX)
+        db.execute(_PEOPLE)
+        for since, statement in _SINCE.items():
+            if 0 < version < since:
+                db.execute(statement)
+        if 0 < version < _SCHEMA:
+            self._bring_up()
+        for statement in (INDEX, *LISTS):
+            db.execute(statement)
         self._prune()
         db.execute(f"PRAGMA application_id={_MARK}")
         db.execute(f"PRAGMA user_version={_SCHEMA}")
@@ -152,16 +165,19 @@ class SqliteStore(SqlStore):
 
     def _write(self, rows: Sequence[Row]) -> bool:
         for row in rows:
-            self._execute(_WRITE, *row.key, row.version + 1, row.data, row.over)
+            self._execute(_WRITE, *row.key, row.version + 1, row.data, row.over, row.made)
+            for person in row.people:
+                self._execute(_LIST, person, row.made, row.key[1])
         return True
 
-
-def _to_2(db: sqlite3.Connection) -> None:
-    db.execute(_SINCE_2)
-    for place, name, data in db.execute(
-        "SELECT place, id, value FROM records WHERE kind = 'call' AND value IS NOT NULL"
-    ).fetchall():
-        db.execute("UPDATE records SET over = ? WHERE place = ?", (over(("call", name), decoded("call", data)), place))
+    def _bring_up(self) -> None:
+        """Note of the calls of an older version what it did not."""
+        calls = self._execute("SELECT place, id, value FROM records WHERE kind = 'call' AND value IS NOT NULL")
+        for place, name, data in calls.fetchall():
+            row = self._row(("call", name), 0, decoded("call", data))
+            self._execute("UPDATE records SET over = ?, made = ? WHERE place = ?", row.over, row.made, place)
+            for person in row.people:
+                self._execute(_LIST, person, row.made, name)
 
 
 def _why(error: sqlite3.DatabaseError) -> str:

@@ -32,7 +32,7 @@ class Metrics:
     async def text(self) -> bytes:
         """All of it, in Prometheus' text format."""
         self._connections.set(self._service.connections)
-        self._live.set(len(await self._service.calls()))
+        self._live.set(await self._service.count_calls())
         return generate_latest(self._registry)
 
     def _decided(self, decision: Decision) -> None:

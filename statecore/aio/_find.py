@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -9,11 +10,15 @@ from typing import Any, Literal
 import attrs
 
 from ..errors import InvalidArgument
-from ..model import Call, CallType, Record, Status
+from ..model import Call, CallType, Record, Status, people
+from ..ports import CallIndex, Place
 from ._log import call_of_record
 
-_Place = tuple[int, str]
-"""Where a call stands in the order: when it was made, then its id."""
+FIRST: Place = (-1, "")
+LAST: Place = (1 << 52, "")
+"""Places before and after all others, in milliseconds: numbers that a float holds, too."""
+_SOME = 32
+"""How many records are read at least at a time."""
 
 
 def _page_size(_: object, __: object, value: Any) -> None:
@@ -55,22 +60,20 @@ class CallQuery:
 
     def fits(self, record: Record) -> bool:
         """Whether a call is one of those, whatever the page."""
-        if record.merged_into:
-            return False
-        call = call_of_record(record, self.user)
         made = record.initiated_at / 1000
         wanted = (
-            (self.type, call.type),
-            (self.status, call.status),
+            (self.type, record.type),
             (self.category, "call" if record.receiver else "direct"),
             (self.live, not record.ended_at),
             (self.direction, "outgoing" if record.initiator == self.user else "incoming"),
         )
         return (
-            all(want is None or want == has for want, has in wanted)
-            and (self.user is None or self.user in _people(record))
+            not record.merged_into
+            and all(want is None or want == has for want, has in wanted)
+            and (self.user is None or self.user in people(record))
             and (self.since is None or made >= self.since)
             and (self.until is None or made < self.until)
+            and (self.status is None or self.status == call_of_record(record, self.user).status)
         )
 
 
@@ -87,40 +90,81 @@ class CallPage:
 
 
 def find(records: Iterable[Record], query: CallQuery) -> CallPage:
-    """The page that a query asks for."""
+    """The page that a query asks for, of all records there are."""
     fitting = sorted((r for r in records if query.fits(r)), key=_place, reverse=True)
     way, place = _read(query.cursor)
     if way == "newer":
         there = [r for r in fitting if _place(r) > place][-query.limit :]
     else:
         there = [r for r in fitting if not way or _place(r) < place][: query.limit]
+    return _page(query, there, older=bool(there) and _place(fitting[-1]) < _place(there[-1]))
+
+
+async def find_in(index: CallIndex, query: CallQuery) -> CallPage:
+    """The page that a query asks for, of a store that finds calls without reading all of them."""
+    way, place = _read(query.cursor)
+    first, last = _bound(query.since, FIRST), _bound(query.until, LAST)
+    newer, one_more = way == "newer", query.limit + 1
+    if newer:
+        found = await _fitting(index, query, max(first, place), last, newest=False, most=one_more)
+        there = found[: query.limit][::-1]
+        older = bool(there) and bool(await _fitting(index, query, first, _place(there[-1]), newest=True, most=1))
+    else:
+        found = await _fitting(index, query, first, min(last, place) if way else last, newest=True, most=one_more)
+        there, older = found[: query.limit], len(found) > query.limit
+    return _page(query, there, older=older)
+
+
+async def _fitting(
+    index: CallIndex, query: CallQuery, above: Place, below: Place, *, newest: bool, most: int
+) -> list[Record]:
+    """The first that fit between two places. Some are read at a time: a query may fit few."""
+    found: list[Record] = []
+    some = max(most, _SOME)
+    while True:
+        read = await index.find_calls(
+            user=query.user, live=query.live, above=above, below=below, newest=newest, limit=some
+        )
+        found += [record for record in read if query.fits(record)]
+        if len(read) < some or len(found) >= most:
+            return found[:most]
+        if newest:
+            below = _place(read[-1])
+        else:
+            above = _place(read[-1])
+
+
+def _page(query: CallQuery, there: list[Record], *, older: bool) -> CallPage:
+    way, place = _read(query.cursor)
     if not there:
         return CallPage(
             calls=(),
             older=_write("older", place) if way == "newer" else "",
             newer=_write("newer", place) if way else "",
         )
-    first, last = _place(there[0]), _place(there[-1])
     return CallPage(
         calls=tuple(call_of_record(record, query.user) for record in there),
-        older=_write("older", last) if any(_place(r) < last for r in fitting) else "",
-        newer=_write("newer", first) if way or any(_place(r) > first for r in fitting) else "",
+        older=_write("older", _place(there[-1])) if older else "",
+        newer=_write("newer", _place(there[0])) if way else "",
     )
 
 
-def _people(record: Record) -> set[str]:
-    return {record.initiator, record.receiver, *(leg.user for leg in record.legs)}
+def _bound(seconds: float | None, otherwise: Place) -> Place:
+    """The place before whatever was made then. What fits is looked at again, to the fraction."""
+    if seconds is None or not abs(seconds) < LAST[0]:
+        return otherwise
+    return math.floor(seconds * 1000), ""
 
 
-def _place(record: Record) -> _Place:
+def _place(record: Record) -> Place:
     return record.initiated_at, record.session_id
 
 
-def _write(way: str, place: _Place) -> str:
+def _write(way: str, place: Place) -> str:
     return urlsafe_b64encode(f"{way} {place[0]} {place[1]}".encode()).decode()
 
 
-def _read(cursor: str) -> tuple[str, _Place]:
+def _read(cursor: str) -> tuple[str, Place]:
     """Which way to go from where; ("", ...) from the newest."""
     if not cursor:
         return "", (0, "")

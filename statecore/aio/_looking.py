@@ -6,10 +6,10 @@ import inspect
 
 from ..errors import CallNotFound, UnknownUser
 from ..model import Call, Line, Record, User
-from ..ports import IceSource, Store
+from ..ports import CallIndex, IceSource, Store
 from ..settings import IceServers
 from ..switchboard import Register, check_id
-from ._find import CallPage, CallQuery, find
+from ._find import FIRST, LAST, CallPage, CallQuery, find, find_in
 from ._log import call_of_record
 
 
@@ -36,11 +36,22 @@ class Looking:
 
     async def calls(self) -> list[Call]:
         """Every live call and session."""
+        return [call_of_record(record) for record in await self._live()]
+
+    async def count_calls(self) -> int:
+        """How many calls and sessions live."""
+        return await self.store.count_live() if isinstance(self.store, CallIndex) else len(await self._live())
+
+    async def _live(self) -> list[Record]:
+        if isinstance(self.store, CallIndex):
+            return await self.store.find_calls(user=None, live=True, above=FIRST, below=LAST, newest=False, limit=None)
         records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
-        return [call_of_record(r) for r in records if not r.ended_at and not r.merged_into]
+        return [record for record in records if not record.ended_at and not record.merged_into]
 
     async def find_calls(self, query: CallQuery | None = None) -> CallPage:
         """The calls that a query asks for, live and ended, newest first, a page at a time."""
+        if isinstance(self.store, CallIndex):
+            return await find_in(self.store, query or CallQuery())
         records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
         return find(records, query or CallQuery())
 

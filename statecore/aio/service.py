@@ -175,9 +175,12 @@ class CallService(Admitting):
         await self._nodes.join()
         await self._tokens.recover()
         await take_up_lines(self.store, self.switchboard, self._clock.wall, self._wrote)
-        for key, record in await self.store.scan("call"):
-            self._deadlines.watch(key, next_due(record))
+        await self._watch_calls()
         await self._outbox.recover()
+
+    async def _watch_calls(self) -> None:
+        for record in await self._live():
+            self._deadlines.watch(("call", record.session_id), next_due(record))
 
     # --- links
 
@@ -384,9 +387,9 @@ class CallService(Admitting):
         while True:
             try:
                 await self._tokens.recover()
-                for kind in ("line", "call"):
-                    for key, record in await self.store.scan(kind):
-                        self._deadlines.watch(key, next_due(record))
+                for key, line in await self.store.scan("line"):
+                    self._deadlines.watch(key, next_due(line))
+                await self._watch_calls()
             except Exception:  # noqa: BLE001 - and whatever it is
                 _log.exception("what the bus lost could not be looked up", extra=_NOBODY)
                 await asyncio.sleep(_AGAIN / 1000)

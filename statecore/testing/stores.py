@@ -7,13 +7,16 @@ what works over them does not rest on luck with conflicts, or on a store that an
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from msgspec.structs import replace
+
 from ..errors import StoreConflict
-from ..model import Line, Record
-from ..ports import Key, Store
+from ..model import Control, Leg, Line, Record, people
+from ..ports import CallIndex, Key, Place, Store
 
 
 class RefusingStore:
@@ -75,6 +78,31 @@ class SlowStore:
     async def _turns(self) -> None:
         for _ in range(self.turns):
             await asyncio.sleep(0)
+
+
+def _place(record: Record) -> Place:
+    return record.initiated_at, record.session_id
+
+
+def _asked(chance: random.Random, places: list[Place]) -> dict[str, Any]:
+    """What may be asked of an index."""
+    ends = sorted([chance.choice([(-1, ""), (5, ""), (99, ""), *places]) for _ in range(2)])
+    return {
+        "user": chance.choice([None, None, "a", "b", "nobody"]), "live": chance.choice([None, True, False]),
+        "above": ends[0], "below": ends[1], "newest": chance.random() < 0.5, "limit": chance.choice([None, 1, 3]),
+    }  # fmt: skip
+
+
+def _expected(
+    calls: list[Record], user: str | None, live: bool | None, above: Place, below: Place, newest: bool,
+    limit: int | None,
+) -> list[Record]:  # fmt: skip
+    fitting = [
+        call
+        for call in (reversed(calls) if newest else calls)
+        if (user is None or user in people(call)) and live in (None, not call.ended_at) and above < _place(call) < below
+    ]
+    return fitting[:limit]
 
 
 _A, _B, _C = ("line", "a"), ("line", "b"), ("call", "c")
@@ -195,6 +223,46 @@ class StoreConformance:
                 assert await store.load([key]) == {key: (3, None)}
 
         self.run(main())
+
+    def test_calls_are_found_as_they_are(self) -> None:
+        """A store that finds calls by itself (a `CallIndex`) finds, of everybody and of each of their people, live and
+        ended, from either end and between any two places, just those that a scan shows: after calls were made, joined,
+        ended, merged into others, and deleted."""
+
+        async def main() -> None:
+            async with self.opened() as store:
+                if not isinstance(store, CallIndex):
+                    return
+                chance = random.Random(1)
+                for _ in range(4):
+                    await self._change_calls(store, chance)
+                    calls = [record for _, record in await store.scan("call") if not record.merged_into]
+                    calls.sort(key=_place)
+                    assert await store.count_live() == sum(not call.ended_at for call in calls)
+                    for _ in range(40):
+                        asked = _asked(chance, [_place(call) for call in calls])
+                        found = [call.session_id for call in await store.find_calls(**asked)]
+                        assert found == [call.session_id for call in _expected(calls, **asked)], asked
+
+        self.run(main())
+
+    async def _change_calls(self, store: Store, chance: random.Random) -> None:
+        """Some calls are made, and something happens to some that there are."""
+        keys = [("call", f"s{number}") for number in range(40)]
+        loaded = await store.load(keys)
+        writes: dict[Key, tuple[int, Any]] = {}
+        for key in chance.sample(keys, 20):
+            version, old = loaded[key]
+            if version and old is None:
+                continue  # an id is never used twice
+            caller, callee = chance.sample("abcd", 2)
+            made = Record(key[1], "ringing", "audio", caller, callee, initiated_at=chance.randint(1, 9))
+            leg = Leg("1", chance.choice("abcd"), "phone", "e", Control("active", "member"))
+            changes: list[Record | None] = [made] if old is None else [
+                None, replace(old, ended_at=10), replace(old, merged_into="s0"), replace(old, legs=(*old.legs, leg)),
+            ]  # fmt: skip
+            writes[key] = version, chance.choice(changes)
+        assert await store.commit(writes)
 
     def test_of_many_writers_none_loses(self) -> None:
         """Writers that read, think and write the same keys at once never lose a write of another."""

@@ -6,35 +6,74 @@ import asyncio
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from statecore import CallQuery, CallService, MemoryStore, Status
 from statecore.errors import InvalidArgument
-from statecore.model import Record
+from statecore.model import Record, people
+from statecore.ports import Key, Place
 
 
 def _record(number: int, made: int, **more: Any) -> Record:
     return Record(f"s{number}", "ringing", "audio", "alice", "bob", initiated_at=made, **more)
 
 
-async def _service(records: list[Record]) -> CallService:
-    store = MemoryStore()
+class _Indexed(MemoryStore):
+    """A store that finds calls by itself; notes how many it gave at most."""
+
+    most = 0
+
+    async def find_calls(
+        self, *, user: str | None, live: bool | None, above: Place, below: Place, newest: bool, limit: int | None
+    ) -> list[Record]:
+        """As `CallIndex` says."""
+        records = [r for _, r in await super().scan("call") if not r.merged_into and live in (None, not r.ended_at)]
+        places = sorted(((r.initiated_at, r.session_id), r) for r in records if user is None or user in people(r))
+        found = [r for place, r in (reversed(places) if newest else places) if above < place < below][:limit]
+        self.most = max(self.most, len(found))
+        return found
+
+    async def count_live(self) -> int:
+        """As `CallIndex` says."""
+        return len([r for _, r in await super().scan("call") if not r.merged_into and not r.ended_at])
+
+
+class _Only(_Indexed):
+    """One that refuses to give everything."""
+
+    async def scan(self, kind: str) -> list[tuple[Key, Any]]:
+        """Nothing of calls."""
+        assert kind != "call", "all calls were read"
+        return await super().scan(kind)
+
+
+_stores = pytest.mark.parametrize("kind", [MemoryStore, _Only])
+
+
+async def _service(records: list[Record], kind: type[MemoryStore] = MemoryStore) -> CallService:
+    store = kind()
     service = CallService(store=store)
     for record in records:
         await store.commit({("call", record.session_id): (0, record)})
     return service
 
 
-@given(st.lists(st.integers(1, 5), max_size=12), st.integers(1, 5), st.lists(st.integers(1, 8), max_size=4))
-def test_pages_neither_skip_nor_repeat(made: list[int], limit: int, later: list[int]) -> None:
+@_stores
+@given(
+    made=st.lists(st.integers(1, 5), max_size=12),
+    limit=st.integers(1, 5),
+    later=st.lists(st.integers(1, 8), max_size=4),
+)
+def test_pages_neither_skip_nor_repeat(kind: type[MemoryStore], made: list[int], limit: int, later: list[int]) -> None:
     """From the newest to the oldest and back, with ties in time, and while newer and older ones come: whoever was there
     is seen once."""
 
     async def main() -> None:
         records = [_record(number, when) for number, when in enumerate(made)]
-        service = await _service(records)
+        service = await _service(records, kind)
         expected = [r.session_id for r in sorted(records, key=lambda r: (r.initiated_at, r.session_id), reverse=True)]
         seen, cursor = list[str](), ""
         page = await service.find_calls(CallQuery(limit=limit))
@@ -56,11 +95,12 @@ def test_pages_neither_skip_nor_repeat(made: list[int], limit: int, later: list[
     asyncio.run(main())
 
 
-def test_an_empty_page_leads_back() -> None:
+@_stores
+def test_an_empty_page_leads_back(kind: type[MemoryStore]) -> None:
     """Whoever asks for newer calls before there are any may ask again later with what came."""
 
     async def main() -> None:
-        service = await _service([_record(1, 1), _record(2, 2)])
+        service = await _service([_record(1, 1), _record(2, 2)], kind)
         page = await service.find_calls(CallQuery(limit=1))
         older = await service.find_calls(CallQuery(limit=1, cursor=page.older))
         newest = await service.find_calls(CallQuery(limit=1, cursor=older.newer))
@@ -74,7 +114,8 @@ def test_an_empty_page_leads_back() -> None:
     asyncio.run(main())
 
 
-def test_each_filter_counts() -> None:
+@_stores
+def test_each_filter_counts(kind: type[MemoryStore]) -> None:
     """Every filter lets through what fits, and a second name of a call never stands in a list."""
 
     async def main() -> None:
@@ -82,7 +123,9 @@ def test_each_filter_counts() -> None:
         live = replace(_record(2, 2000), type="video", initiator="carol")
         direct = replace(_record(3, 3000), receiver="", flow="session")
         name = _record(4, 4000, merged_into="s2", ended_at=1, reason="merged")
-        service = await _service([gone, live, direct, name])
+        service = await _service([gone, live, direct, name], kind)
+        assert [call.session_id for call in await service.calls()] == ["s2", "s3"]
+        assert await service.count_calls() == 2
         cases: dict[str, list[dict[str, Any]]] = {
             "s3 s2 s1": [{}, {"since": 1.0, "until": 3.001}],
             "s1": [{"live": False}, {"status": Status.CANCELLED}, {"until": 2.0}, {"user": "bob", "type": "audio"}],
@@ -90,12 +133,45 @@ def test_each_filter_counts() -> None:
             "s3 s2": [{"live": True}],
             "s2 s1": [{"category": "call"}, {"user": "bob", "direction": "incoming"}],
             "s3": [{"category": "direct"}],
-            "": [{"user": "dora"}, {"user": "bob", "direction": "outgoing"}],
+            "": [
+                {"since": float("inf")},
+                {"until": float("-inf")},
+                {"user": "dora"},
+                {"user": "bob", "direction": "outgoing"},
+            ],
         }
         for ids, queries in cases.items():
             for query in queries:
                 page = await service.find_calls(CallQuery(**query))
                 assert " ".join(call.session_id for call in page.calls) == ids, query
+
+    asyncio.run(main())
+
+
+@given(st.data())
+def test_a_store_that_finds_calls_by_itself_makes_no_difference(data: st.DataObject) -> None:
+    """Whatever is asked, page by page in either direction, as if all had been read; little is read for a page."""
+
+    async def main() -> None:
+        ended: list[dict[str, Any]] = [{}, *({"ended_at": 9, "reason": reason} for reason in ("hangup", "cancelled"))]
+        made = data.draw(st.lists(st.tuples(st.integers(1, 40), st.sampled_from(ended)), max_size=60))
+        records = [_record(number, when, **dict(more)) for number, (when, more) in enumerate(made)]
+        plain, indexed = await _service(records), await _service(records, _Only)
+        query = CallQuery(
+            limit=data.draw(st.integers(1, 5)),
+            user=data.draw(st.sampled_from([None, "alice"])),
+            type=data.draw(st.sampled_from([None, "audio"])),
+            status=data.draw(st.sampled_from([None, Status.CANCELLED])),
+            since=data.draw(st.sampled_from([None, 0.0105])),
+            until=data.draw(st.sampled_from([None, 0.03])),
+        )
+        for _ in range(12):
+            page = await indexed.find_calls(query)
+            assert page == await plain.find_calls(query)
+            cursor = data.draw(st.sampled_from([page.older or page.newer, page.newer or page.older]))
+            query = evolve(query, cursor=cursor)
+        assert isinstance(indexed.store, _Indexed)
+        assert indexed.store.most <= 32
 
     asyncio.run(main())
 

@@ -7,11 +7,13 @@ import sqlite3
 from contextlib import closing
 from typing import Any
 
+import psycopg
 import pytest
 from msgspec.structs import replace
 
 from statecore.model import Line, Record
 from statecore.ports import EXPIRING, Key
+from statecore_sql import SqliteStore
 
 _DAY = 86_400_000
 _NOON = 1_800_000_000_000
@@ -84,12 +86,37 @@ def test_what_expires_leaves_with_its_token(place: Any, kind: str) -> None:
             assert asyncio.run(store.scan("other")) == [(("other", "t"), b"1")]
 
 
-@pytest.mark.parametrize("places", ["sqlite"], indirect=True)
-def test_a_file_of_the_version_before_is_taken_over(place: Any) -> None:
-    """What it holds is there, and its calls leave the log like others."""
+_BACK = {
+    "sqlite": (
+        """DROP INDEX records_made; DROP INDEX records_live; DROP TABLE people;
+        ALTER TABLE records DROP COLUMN made; PRAGMA user_version=2""",
+        "DROP INDEX records_over; ALTER TABLE records DROP COLUMN over; PRAGMA user_version=1",
+    ),
+    "postgres": (
+        """SET search_path = statecore; DROP INDEX records_made; DROP INDEX records_live; DROP TABLE people;
+        ALTER TABLE records DROP COLUMN made; DELETE FROM version; INSERT INTO version VALUES (1)""",
+    ),
+}
+"""What makes of a database one of an earlier version, one step after the other."""
+
+
+@pytest.mark.parametrize(("places", "steps"), [("sqlite", 1), ("sqlite", 2), ("postgres", 1)], indirect=["places"])
+def test_a_database_of_a_version_before_is_taken_over(place: Any, steps: int) -> None:
+    """What it holds is there and stands in the lists, and its calls leave the log like others."""
     with closing(place.open()) as store:
         assert asyncio.run(store.commit(_calls()))
-    with closing(sqlite3.connect(place.where)) as db:
-        db.executescript("DROP INDEX records_over; ALTER TABLE records DROP COLUMN over; PRAGMA user_version=1")
+    if place.kind is SqliteStore:
+        with closing(sqlite3.connect(place.where)) as db:
+            for step in _BACK["sqlite"][:steps]:
+                db.executescript(step)
+    else:
+        with psycopg.connect(place.where, autocommit=True) as db:
+            for step in _BACK["postgres"][:steps]:
+                db.execute(step.encode())
+    with closing(place.open()) as store:
+        assert asyncio.run(store.count_live()) == 1
+        for user, found in ((None, 3), ("a", 3), ("c", 0)):
+            everything = {"live": None, "above": (-1, ""), "below": (1 << 52, ""), "newest": True, "limit": None}
+            assert len(asyncio.run(store.find_calls(user=user, **everything))) == found
     assert _kept(place) == ["live", "new", "old", "second"]
     assert _kept(place, keep=86_400, now=lambda: _NOON) == ["live", "new", "second"]
