@@ -36,16 +36,21 @@ class MemoryStore:
     many deleted keys (all of them if None). `now` gives Unix milliseconds: what has expired by then, such as the
     revocation of a call token, is forgotten hourly with a commit (default: never).
 
-    Of every older call it keeps a number of eight bytes that is made from the id, so that the id is not used again:
-    that takes about 70 bytes a call (70 MB for a million), for as long as the store lives. Another id has the same
-    number by a chance of one in 2**64 for each of them; a call with it is refused, as if its id had been used.
+    Of every older call it keeps a number of eight bytes that is made from the id, so that the id is not used again: of
+    the newest `used_ids` of them, and of twice as many at most, in about 70 bytes each, so that a service that runs for
+    ever does not grow for ever. Another id has the same number by a chance of one in 2**64 for each; a call with
+    it is refused, as if its id had been used.
 
     Safe within one event loop: nothing is awaited between the check of the versions and the writing."""
 
-    def __init__(self, log_limit: int | None = 10_000, *, now: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self, log_limit: int | None = 10_000, *, used_ids: int = 500_000, now: Callable[[], int] = lambda: 0
+    ) -> None:
         self._records: dict[str, dict[str, Entry]] = {}
         self._ended: deque[Key] = deque()
-        self._gone: set[int] = set()
+        self._gone: tuple[set[int], set[int]] = set(), set()
+        """Of calls that were let go of: the newer ones, and those before them."""
+        self._used_ids = used_ids
         self._deleted: deque[Key] = deque()
         self._limit = log_limit
         self._now = now
@@ -82,7 +87,7 @@ class MemoryStore:
         while self._limit is not None and len(self._ended) > self._limit:
             kind, name = self._ended.popleft()
             if self._records[kind].pop(name, None) is not None:
-                self._gone.add(hash(name))
+                self._use_up(name)
         while self._limit is not None and len(self._deleted) > self._limit:
             key = self._deleted.popleft()
             if self._entry(key).value is None:
@@ -93,6 +98,12 @@ class MemoryStore:
                 entries = self._records.get(kind, {})
                 self._records[kind] = {name: e for name, e in entries.items() if not _has_expired(e.value, now)}
 
+    def _use_up(self, name: str) -> None:
+        newer, _ = self._gone
+        newer.add(hash(name))
+        if len(newer) >= self._used_ids:
+            self._gone = set(), newer
+
     async def scan(self, kind: str) -> list[tuple[Key, Any]]:
         """Every live record of a kind."""
         entries = self._records.get(kind, {})
@@ -102,7 +113,8 @@ class MemoryStore:
         entry = self._records.get(key[0], {}).get(key[1])
         if entry is not None:
             return entry
-        return _GONE if key[0] == "call" and hash(key[1]) in self._gone else _NOTHING
+        used = key[0] == "call" and any(hash(key[1]) in ids for ids in self._gone)
+        return _GONE if used else _NOTHING
 
 
 __all__ = ["MemoryStore"]

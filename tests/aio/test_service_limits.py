@@ -291,3 +291,18 @@ def test_what_is_let_go_of_is_known_to_have_been(run: Run) -> None:
         assert await store.commit({("call", "S"): (version, record), ("call", "U"): (0, record)})
 
     run(main)
+
+
+def test_ids_that_were_used_take_a_bounded_room(run: Run) -> None:
+    """A store that lets go of calls knows the newest ids for certain, and forgets those that are very old."""
+
+    async def main() -> None:
+        store = MemoryStore(0, used_ids=10)
+        keys: list[Key] = [("call", f"S{number}") for number in range(100)]
+        for key in keys:
+            assert await store.commit({key: (0, Record(key[1], "ringing", "audio", "a", "b", ended_at=1))})
+        versions = [(await store.load([key]))[key][0] for key in keys]
+        assert all(versions[-10:])
+        assert sum(version > 0 for version in versions) <= 20
+
+    run(main)
