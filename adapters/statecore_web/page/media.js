@@ -41,7 +41,7 @@ export class MediaSession {
     this.wanted = ["audio"]; // the kinds that need an m-line
     this.sent = new Map(); // kind -> the track that is sent
     this.devices = new Map([["audio", host.settings.audioInput], ["video", host.settings.videoInput]]);
-    this.facing = "user";
+    this.facing = host.settings.cameraFacing === "rear" ? "environment" : "user";
     this.peers = new Map();
     this.closed = false;
     this.work = Promise.resolve();

@@ -10,7 +10,7 @@ export class Session {
     this.client = client;
     this.sessionId = id;
     this.settings = settings;
-    this.layout = settings.layout ?? "tile";
+    this.layout = settings.layout;
     this.listeners = new Listeners();
     if (settings.listener) this.listeners.add("settings", settings.listener);
     this.streams = new Map();

@@ -66,6 +66,7 @@ export interface CallListener {
   onCallEndedMessageReceived?(call: Call): void;
 }
 
+/** Checked when a session starts, and frozen then: a wrong one rejects with `invalid_settings`. */
 export interface CallSettings {
   type?: CallType;
   layout?: Layout;
@@ -75,11 +76,13 @@ export interface CallSettings {
   /** Device ids, as `enumerateDevices` gives them. */
   audioInput?: string | null;
   videoInput?: string | null;
-  /** Seconds alone until the prompt, and from it to the end; 0 disables. */
-  idleTimeout?: number;
+  /** Which camera of a phone. */
+  cameraFacing?: "front" | "rear";
+  /** Seconds alone until the prompt, and from it to the end; 0 or null disables. */
+  idleTimeout?: number | null;
   idlePrompt?: number;
-  /** Seconds. */
-  maxDuration?: number;
+  /** Seconds; 0 or null is for ever. */
+  maxDuration?: number | null;
   /** Hears everything from the beginning, also that a microphone or camera could not be opened. */
   listener?: Record<string, (...args: any[]) => void>;
 }

@@ -17,6 +17,7 @@ import { FreshIce } from "./ice.js";
 import { Listeners } from "./listeners.js";
 import { BrowserMedia } from "./media.js";
 import { Session, marks, participant } from "./session.js";
+import { checked, joining } from "./settings.js";
 import { Connection } from "./socket.js";
 import { Alarm } from "./alarm.js";
 
@@ -205,7 +206,7 @@ export class CallClient {
     const token = accepted ? accepted.token : what;
     if (!token) throw new CallError(accepted ? "not_accepted" : "token_missing", { session_id: what });
     const id = accepted ? accepted.session : this.named(sessionOf(token));
-    const chosen = { type: accepted?.type ?? "video", idleTimeout: 120, idlePrompt: 60, ...settings };
+    const chosen = checked({ type: accepted?.type, ...settings });
     if (this.sessions.has(id)) throw new CallError("already_joined", { session_id: id });
     const session = new Session(this, id, chosen);
     this.sessions.set(id, session);
@@ -391,22 +392,6 @@ export class CallClient {
     const { uid, name } = this.user;
     return { pid: leg.pid, uid, name, device: this.device, role: leg.role, joined: leg.joined, ...marks(leg.flags) };
   }
-}
-
-/** What a join command says of the settings. */
-function joining(settings, token, flow) {
-  const video = settings.type === "video" && !settings.audioOnly;
-  const flags = [];
-  if (video) flags.push("camera");
-  if (settings.startAudioMuted) flags.push("audio_muted");
-  if (settings.startVideoPaused) flags.push("video_paused");
-  const { idleTimeout: idle, idlePrompt: prompt, maxDuration: longest } = settings;
-  return {
-    flow, token, flags, type: settings.type,
-    consent: video ? ["audio", "video"] : ["audio"],
-    idle: idle ? [Math.round(idle * 1000), Math.round(prompt * 1000)] : [0, 0],
-    longest: longest ? Math.round(longest * 1000) : 0,
-  };
 }
 
 function parsed(text) {
