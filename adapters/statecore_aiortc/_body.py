@@ -95,7 +95,7 @@ def decode(kind: str, body: str) -> Offer | Answer | Trickle:
         if len(octets) > MAX_BODY:
             raise NegotiationFailed(why=f"the {kind} has {len(octets)} bytes, more than {MAX_BODY}")
         message = msgspec.json.decode(octets, type=_TYPES[kind])
-    except (msgspec.DecodeError, UnicodeError, AttributeError) as error:
+    except (msgspec.DecodeError, UnicodeError, AttributeError, RecursionError) as error:
         raise NegotiationFailed(why=f"malformed {kind}: {error}") from None
     if isinstance(message, Offer):
         media = check(message.sdp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Coroutine
@@ -13,6 +14,8 @@ import psycopg
 
 from ._postgres import _bounded, _read, _shown, _why
 
+_log = logging.getLogger("statecore.bus")
+_NOBODY = {"session": "", "user": "", "device": ""}
 _CHANNEL = "statecore"
 _CHUNK = 5_700
 """Bytes of a message that one notification carries: PostgreSQL takes less than 8,000, and they are sent as Base64."""
@@ -106,14 +109,19 @@ class _Member:
             self._lost()
 
     def _take(self, payload: str) -> None:
-        sender, number, more, text = payload.split(":", 3)
+        try:
+            sender, number, more, text = payload.split(":", 3)
+            place, piece = int(number), b64decode(text)
+        except ValueError as error:  # whoever may connect to the database may say anything
+            _log.warning("a notification was not understood: %s", error, extra=_NOBODY)
+            return
         if sender == self._me:
             return
         last, pieces = self._pieces.get(sender, (0, []))
-        if int(number) <= last:
+        if place <= last:
             return
-        pieces = [*pieces, b64decode(text)]
-        self._pieces[sender] = int(number), pieces if more == "1" else []
+        pieces = [*pieces, piece]
+        self._pieces[sender] = place, pieces if more == "1" else []
         if more == "0":
             self._heard(b"".join(pieces))
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from statecore.errors import StoreUnusable
 from statecore.model import Line, Record, people
 from statecore.ports import EXPIRING, Key, Place
 
@@ -85,7 +86,7 @@ class SqlStore:
 
         def read() -> dict[Key, tuple[int, Any]]:
             found = self._rows(wanted)
-            return {key: (version, decoded(key[0], data)) for key, (version, data) in found.items()}
+            return {key: (version, decoded(key[0], data, self._name)) for key, (version, data) in found.items()}
 
         return await self._run(read)
 
@@ -141,7 +142,9 @@ class SqlStore:
 
     async def scan(self, kind: str) -> list[tuple[Key, Any]]:
         """Every live record of a kind."""
-        return await self._run(lambda: [((kind, name), decoded(kind, data)) for name, data in self._scan(kind)])
+        return await self._run(
+            lambda: [((kind, name), decoded(kind, data, self._name)) for name, data in self._scan(kind)]
+        )
 
     def close(self) -> None:
         """Finish what was begun and let go of the database. Closing again does nothing."""
@@ -211,9 +214,14 @@ def _encoded(key: Key, value: Any) -> bytes | None:
     return value if value is None or key[0] not in _TYPES else msgspec.msgpack.encode(value)
 
 
-def decoded(kind: str, data: bytes | None) -> Any:
-    """What `_encoded` was given."""
-    return data if data is None or kind not in _TYPES else msgspec.msgpack.decode(data, type=_TYPES[kind])
+def decoded(kind: str, data: bytes | None, store: str = "the store") -> Any:
+    """What `_encoded` was given. Raises StoreUnusable, with the name of the store, if it is nothing of the kind."""
+    if data is None or kind not in _TYPES:
+        return data
+    try:
+        return msgspec.msgpack.decode(data, type=_TYPES[kind])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StoreUnusable(store=store, why=f"a {kind} in it cannot be read: {error}") from None
 
 
 __all__ = ["INDEX", "LISTS", "SCAN", "Row", "SqlStore", "decoded", "made", "over", "wall"]

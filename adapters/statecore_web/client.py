@@ -240,7 +240,8 @@ def _user_of(token: str | TokenSource) -> str:
     """The user that an auth token names. Nothing is verified: that is the service's."""
     if isinstance(token, str):
         parts = token.split(".")
-        with suppress(ValueError, KeyError, TypeError, IndexError):  # of Base64, UTF-8, JSON, and of what is not there
+        # Of Base64, UTF-8, JSON, and of what is not there.
+        with suppress(ValueError, KeyError, TypeError, IndexError, RecursionError):
             first = _decoded(parts[0] if len(parts) == 2 else parts[1])
             user = first if len(parts) == 2 else json.loads(first)["sub"]
             if isinstance(user, str) and user:
@@ -257,7 +258,7 @@ def _refusal(status: int, body: bytes, after: str) -> StatecoreError:
     try:
         told = json.loads(body)
         code, data = str(told["code"]), dict(told.get("data") or {})
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         code, data = "", {}
     if status == 429 or status >= 500:
         more = {"seconds": int(after)} if after.isascii() and after.isdigit() else {}

@@ -77,7 +77,7 @@ class Nodes:
     def _take(self, message: bytes) -> None:
         try:
             news: News = _decode(message)
-        except msgspec.DecodeError as error:  # of another version of this library
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # of another version of this library
             _log.warning("another service was not understood: %s", error, extra=_NOBODY)
         else:
             self._heard(news)

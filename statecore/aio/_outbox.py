@@ -59,7 +59,7 @@ class Outbox:
         if not found:
             return {}
         kept = await self._store.load(found)
-        return {key: (kept[key][0], _packed([*_unpacked(kept[key][1]), *new])) for key, new in found.items()}
+        return {key: (kept[key][0], _packed([*unpacked(kept[key][1], key[1]), *new])) for key, new in found.items()}
 
     def send(self, keys: Collection[Key]) -> None:
         """Something was written: see to it that it goes out."""
@@ -89,7 +89,7 @@ class Outbox:
             while True:
                 self._more.discard(key)
                 try:
-                    waiting = _unpacked((await self._store.load((key,)))[key][1])
+                    waiting = unpacked((await self._store.load((key,)))[key][1], key[1])
                     for notice in waiting:
                         await self._notify(notice)
                         await self._delete(key, notice)
@@ -117,7 +117,7 @@ class Outbox:
     async def _delete(self, key: Key, notice: Notice) -> None:
         for _ in range(self._attempts):
             version, data = (await self._store.load((key,)))[key]
-            left = [other for other in _unpacked(data) if other.id != notice.id]
+            left = [other for other in unpacked(data, key[1]) if other.id != notice.id]
             if await self._store.commit({key: (version, _packed(left) if left else None)}):
                 return
         raise StoreConflict(attempts=self._attempts)
@@ -129,12 +129,18 @@ def _packed(waiting: list[Notice]) -> bytes:
     return msgspec.msgpack.encode(waiting[-_MOST:])
 
 
-def _unpacked(data: Any) -> list[Notice]:
-    return msgspec.msgpack.decode(data, type=list[Notice]) if data else []
+def unpacked(data: bytes | None, user: str) -> list[Notice]:
+    """What waits. What cannot be read, as a store may hold that others write to, is given up: nobody's calls hang on
+    it."""
+    try:
+        return msgspec.msgpack.decode(data, type=list[Notice]) if data else []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _log.error("notices of %s were given up, as they cannot be read: %s", user, error, extra=_extra(user))
+        return []
 
 
 def _extra(user: str, session: str = "") -> dict[str, str]:
     return {"session": session, "user": user, "device": ""}
 
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "unpacked"]

@@ -310,13 +310,14 @@ def test_what_is_not_understood_harms_nobody(town: Town, run: Run, caplog: pytes
         bus = MemoryBus()
         async with town("alice", "bob", bus=bus, services=2) as t:
             member = await bus.join(lambda _: None, lambda: None)
-            for said in (b"", b"\xff", b"\x92\xa5later\x01", b"\x91\xa4look"):
+            deep = b"\x93\xa7decided\x91" + b"\x91" * 100_000
+            for said in (b"", b"\xff", b"\x92\xa5later\x01", b"\x91\xa4look", b"\x92\xa4look\xa1\xff", deep):
                 member.tell(said)
             await t.pair()
             await member.leave()
 
     run(main)
-    assert caplog.text.count("another service was not understood") == 2 * 4
+    assert caplog.text.count("another service was not understood") == 2 * 6
 
 
 def test_a_bus_that_cannot_be_reached(run: Run) -> None:

@@ -59,6 +59,23 @@ def _client(service: CallService, user: str, device: str | None = None) -> CallC
     return CallClient(service.signaling(user, device), clock=VirtualClock(), jitter=lambda: 0.0)
 
 
+def test_notices_that_cannot_be_read_stand_in_nobody_s_way(town: Town, caplog: pytest.LogCaptureFixture) -> None:
+    """What somebody else has put in the store is given up, once and with an error; the calls are told as ever."""
+    noted = Noted()
+
+    async def main() -> None:
+        async with town("alice", "bob", notifier=noted) as t:
+            assert await t.service.store.commit({("outbox", "alice"): (0, b"\xc1")})
+            hers, his = await t.pair()
+            await his.end()
+            await hers.wait_ended()
+            await _drained(t.service)
+        assert [what for what, _, _ in noted.said()][:: len(noted.got) - 1] == ["initiated", "ended"]
+
+    run_virtual(main())
+    assert caplog.text.count("notices of alice were given up, as they cannot be read: MessagePack data is") == 1
+
+
 def test_the_life_of_a_call_is_told_once_and_in_order(town: Town) -> None:
     """Rung, answered, joined, active, left, ended: each with its key and a number that rises; nothing stays behind."""
     noted = Noted()

@@ -4,30 +4,55 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from statecore import CallSettings, ServiceSettings
+from statecore.aio._nodes import Nodes
+from statecore.aio._outbox import unpacked
 from statecore.errors import (
+    InvalidArgument,
     InvalidFlow,
     InvalidSettings,
     InvalidTrace,
     MalformedMessage,
+    NegotiationFailed,
+    NoticeRefused,
+    StatecoreError,
+    StoreUnusable,
     TokenError,
+    TokenMalformed,
     UnsupportedVersion,
 )
 from statecore.flow import Flow, Timers
 from statecore.machine import compiled
+from statecore.ports import Notice
 from statecore.settings import IceServer
 from statecore.testing import strategies as made
 from statecore.tokens import JwtSigner, Keys, session_of
 from statecore.trace import read, replay
 from statecore.wire import decode_down, decode_up, encode
+from statecore_aiortc import _body
+from statecore_sql._bus import PostgresBus
+from statecore_sql._bus import _Member as PostgresMember
+from statecore_sql._records import decoded
+from statecore_web._ice import from_body, to_body
+from statecore_web.auth import _user_of as service_user
+from statecore_web.client import _refusal as refusal
+from statecore_web.client import _user_of as client_user
+from statecore_web.webhook import sign, verify_webhook
 
 SIGNER = JwtSigner(Keys("k1", b"a secret of at least thirty-two bytes"), issuer="statecore")
 NOW = 1_780_000_000_000
+SECRET = "a secret of a webhook"
+SAID: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "said.json").read_text(encoding="utf-8"))
+"""What two of aiortc have said to each other."""
 _QUIET = settings(database=None, deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
 
 
@@ -78,6 +103,91 @@ def trace(data: bytes) -> None:
         replay(read(data.decode("latin-1").splitlines(keepends=True)))
 
 
+def notice(data: bytes) -> None:
+    """What a webhook's receiver gets: a notice, or NoticeRefused, whatever is in its body and in its header."""
+    with contextlib.suppress(NoticeRefused):
+        taken = verify_webhook(SECRET, sign(SECRET, data, 1), data, now=1)
+        assert msgspec.json.decode(msgspec.json.encode(taken), type=Notice) == taken
+    with contextlib.suppress(NoticeRefused):
+        verify_webhook(SECRET, data.decode("latin-1"), data, now=1)
+
+
+def news(data: bytes) -> None:
+    """What another service says over the bus: heard, or passed over with a warning."""
+    heard: list[Any] = []
+    with _quiet("statecore.service"):
+        Nodes(None, heard.append, lambda: None)._take(data)
+    assert len(heard) <= 1
+
+
+def pieces(data: bytes) -> None:
+    """What comes over PostgreSQL's channel, where anybody may say something: heard, or passed over."""
+    heard: list[bytes] = []
+    member = PostgresMember(PostgresBus("postgresql://localhost/none"), heard.append, lambda: None)
+    with _quiet("statecore.bus"):
+        for line in data.decode("latin-1").split("\n"):
+            member._take(line)
+
+
+def records(data: bytes) -> None:
+    """A row of a store that somebody has written to: read, or StoreUnusable."""
+    for kind in ("call", "line"):
+        with contextlib.suppress(StoreUnusable):
+            value = decoded(kind, data)
+            assert decoded(kind, msgspec.msgpack.encode(value)) == value
+
+
+def outbox(data: bytes) -> None:
+    """Notices that wait in a store: read, or given up with an error in the log."""
+    with _quiet("statecore.service"):
+        assert all(isinstance(each, Notice) for each in unpacked(data, "alice"))
+
+
+def ice(data: bytes) -> None:
+    """What a service has answered that was asked for its STUN and TURN servers: read, or as `from_body` says."""
+    with contextlib.suppress(ValueError, RecursionError):
+        servers = from_body(data)
+        assert from_body(to_body(servers)) == servers
+
+
+def auth_token(data: bytes) -> None:
+    """A user's token, at the client, which wants to know whose it is, and at the service; and what refuses it."""
+    text = data.decode("latin-1")
+    with contextlib.suppress(InvalidArgument):
+        assert client_user(text)
+    with contextlib.suppress(TokenMalformed):
+        assert service_user(text)
+    for status in (401, 404, 429, 503):
+        assert isinstance(refusal(status, data, text[:3]), StatecoreError)
+
+
+def media(data: bytes) -> None:
+    """What a peer says to set media up, the kind first: taken, with all that is in it, or NegotiationFailed."""
+    kind, _, body = data.decode("latin-1").partition(" ")
+    _says(kind, body)
+
+
+def _says(kind: str, body: str) -> None:
+    with contextlib.suppress(NegotiationFailed):
+        said = _body.decode(kind, body)
+        if isinstance(said, _body.Trickle):
+            said.parse()
+        elif said.sdp:
+            _body.candidates(said.sdp)
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """What goes wrong here is logged as it should be, very often."""
+    log = logging.getLogger(name)
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
 # Where noise would be refused at the door, Hypothesis makes the input out of the bytes: nearly whole, and so let in.
 
 
@@ -101,6 +211,24 @@ def _flows(values: dict[str, Any]) -> None:
         compiled(Flow(**values))
 
 
+@_QUIET
+@given(st.data())  # the lines of what was really said, some cut, swapped or made up
+def _media(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(sorted(SAID)))
+    said = dict(SAID[kind])
+    place = "candidate" if kind == "candidate" else "sdp"
+    lines = said[place].splitlines()
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        line = lines[at]
+        cut = data.draw(st.integers(0, len(line)))
+        other = data.draw(st.sampled_from(lines) | st.text(max_size=12) | st.just(line[:cut]))
+        lines[at : at + data.draw(st.integers(0, 1))] = [other, line][: data.draw(st.integers(0, 2))]
+        lines = lines or [""]
+    said[place] = "\r\n".join([*lines, ""])
+    _says(kind, json.dumps(said))
+
+
 def made_messages(data: bytes) -> None:
     """Messages that are nearly right."""
     _messages.hypothesis.fuzz_one_input(data)  # type: ignore[attr-defined]
@@ -116,7 +244,30 @@ def made_flows(data: bytes) -> None:
     _flows.hypothesis.fuzz_one_input(data)  # type: ignore[attr-defined]
 
 
+def made_media(data: bytes) -> None:
+    """Offers, answers and candidates that are nearly right."""
+    _media.hypothesis.fuzz_one_input(data)  # type: ignore[attr-defined]
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
-    for target in (wire_up, wire_down, token, session_settings, trace, made_messages, made_tokens, made_flows)
+    for target in (
+        wire_up,
+        wire_down,
+        token,
+        session_settings,
+        trace,
+        notice,
+        news,
+        pieces,
+        records,
+        outbox,
+        ice,
+        auth_token,
+        media,
+        made_messages,
+        made_tokens,
+        made_flows,
+        made_media,
+    )
 }

@@ -73,6 +73,13 @@ def test_unfit_descriptions(sdp: str, find: str, put: str, why: str) -> None:
         decode("offer", offer(changed))
 
 
+@pytest.mark.parametrize("kind", ["offer", "answer", "candidate"])
+def test_what_is_nested_too_deep_is_refused(kind: str) -> None:
+    """Not even where it stands in a member that nobody reads."""
+    with pytest.raises(NegotiationFailed, match="malformed"):
+        decode(kind, '{"later":' + "[" * 20_000)
+
+
 @pytest.mark.parametrize(
     "text", ["", "v=0", "v=0\r\n", "\r\n" * 9, "m=audio", "v=0\r\nm=audio 9 X 300\r\n", "v=x", "\x00"]
 )

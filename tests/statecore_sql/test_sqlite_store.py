@@ -75,6 +75,22 @@ def test_a_file_that_is_no_store_of_ours_is_refused(spoil: Callable[[Path], obje
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x81\xa1a\xa1\xff", b"\x91" * 100_000])
+def test_a_record_that_cannot_be_read_is_told(data: bytes, tmp_path: Path) -> None:
+    """What another program has written in a row is no record: which file and what kind is said."""
+    path = tmp_path / "calls.db"
+    with closing(SqliteStore(path)) as store:
+        asyncio.run(store.commit({("line", "a"): (0, Line("a"))}))
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE records SET value = ?", (data,))
+        db.commit()
+    with closing(SqliteStore(path)) as store:
+        for read in (store.load([("line", "a")]), store.scan("line")):
+            with pytest.raises(StoreUnusable, match="a line in it cannot be read") as caught:
+                asyncio.run(read)
+            assert caught.value.data["store"] == str(path)
+
+
 def test_a_file_that_another_keeps_locked_is_told_and_free_again_later(tmp_path: Path) -> None:
     """Nothing is written meanwhile; afterwards everything goes on."""
     path, write = tmp_path / "calls.db", {("line", "a"): (0, Line("a"))}
