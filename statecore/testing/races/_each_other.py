@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from statecore.endpoint import Drive, Effect, Received
 from statecore.settings import ServiceSettings
 from statecore.testing.world import Plan, World
+from statecore.wire import Relay, Relayed
 
 from ._parts import (
     CALM,
@@ -33,6 +35,27 @@ def both(*more: Plan, devices: dict[str, str] = TWO, a: str = "video", b: str = 
     """Both call each other, and what else they do."""
     first = (calls("a1", "A", "bob", type=a), calls("b1", "B", "alice", type=b))
     return world(devices, *first, *more, **budget)
+
+
+class _Negotiating(World):
+    """Media sends a candidate to whomever it is to exchange with, as early as can be; and what comes to a leg that
+    lives finds its media open. So a device need not keep what comes before it knows of a merge: nothing does."""
+
+    def give(self, device: str, given: Any) -> list[Effect]:
+        """Look on, and send."""
+        effects = super().give(device, given)
+        message = given.message if isinstance(given, Received) else None
+        if isinstance(message, Relayed) and message.kind == "candidate":
+            leg = self.leg(device, message.session)
+            over = self.places[device].endpoint.tomb(message.session) is not None if leg is None else leg.reason
+            assert over or ("receive", message.session) in [
+                (e.what, e.session) for e in effects if isinstance(e, Drive)
+            ]
+        for effect in effects:
+            if isinstance(effect, Drive) and effect.what == "peers":
+                for peer in effect.args[0]:
+                    self.signal(device, effect.session, Relay(effect.session, peer.pid, "candidate", ""))
+        return effects
 
 
 def _video_only_if_both(made: World) -> None:
@@ -124,6 +147,10 @@ RACES: list[Race | Sweep] = [*races({
     "both join at once after the merge": (
         "both are in",
         lambda **b: both(joins("a1", "A"), joins("b1", "B"), joins("a1", "B"), joins("b1", "A"), **b), CALM, None,
+    ),
+    "media of the merged call negotiates as early as it can": (
+        "nothing comes before its leg is joined",
+        lambda **b: both(joins("a1", "A"), joins("b1", "A"), kind=_Negotiating, **b), ROUGH, None,
     ),
     "the caller's process died and he calls again": (
         "the old call ends lost, the new one rings",

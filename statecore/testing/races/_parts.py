@@ -89,10 +89,10 @@ def enters(device: str, session: str = "S", **more: Any) -> Plan:
     return Plan(device, Do(session, "join", flow="session", token="fresh", **more), after=after)  # noqa: S106 - likewise
 
 
-def world(devices: dict[str, str], *plans: Plan, start: int = 0, **more: Any) -> World:
+def world(devices: dict[str, str], *plans: Plan, start: int = 0, kind: type[World] = World, **more: Any) -> World:
     """A world whose devices are connected, and whose first `start` plans are carried out with all that follows."""
     budget = {name: more.pop(name) for name in list(more) if name in _BUDGET}
-    made = World(devices, plans=plans, **more).settle()
+    made = kind(devices, plans=plans, **more).settle()
     for place in range(start):
         made.act(("plan", place))
         made.settle(media=True)
