@@ -25,7 +25,7 @@ from statecore.errors import StatecoreError
 from statecore.flow import CONDITIONS, FLOWS, Flow, Row, Timers
 from statecore.listeners import CallListener, OngoingCallListener
 from statecore.model import CallType, Reason, Role
-from statecore.settings import CallSettings, IceServer, IceServers, ServiceSettings, reference
+from statecore.settings import UNKEPT, CallSettings, IceServer, IceServers, ServiceSettings, reference
 from statecore.testing.races import ELSEWHERE, RACES, WAITING
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,20 +152,13 @@ language that keeps to this page can take part; `statecore.wire` is the codec.
   `CallType` is {types}, `Role` is {roles}. A `frozenset` is an array without order or repetition, a `tuple` an array,
   a `dict` an object, and None is null.
 - Why a leg ended is one of {reasons}."""
-CARRIED = (
-    "title",
-    "display_name",
-    "auto_record",
-    "peer_call",
-    "noise_reduction",
-    "audio_output",
-    "camera_facing",
-    "virtual_background_blur",
-    "virtual_background_image",
-    "low_bandwidth",
-    "presenter_mode",
-)
+CARRIED = ("title", "peer_call")
 """Settings that are only handed on, beside those of the page's buttons."""
+_MARKS = """\
+\\* A hint for the page that shows the session: nothing else acts on it.
+
+† Nothing in this version keeps it, and a session that is started with it is refused. What is the media adapter's to do
+is taken if the adapter names it in its `heeds`."""
 
 
 def messages_page() -> str:
@@ -320,7 +313,7 @@ def settings_page() -> str:
             _CALL_SETTINGS,
             "",
             *_table(["setting", "type", "default", "meaning", "live"], _settings(CallSettings)),
-            "\\* Handed on to whoever shows the session or exchanges its media; nothing in this version acts on it.",
+            _MARKS,
             "",
             "## Of a STUN or TURN server: `IceServer`",
             "",
@@ -337,11 +330,12 @@ def settings_page() -> str:
 
 def _settings(cls: type[IceServer | IceServers | CallSettings | ServiceSettings]) -> Iterator[list[str]]:
     for each in reference(cls):
-        carried = each["name"] in CARRIED or each["name"].startswith("show_")
+        hint = each["name"] in CARRIED or each["name"].startswith("show_")
+        mark = " *" if hint else " †" if cls is CallSettings and each["name"] in UNKEPT else ""
         kind = each["type"] if isinstance(each["type"], str | types.UnionType) else each["type"].__name__
         default = "required" if each["required"] else f"`{each['default']!r}`"
         live = "live" if each["live"] else ""
-        yield [f"`{each['name']}`" + " *" * carried, f"`{kind}`", default, each["help"], live]
+        yield [f"`{each['name']}`{mark}", f"`{kind}`", default, each["help"], live]
 
 
 def flows_page() -> str:

@@ -190,7 +190,10 @@ class MediaSession(Protocol):
 
 @runtime_checkable
 class MediaAdapter(Protocol):
-    """A way to exchange media. One adapter serves any number of sessions."""
+    """A way to exchange media. One adapter serves any number of sessions.
+
+    One that acts on settings of a session which not every adapter acts on (`statecore.settings.UNKEPT`) names them in
+    an attribute `heeds`; a session that is started with any other of them is refused."""
 
     async def open(self, host: MediaHost, *, audio: bool, video: bool) -> MediaSession:
         """Open local media: the microphone if `audio`, the camera if `video`. Returns once it can take peers.

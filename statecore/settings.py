@@ -7,7 +7,7 @@ A value of a wrong type or outside its bounds raises InvalidSettings, which name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import attrs
@@ -146,8 +146,9 @@ class IceServers:
 class CallSettings:
     """What one session is started with. Immutable; `attrs.evolve` makes a changed copy.
 
-    The settings marked live are where an action of the session begins (layout, devices, camera, video filter): acting
-    changes the session, never this object. Raises InvalidSettings.
+    Nothing in this version keeps those in `UNKEPT`: a session that is started with one is refused, unless its media
+    adapter heeds it. The settings marked live are where an action of the session begins (layout, devices, camera, video
+    filter): acting changes the session, never this object. Raises InvalidSettings.
     """
 
     type: Literal["audio", "video"] = _choice("video", ("audio", "video"), "What the session begins as.")
@@ -220,6 +221,30 @@ class CallSettings:
         # Named servers take the place of the service's: without a relay among them there would be none.
         if self.ice_policy == "relay" and self.ice_servers and not any(server.relays for server in self.ice_servers):
             raise InvalidSettings(name="ice_policy", value="relay", why="needs a TURN server among ice_servers")
+
+
+UNKEPT: Mapping[str, str] = {
+    "display_name": "others see the name of the client: give it to CallClient, as `name`",
+    "auto_record": "nothing records yet",
+    "presenter_mode": "nothing bounds how many send yet",
+    **dict.fromkeys(
+        (
+            "noise_reduction", "audio_output", "camera_facing", "virtual_background_blur", "virtual_background_image",
+            "low_bandwidth",
+        ),
+        "the media adapter does not act on it",
+    ),
+}  # fmt: skip
+"""Settings of a session that nothing in this version keeps, and why not."""
+
+
+def check_kept(settings: CallSettings, heeds: Collection[str] = ()) -> None:
+    """Raises InvalidSettings if a session is to be started with a setting that nothing keeps: it would be a promise.
+    `heeds` names those that its media adapter acts on."""
+    for name, why in UNKEPT.items():
+        value = getattr(settings, name)
+        if name not in heeds and value != getattr(attrs.fields(CallSettings), name).default:
+            raise InvalidSettings(name=name, value=value, why=why)
 
 
 class CallSettingsBuilder:
@@ -317,4 +342,13 @@ def reference(cls: type[IceServer | IceServers | CallSettings | ServiceSettings]
     ]
 
 
-__all__ = ["CallSettings", "CallSettingsBuilder", "IceServer", "IceServers", "ServiceSettings", "reference"]
+__all__ = [
+    "UNKEPT",
+    "CallSettings",
+    "CallSettingsBuilder",
+    "IceServer",
+    "IceServers",
+    "ServiceSettings",
+    "check_kept",
+    "reference",
+]

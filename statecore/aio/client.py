@@ -20,7 +20,7 @@ from ..flow import FLOWS, Flow, Timers
 from ..listeners import Handler, ListenerRegistry, Registration
 from ..model import User
 from ..ports import Clock, Ids, MediaAdapter, Signaling
-from ..settings import CallSettings
+from ..settings import CallSettings, check_kept
 from ..switchboard import check_id
 from ..tokens import session_of
 from ._driver import Driver
@@ -249,11 +249,12 @@ class CallClient:
         `settings`. `trigger` names another command that opens media, in a flow that has one (to look before answering).
 
         Raises a TokenError for a token that is missing, malformed, expired, foreign or revoked, NotAccepted before the
-        acceptance, AlreadyJoined, SessionFull, CallGone, and a MediaError if media does not open or connect. Cancelling
-        it leaves the session."""
+        acceptance, AlreadyJoined, SessionFull, CallGone, a MediaError if media does not open or connect, and
+        InvalidSettings also for a setting that nothing here keeps (`settings.UNKEPT`). Cancelling it leaves the
+        session."""
         driver = self._driver
         driver.usable()
-        settings = _settings(settings, more)
+        settings = self._settings(settings, more)
         if not token:
             raise TokenMissing
         session_id = driver.named(session_of(token))
@@ -272,6 +273,13 @@ class CallClient:
         if session is None:
             raise AssertionError("whoever joins a session twice is refused")
         return session
+
+    def _settings(self, settings: CallSettings | None, more: dict[str, Any]) -> CallSettings:
+        if settings is not None and not isinstance(settings, CallSettings):
+            raise InvalidArgument("settings must be CallSettings", name="settings")
+        settings = attrs.evolve(settings or CallSettings(), **more)
+        check_kept(settings, getattr(self._driver.adapter, "heeds", ()))
+        return settings
 
     async def _abandon(self, session: Session, error: BaseException) -> None:
         """A session that did not come to be: leave it if nobody wants it any more, and close what was opened."""
@@ -319,7 +327,7 @@ class CallClient:
         """Call, wait for the answer, start the session; ends it on leaving, however one leaves. `more` is for
         `CallSettings`, on top of `settings`. Raises what `initiate_call`, `Call.answered` and `start_session` raise."""
         _check_type(type)
-        settings = _settings(settings, {**more, "type": type})
+        settings = self._settings(settings, {**more, "type": type})
         call = await self.initiate_call(receiver, type=type, timeout=timeout, metadata=metadata, flow=flow)
         try:
             await call.answered()
@@ -380,12 +388,6 @@ async def join_session(
 def _check_type(type: object) -> None:  # noqa: A002
     if type not in ("audio", "video"):
         raise InvalidArgument(f"type {type!r} is neither audio nor video", name="type")
-
-
-def _settings(settings: CallSettings | None, more: dict[str, Any]) -> CallSettings:
-    if settings is not None and not isinstance(settings, CallSettings):
-        raise InvalidArgument("settings must be CallSettings", name="settings")
-    return attrs.evolve(settings or CallSettings(), **more)
 
 
 def _joining(settings: CallSettings, token: str, flow: str) -> dict[str, Any]:

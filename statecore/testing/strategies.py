@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from .. import wire
 from ..flow import RINGING, SESSION, Custom, Effect, Fire, Flow, Mark, Roles, Row, Trigger
-from ..settings import CallSettings, IceServer, ServiceSettings
+from ..settings import UNKEPT, CallSettings, IceServer, ServiceSettings
 from ..tokens import GRANTS, Claims, TokenSigner
 from ..tokens import Role as TokenRole
 from .oracle import assert_always
@@ -159,7 +159,6 @@ _BOUNDED: dict[str, st.SearchStrategy[Any]] = {
     "idle_timeout": st.none() | st.floats(0.001, 86_400.0),
     "idle_prompt": st.floats(0.001, 86_400.0),
     "max_duration": st.none() | st.floats(0.001, 30 * 86_400.0),
-    "virtual_background_blur": st.integers(0, 2),
     "listener": st.none(),
 }
 
@@ -173,9 +172,9 @@ def ice_servers() -> st.SearchStrategy[IceServer]:
 
 @st.composite
 def call_settings(draw: st.DrawFn) -> CallSettings:
-    """Settings of a session, any of them chosen, all within their bounds."""
+    """Settings of a session, any of those that one may start with, all within their bounds."""
     hints = get_type_hints(CallSettings)
-    names = sorted({field.name for field in attrs.fields(CallSettings)} - {"ice_servers", "ice_policy"})
+    names = sorted({field.name for field in attrs.fields(CallSettings)} - {"ice_servers", "ice_policy", *UNKEPT})
     chosen = draw(st.lists(st.sampled_from(names), unique=True, max_size=8))
     values: dict[str, Any] = {
         name: draw(_BOUNDED[name] if name in _BOUNDED else _of_hint(hints[name])) for name in chosen
