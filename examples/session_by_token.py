@@ -1,8 +1,9 @@
-"""No ringing: whoever holds a good call token for a session is in. One token joins without any client of its own."""
+"""No ringing: whoever holds a good call token for a session is in. A guest needs nothing but one."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from statecore import CallClient, CallService, OngoingCallListener, join_session
 from statecore.errors import NotAParty, TokenError
@@ -11,7 +12,7 @@ from statecore.tokens import Role
 
 
 async def main() -> None:
-    """A stand-up of three: two by clients, a guest by the token alone."""
+    """A stand-up of three: two who have logged in, and a guest by the token alone."""
     async with (
         # Who may have a token for which session is the application's to say.
         CallService(authorize=lambda user, session_id: user != "mallory") as service,
@@ -32,8 +33,14 @@ async def main() -> None:
         bobs = await bob.start_session(await bob.generate_token("standup"), type="audio")
 
         token = await service.generate_token("guest", "standup", lifetime=60)
-        async with join_session(service.signaling("guest"), token, MemoryMedia(), type="audio") as session:
+        async with join_session(service.guest(token), token, MemoryMedia(), type="audio") as session:
             print("here:", *(participant.uid for participant in session.participants))
+            try:
+                async with join_session(service.guest(token), token, MemoryMedia(), type="audio"):
+                    print("the same link twice")
+            except TokenError as error:
+                print(f"another device, {error.code}: {error}")
+        print("known:", *(user.uid for user in await service.users()))
 
         for wrong in (token, token[:-4] + "AAAA", "not a token", ""):
             try:
@@ -51,4 +58,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("statecore").addHandler(logging.NullHandler())  # what is refused is printed above
     asyncio.run(main())

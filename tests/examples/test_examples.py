@@ -27,6 +27,8 @@ PROMISES = {
     ],
     "session_by_token": [
         "here: guest alice bob",
+        "another device, token_foreign: the call token is for another device",
+        "known: alice bob mallory",
         "refused, token_foreign: the call token is for another user",
         "refused, token_forged: the call token's signature is not valid",
         "refused, token_malformed: the call token is malformed: it names no session",
