@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from statecore import CallQuery, CallService
+from statecore.errors import UnknownUser
 
 from ._refusals import refusal
 from ._socket import Scope, Send
@@ -79,14 +81,15 @@ class Page:
         await _answer(send, status, body, _json())
 
     async def _me(self, uid: str) -> dict[str, Any]:
-        names = {user.uid: user.name for user in await self._app.service.users()}
-        return {"uid": uid, "name": names.get(uid) or uid}
+        name = ""
+        with suppress(UnknownUser):  # whom the application knows, and who has not connected yet
+            name = (await self._app.service.user(uid)).name
+        return {"uid": uid, "name": name or uid}
 
     async def _people(self, uid: str) -> list[dict[str, Any]]:
         """Everybody else who is known, and whether they are there."""
-        service = self._app.service
-        others = [user for user in await service.users() if user.uid != uid]
-        return [{"uid": u.uid, "name": u.name or u.uid, "online": await service.online(u.uid)} for u in others]
+        everybody = await self._app.service.presence()
+        return [{"uid": u.uid, "name": u.name or u.uid, "online": there} for u, there in everybody if u.uid != uid]
 
     async def _calls(self, uid: str) -> list[dict[str, Any]]:
         """The user's own call log, newest first."""

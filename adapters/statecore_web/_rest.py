@@ -214,9 +214,15 @@ class Users(Controller):
         return UserBody(data.uid, data.name, await app.service.online(data.uid))
 
     @get(summary="List the users", responses=_TOLD)
-    async def every(self, app: App) -> list[UserBody]:
-        """Everybody who is known."""
-        return [UserBody(u.uid, u.name, await app.service.online(u.uid)) for u in await app.service.users()]
+    async def every(
+        self,
+        app: App,
+        after: Annotated[str, QueryParameter(description="The last id of the page before.")] = "",
+        limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 1000,
+    ) -> list[UserBody]:
+        """Everybody who is known, in the order of their ids, a page at a time: one that is not full is the last."""
+        page = await app.service.presence(after=after, limit=limit)
+        return [UserBody(user.uid, user.name, there) for user, there in page]
 
     @delete("/{uid:str}", summary="Delete a user", responses=_TOLD)
     async def remove(self, app: App, uid: FromPath[str]) -> None:

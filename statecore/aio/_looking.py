@@ -57,10 +57,16 @@ class Looking:
 
     async def users(self) -> list[User]:
         """Everybody who is known, and so can be rung."""
+        return [user for user, _ in await self.presence()]
+
+    async def presence(self, *, after: str = "", limit: int | None = None) -> list[tuple[User, bool]]:
+        """Who is known, in the order of their ids, and whether each is `online`: those after an id, at most so many."""
         lines = [line for _, line in await self.store.scan("line") if isinstance(line, Line) and line.known]
         known = {line.user: line.name for line in lines}
         known |= {user: it.name or known.get(user, "") for user, it in self._pending.items()}
-        return [User(uid=uid, name=name) for uid, name in sorted(known.items())]
+        there = {line.user for line in lines if line.ringing}
+        wanted = sorted(uid for uid in known if uid > after)[:limit]
+        return [(User(uid=uid, name=known[uid]), uid in there) for uid in wanted]
 
     async def user(self, uid: str) -> User:
         """One who is known, by one look into the store. Raises UnknownUser."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
 import hmac
@@ -22,6 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from statecore.cli.network import users
 from statecore.ports import Notice
 from statecore.wire import Beat, Hello, Refused, Welcome, decode_down, encode
 from statecore_web import WebSocketSignaling, verify_webhook
@@ -145,12 +147,21 @@ def test_a_bot_answers_two_at_once(shell: Shell) -> None:
         assert each.communicate(timeout=20)[1] == "statecore: interrupted\n"
 
 
-def test_who_is_there(shell: Shell) -> None:
-    """Everybody who was made known, for people and for programs."""
+def test_who_is_there(shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everybody who was made known, for people and for programs, however many pages they are."""
     made = json.loads(shell("token", "dora", "--json").stdout)
     assert (made["user"], made["token"].count(".")) == ("dora", 1)
     assert "offline  dora" in shell("users").stdout
     assert {"uid": "dora", "name": "", "online": False} in json.loads(shell("users", "--json").stdout)
+    monkeypatch.setattr(users, "_PAGE", 1)
+    shell("token", "dorb")
+    assert (
+        users.run(argparse.Namespace(url=shell.env["STATECORE_URL"], api_key=shell.env["STATECORE_API_KEY"], json=True))
+        == 0
+    )
+    told = [user["uid"] for user in json.loads(capsys.readouterr().out)]
+    assert told == sorted(told)
+    assert {"dora", "dorb"} <= set(told)
     assert shell("token", "dora", "--session", "room", "--role", "host").stdout.count(".") == 2
 
 

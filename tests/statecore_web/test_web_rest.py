@@ -86,6 +86,22 @@ def test_users_and_their_tokens(served: Any, ask: Any) -> None:
     _run(served, main)
 
 
+def test_users_come_a_page_at_a_time(served: Any, ask: Any) -> None:
+    """In the order of their ids, each page from after the last id of the one before; who is there is known of each."""
+
+    async def main(app: CallApp, url: str) -> None:
+        for number in range(5):
+            await app.service.register_user(f"u{number}")
+        async with CallClient(app.service.signaling("u3")):
+            pages, after = list[list[str]](), ""
+            while page := (await ask(url, "GET", f"/v1/users?limit=2&after={after}"))[1]:
+                pages.append([user["uid"] + "!" * user["online"] for user in page])
+                after = page[-1]["uid"]
+            assert pages == [["u0", "u1"], ["u2", "u3!"], ["u4"]]
+
+    _run(served, main)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [
@@ -98,6 +114,7 @@ def test_users_and_their_tokens(served: Any, ask: Any) -> None:
         ("POST", "/v1/users", b"{", 400, "invalid_argument"),
         ("POST", "/v1/users", b"[" * 100_000, 413, "invalid_argument"),
         ("GET", "/v1/calls?limit=501", None, 400, "invalid_argument"),
+        ("GET", "/v1/users?limit=1001", None, 400, "invalid_argument"),
         ("GET", "/v1/calls?cursor=nonsense", None, 400, "invalid_argument"),
         ("GET", "/v1/calls?direction=incoming", None, 400, "invalid_argument"),
         ("GET", "/v1/calls/none", None, 404, "call_not_found"),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from typing import Any
+from urllib.parse import quote
 
 from ._service import add_options, ask
+
+_PAGE = 1000
 
 
 def register(commands: Any) -> None:
@@ -19,7 +22,10 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print them."""
-    users = ask(args, "GET", "/v1/users")
+    users, after = list[Any](), ""
+    while len(page := ask(args, "GET", f"/v1/users?limit={_PAGE}&after={quote(after, safe='')}")) == _PAGE:
+        users, after = users + page, page[-1]["uid"]
+    users += page
     if args.json:
         print(json.dumps(users))
         return 0
