@@ -244,7 +244,7 @@ class Leg(msgspec.Struct, frozen=True, gc=False):
     heard: int = 0
     """The number of the last command taken from this leg's device."""
     refused: str = ""
-    """The error code of that command; empty if it was done."""
+    """How that command was refused: the error's code, a space, and the error's data as JSON; empty if it was done."""
     via: str = ""
     """The session id of the own initiate that counted as this leg's yes."""
     joined: int = 0

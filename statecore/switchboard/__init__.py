@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
+import msgspec
 from msgspec.structs import replace
 
 from ..errors import (
@@ -316,7 +317,8 @@ class Switchboard:
         """A command that was taken before: the same answer, nothing else."""
         leg = draft.legs[place]
         if leg.refused and act.command.n == leg.heard:
-            refused = Refused(act.command.session, act.command.n, leg.refused)
+            code, _, data = leg.refused.partition(" ")
+            refused = Refused(act.command.session, act.command.n, code, msgspec.json.decode(data) if data else {})
             return [Deliver(act.user, act.device, act.epoch, refused)]
         return [deliver(draft.machine, work.now, draft.base, leg)]
 
@@ -389,11 +391,12 @@ class Switchboard:
         work.drafts.clear()
         work.lines = dict(work.old_lines)
         work.bindings = dict(work.old_bindings)
-        if draft is not None and place is not None and place < len(draft.base.legs):
-            kept = work.drafts[draft.session_id] = Draft(draft.base, draft.machine, fresh=False)
-            kept.legs[place] = replace(kept.legs[place], heard=act.command.n, refused=error.code)
-            kept.dirty = True
         data = {k: v for k, v in error.data.items() if isinstance(v, str | int | float | list) or v is None}
+        if draft is not None and place is not None and place < len(draft.base.legs):
+            note = f"{error.code} {msgspec.json.encode(data).decode()}" if data else error.code
+            kept = work.drafts[draft.session_id] = Draft(draft.base, draft.machine, fresh=False)
+            kept.legs[place] = replace(kept.legs[place], heard=act.command.n, refused=note)
+            kept.dirty = True
         refused = Refused(act.command.session, act.command.n, error.code, data)
         return Deliver(act.user, act.device, act.epoch, refused)
 

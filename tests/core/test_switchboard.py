@@ -318,8 +318,12 @@ def test_a_command_is_taken_once() -> None:
     (effect,) = again.effects
     assert isinstance(effect.message, View)
     assert "hand_raised" in effect.message.flags
-    assert refusal(command(made, "a1", "accept_video", n=51)) == "illegal_transition"
-    assert refusal(command(made, "a1", "end", n=51)) == "illegal_transition"
+    refused = command(made, "a1", "accept_video", n=51)
+    assert refusal(refused) == "illegal_transition"
+    assert command(made, "a1", "end", n=51).effects == refused.effects, "the same words, and what they say"
+    plain = command(made, "a1", "join", n=52)
+    assert refusal(plain) == "already_joined"
+    assert command(made, "a1", "join", n=52).effects == plain.effects
     assert isinstance(command(made, "a1", "end", n=50).effects[0].message, View)
     assert [leg.control for leg in made.record("S").legs] == [leg.control for leg in before.legs]
 
