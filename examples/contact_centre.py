@@ -33,7 +33,8 @@ from statecore.flow import (
     Withdraw,
 )
 from statecore.ports import MediaAdapter
-from statecore.testing import MemoryMedia
+from statecore.testing import MemoryMedia, Plan, Service
+from statecore.testing.check import Scenario, does
 
 # --- the flow: the ringing flow, whose caller is the customer, and whose callees are agents and experts ---------------
 
@@ -159,6 +160,63 @@ FLOW = attrs.evolve(
 FLOWS_HERE = {**FLOWS, FLOW.name: FLOW}
 SETTINGS = ServiceSettings(line_capacity=20)
 """The queue is one user, who takes part in many calls."""
+
+# --- what `statecore check examples/contact_centre.py:FLOW` tries besides ---------------------------------------------
+
+
+def cared_for(service: Service) -> None:
+    """Who talks, talks with one; who is held, is held by that one; nobody else is rung unless to take over."""
+    record = service.record("S")
+    customer, *others = [leg.control for leg in record.legs]
+    talking = [control for control in others if control.state == "active"]
+    if customer.state == "active":
+        assert len(talking) == 1
+        assert ("held" in customer.flags) == ("holding" in talking[0].flags)
+        rung = any(each.state == "ringing" for each in record.invitations)
+        assert not rung or "transferring" in talking[0].flags
+
+
+WHO = {"phone": "carol", "anna": "support", "dora": "dora"}
+HELD = (
+    does("phone", "initiate", flow=FLOW.name, receiver="support"), does("anna", "accept"),
+    does("phone", "join", token="given"), does("anna", "join", token="given"), does("anna", "hold"),
+)  # fmt: skip
+OVER_AND_OUT = tuple(does(who, "end", *FLOW.states[:-1], again=True) for who in WHO)
+
+
+def hands_over(user: str) -> Plan:
+    """Anna hands the customer over."""
+    return does("anna", "transfer", "active", data={"user": user})
+
+
+SCENARIOS = (
+    Scenario(
+        name="handed over", help="a held customer, and an expert who may take over", devices=WHO, begun=len(HELD),
+        plans=(
+            *HELD, hands_over("dora"), does("anna", "resume", "active"), does("dora", "accept", "ringing"),
+            does("dora", "reject", "ringing"), does("dora", "join", "accepted", token="given"), *OVER_AND_OUT,
+        ),
+        faults={"failures": 1}, always=cared_for, flows=FLOWS_HERE, settings=SETTINGS,
+    ),
+    Scenario(
+        name="not handed over", help="to whom a held customer cannot be handed over", devices=WHO | {"d1": "dave"},
+        begun=len(HELD) + 1,
+        plans=(
+            *HELD, does("dora", "initiate", session="T", flow=FLOW.name, receiver="dave"),
+            *(hands_over(user) for user in ("dora", "carol", "support", "bill")), *OVER_AND_OUT,
+            does("d1", "end", "ringing", session="T"), does("dora", "end", "ringing", session="T"),
+        ),
+        timers=False, always=cared_for, flows=FLOWS_HERE,
+    ),
+)  # fmt: skip
+_FAILS = "an expert whose media fails has declined, and nobody else's can before all talk"
+_ALONE = "nobody talks alone: who is left is out, or writes a note"
+UNREACHED = {
+    (FLOW.name, "active", "peer_failed", "ended"): _FAILS,
+    (FLOW.name, "active", "peer_failed", "wrap_up"): _FAILS,
+    (FLOW.name, "active", "idle_timeout", "ended"): _ALONE,
+}
+"""Rows that no call takes, and why: they are there since a state's ways out are the same for all."""
 
 # --- the program ------------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,9 @@ from statecore.flow import (
     Trigger,
 )
 from statecore.ports import MediaAdapter
+from statecore.switchboard import End
 from statecore.testing import MemoryMedia
+from statecore.testing.check import Scenario, does
 
 # --- the flow: the ringing flow, less what a door has no use for, with early media and a lock ------------------------
 
@@ -129,12 +131,44 @@ FLOW = attrs.evolve(
 """Somebody rings at a door, and whoever is in the flat may look, answer, and open."""
 FLOWS_HERE = {**FLOWS, FLOW.name: FLOW}
 
-# --- the program ------------------------------------------------------------------------------------------------------
-
 
 def code_right(user: str, _session: str, data: Mapping[str, Any]) -> bool:
     """The service checks the keys that were pressed: neither the flat nor the door knows the code."""
     return user == "flat" and data.get("digits") == "42#"
+
+
+# --- what `statecore check examples/intercom.py:FLOW` tries besides ---------------------------------------------------
+
+
+def opened(role: str, *words: str, **faults: int) -> Scenario:
+    """The door is open, and it says some of these words. It has joined by a token of this role."""
+    way = (
+        does("door", "initiate", flow=FLOW.name, receiver="flat"), does("door", "join", token=role, longest=9000),
+        does("hall", "look", token="fresh"), does("hall", "accept"), does("hall", "dtmf", data={"digits": "42#"}),
+    )  # fmt: skip
+    hangs_up = (does(who, "end", *FLOW.states[:-1], again=True) for who in ("door", "hall"))
+    return Scenario(
+        name=f"opened by a {role}", help="a door that is open", devices={"door": "door", "hall": "flat"},
+        begun=len(way), plans=(*way, *(does("door", word, "unlocked") for word in words), *hangs_up),
+        asks=(End("S"),), faults=faults, conditions={"code_right": code_right}, flows=FLOWS_HERE,
+    )  # fmt: skip
+
+
+GIVES_UP = ("cancel", "leave", "reject", "reject_busy")
+SCENARIOS = (
+    opened("host", "end_for_all", "mute_audio", "unmute_audio", "accept", failures=1, crashes=1),
+    opened("viewer", "end_for_all", "join", "unmute_audio", *GIVES_UP, asks=1),
+)
+_ONCE = "a device reports once; the row keeps a report that crosses harmless"
+UNREACHED = {
+    (FLOW.name, "looking", "up", "looking"): _ONCE,
+    (FLOW.name, "unlocked", "up", "unlocked"): _ONCE,
+    (FLOW.name, "unlocked", "peer_failed", "ended"): "both talk before the door opens, and who fails then is lost",
+    (FLOW.name, "unlocked", "idle_timeout", "ended"): "nobody is alone in a call of two",
+}
+"""Rows that no call takes, and why: they are there since a state's ways out are the same for all."""
+
+# --- the program ------------------------------------------------------------------------------------------------------
 
 
 async def door(client: CallClient, say: Callable[[str], None]) -> None:

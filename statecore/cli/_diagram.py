@@ -60,7 +60,7 @@ def find(name: str) -> Flow:
         return FLOWS[name]
     place, _, attribute = name.rpartition(":")
     try:
-        found = getattr(_load(place), attribute)
+        found = getattr(load(place), attribute)
     except (ImportError, AttributeError, OSError, ValueError):
         found = None
     if not isinstance(found, Flow):
@@ -68,7 +68,8 @@ def find(name: str) -> Flow:
     return found
 
 
-def _load(place: str) -> Any:
+def load(place: str) -> Any:
+    """A module, by its name or its file."""
     if not place.endswith(".py"):
         return importlib.import_module(place)
     spec = importlib.util.spec_from_file_location("statecore_diagram_of", place)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .loop import Deadlock, VirtualClock, VirtualLoop, run_virtual
     from .media import ClockPicture, MediaConformance, MeetingRoom, MemoryMedia, MemorySession, RoomHost, Tone
     from .network import FaultyLink, FaultyNetwork
-    from .oracle import Watch, assert_always, assert_deaf, assert_over, assert_settled
+    from .oracle import Service, Watch, assert_always, assert_deaf, assert_over, assert_settled
     from .pair import CallPair
     from .signaling import SignalingConformance
     from .stores import RefusingStore, SlowStore, StoreConformance
@@ -32,7 +32,7 @@ _LATER = {
         ("ClockPicture", "MediaConformance", "MeetingRoom", "MemoryMedia", "MemorySession", "RoomHost", "Tone"), "media"
     ),
     **dict.fromkeys(("FaultyLink", "FaultyNetwork"), "network"),
-    **dict.fromkeys(("Watch", "assert_always", "assert_deaf", "assert_over", "assert_settled"), "oracle"),
+    **dict.fromkeys(("Service", "Watch", "assert_always", "assert_deaf", "assert_over", "assert_settled"), "oracle"),
     "SignalingConformance": "signaling",
     **dict.fromkeys(("RefusingStore", "SlowStore", "StoreConformance"), "stores"),
     **dict.fromkeys(("Plan", "World"), "world"),
@@ -64,6 +64,7 @@ __all__ = [
     "Plan",
     "RefusingStore",
     "RoomHost",
+    "Service",
     "SignalingConformance",
     "SlowStore",
     "StoreConformance",

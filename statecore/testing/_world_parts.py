@@ -88,6 +88,9 @@ class Service(Protocol):
     def records(self) -> list[Record]:
         """Every call."""
 
+    def record(self, session: str) -> Record:
+        """A call."""
+
 
 def call_token(user: str, session: str, second: int, **more: Any) -> str:
     """A call token as text, not signed: its claims as JSON."""

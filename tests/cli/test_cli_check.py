@@ -38,8 +38,10 @@ def test_it_reports_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         "scenario", "states", "transitions", "depth", "seconds", "rows_taken", "rows_total", "violations", "bounds",
         "core", "measured",
     }  # fmt: skip
-    assert (told["scenario"], told["violations"]) == ("full", [])
+    assert (told["scenario"], told["violations"], told["never_taken"]) == ("full", [], {})
     assert 0 < told["rows_taken"] < told["rows_total"]
+    assert len(told["rows"]["session"]) == told["rows_taken"]
+    assert "accepted up joined -> active" in told["rows"]["session"]
 
 
 def test_rows_that_no_scenario_took_have_failed(
@@ -58,6 +60,62 @@ def test_rows_that_no_scenario_took_have_failed(
     assert "never taken: session: idle leave -> ended" in never
     assert "never taken: session: active end_for_all !granted -> token_lacks_grant" in never
     assert not [line for line in never if line.startswith("never taken: session: idle join authorized")]
+
+
+def test_figures_tell_which_rows_were_not_taken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As JSON, too, they are named: in the figures of each scenario of their flow, and beside them; so is what was
+    taken though it is named as unreached."""
+    monkeypatch.setattr(check, "SCENARIOS", {"full": check.SCENARIOS["full"]})
+    key = ("session", "accepted", "up", "active")
+    monkeypatch.setattr(check, "UNREACHED", check.UNREACHED | {key: "no longer"})
+    assert main(["check", "--json"]) == 1
+    out, err = capsys.readouterr()
+    (told,) = json.loads(out)
+    assert "idle leave -> ended" in told["never_taken"]["session"]
+    assert not {*told["never_taken"]["session"]} & {*told["rows"]["session"]}
+    assert "never taken: session: idle leave -> ended\n" in err
+    assert "taken, though named as unreached: session, accepted, up, active\n" in err
+
+
+OFFERS = """from statecore.flow import RINGING, Row, Trigger
+from statecore.testing.check import Scenario, does
+
+ROW = Row("active", "nod", "active", unless="joined")
+MINE = RINGING.extend("mine", triggers=[Trigger("nod", "user")], rows=[ROW])
+PLANS = (does("a1", "initiate", flow="mine", receiver="bob"), does("a1", "cancel", "idle", "ringing"))
+
+
+def none(_service):
+    raise AssertionError("there is a call")
+
+
+SCENARIOS = (
+    Scenario(name="another's", help="", devices={"a1": "alice"}, plans=()),
+    Scenario(
+        name="offered", help="", devices={"a1": "alice", "b1": "bob"}, plans=PLANS, always=none, flows={"mine": MINE}
+    ),
+)
+UNREACHED = {("mine", "active", "nod", "active"): "who is active has joined"}
+"""
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_a_module_offers_beside_its_flow_is_taken_along(
+    known: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own scenarios of this flow are explored with those that are made of it, and what they find is replayed from
+    there; rows that are its own and that it does not explain are named as never taken, those of ours are not."""
+    source = OFFERS if known else OFFERS.replace("UNREACHED", "IGNORED")
+    (tmp_path / "mine.py").write_text(source)
+    assert main(["check", f"{tmp_path}/mine.py:MINE", "--limit", "2000"]) == 1
+    out = capsys.readouterr().out
+    assert "WRONG  offered " in out
+    assert "another's" not in out
+    assert f"runpy.run_path('{tmp_path}/mine.py')['SCENARIOS'][1]," in out
+    never = [line for line in out.splitlines() if line.startswith("never taken: ")]
+    assert never == ([] if known else ["never taken: mine: active nod !joined -> active"])
 
 
 def test_what_was_not_exhausted_has_failed(capsys: pytest.CaptureFixture[str]) -> None:

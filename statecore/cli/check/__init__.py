@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import AdapterMissing, InvalidArgument
-from .._diagram import find
+from ...flow import FLOWS, Flow, Row
+from .._diagram import find, load
 
 if TYPE_CHECKING:
     from ...testing.check import Result, Scenario
@@ -53,16 +54,46 @@ def run(args: argparse.Namespace) -> int:
     chosen = {name: _scenarios(name) for name in names}
     begun = stamp()
     results = _explore(chosen, args)
-    missing = _never_taken(results) if not args.what and not args.deep else {}
-    reports = [{**result.report(), **begun} for result, *_ in results]
+    complete = FLOWS.values() if not args.what and not args.deep else ()
+    wholes = [*(_Whole(flow, check.UNREACHED) for flow in complete), *(_whole(name) for name in names if ":" in name)]
+    found = [result for result, *_ in results]
+    missing = {one.flow.name: check.never_taken(one.flow, found, one.unreached) for one in wholes}
+    reports = [{**_report(result, missing), **begun} for result in found]
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(reports, indent=2) + "\n")
     if args.json:
         print(json.dumps(reports))
     else:
-        _tell(results, missing)
-    return 1 if missing or any(result.violation for result, *_ in results) else 0
+        _tell(results)
+    wrong = [f"never taken: {flow}: {check.row_name(row)}" for flow, rows in missing.items() for row in rows]
+    for one in wholes:
+        wrong += [
+            f"taken, though named as unreached: {', '.join(key)}" for key in check.stale(one.flow, found, one.unreached)
+        ]
+    for line in wrong:
+        print(line, file=sys.stderr if args.json else sys.stdout)
+    return 1 if wrong or any(result.violation for result in found) else 0
+
+
+class _Whole(NamedTuple):
+    """A flow whose scenarios are all explored: each of its rows is to be taken, or named with the reason."""
+
+    flow: Flow
+    unreached: Any
+
+
+def _whole(name: str) -> _Whole:
+    return _Whole(find(name), getattr(load(name.rpartition(":")[0]), "UNREACHED", {}))
+
+
+def _report(result: Result, missing: dict[str, list[Row]]) -> dict[str, Any]:
+    from ...testing import check
+
+    flows = {flow: rows for flow, rows in missing.items() if flow in result.rows}
+    return result.report() | {
+        "never_taken": {flow: [check.row_name(row) for row in rows] for flow, rows in flows.items()}
+    }
 
 
 def _scenarios(name: str) -> list[tuple[str, int]]:
@@ -70,10 +101,28 @@ def _scenarios(name: str) -> list[tuple[str, int]]:
     from ...testing import check
 
     if ":" in name:
-        return [(name, number) for number in range(len(check.of_flow(find(name))))]
+        return [(name, number) for number in range(len(_of_own(name)))]
     if name not in check.SCENARIOS:
         raise InvalidArgument(f"no scenario {name!r}; there are {', '.join(check.SCENARIOS)}", name="scenario")
     return [(name, 0)]
+
+
+def _of_own(name: str) -> list[tuple[Scenario, list[str]]]:
+    """The scenarios of a flow of one's own: those that are made of it, and those that its module offers for it. With
+    each, the expression that gives it, and the statements that this one needs."""
+    from ...testing import check
+
+    place, _, attribute = name.rpartition(":")
+    flow = find(name)
+
+    def told(what: str, expression: str) -> list[str]:
+        if place.endswith(".py"):
+            return [expression.format(f"runpy.run_path({place!r})[{what!r}]"), "import runpy\n"]
+        return [expression.format(what), f"from {place} import {what}"]
+
+    made = [(s, told(attribute, f"check.of_flow({{}})[{n}]")) for n, s in enumerate(check.of_flow(flow))]
+    offered = enumerate(getattr(load(place), "SCENARIOS", ()))
+    return [*made, *((s, told("SCENARIOS", f"{{}}[{n}]")) for n, s in offered if flow.name in s.flows_run)]
 
 
 def _scenario(name: str, number: int) -> tuple[Scenario, list[str]]:
@@ -81,11 +130,7 @@ def _scenario(name: str, number: int) -> tuple[Scenario, list[str]]:
     from ...testing import check
 
     if ":" in name:
-        place, _, attribute = name.rpartition(":")
-        flow, need = attribute, f"from {place} import {attribute}"
-        if place.endswith(".py"):
-            flow, need = f"runpy.run_path({place!r})[{attribute!r}]", "import runpy\n"
-        return check.of_flow(find(name))[number], [f"check.of_flow({flow})[{number}]", need]
+        return _of_own(name)[number]
     return check.SCENARIOS[name], [f"check.SCENARIOS[{name!r}]"]
 
 
@@ -167,40 +212,10 @@ def _line(result: Result) -> str:
     )
 
 
-def _never_taken(results: list[Told]) -> dict[str, list[int]]:
-    """The rows of each flow that no scenario took."""
-    taken: dict[str, set[int]] = {}
-    total: dict[str, int] = {}
-    for result, *_ in results:
-        for flow, rows in result.rows.items():
-            taken.setdefault(flow, set()).update(rows)
-            total[flow] = result.rows_total[flow]
-    missing = {
-        flow: [n for n in range(count) if n not in taken[flow] and not _is_known(flow, n)]
-        for flow, count in total.items()
-    }
-    return {flow: rows for flow, rows in missing.items() if rows}
-
-
-def _is_known(flow: str, place: int) -> bool:
-    from ...flow import FLOWS
-    from ...testing.check import UNREACHED
-
-    row = FLOWS[flow].rows[place]
-    return (flow, row.state, row.trigger, row.refuse or row.to) in UNREACHED
-
-
-def _tell(results: list[Told], missing: dict[str, list[int]]) -> None:
-    from ...flow import FLOWS
-
+def _tell(results: list[Told]) -> None:
     for result, text, diagram, test in results:
         if result.violation is not None:
             print("\n" + "\n\n".join(part for part in (text, diagram, test) if part))
-    for flow, rows in missing.items():
-        for place in rows:
-            row = FLOWS[flow].rows[place]
-            guard = "".join([*(f" {name}" for name in row.when), *(f" !{name}" for name in row.unless)])
-            print(f"never taken: {flow}: {row.state} {row.trigger}{guard} -> {row.refuse or row.to}")
     states = sum(result.states for result, *_ in results)
     odds = max((result.collision for result, *_ in results), default=0.0)
     print(f"{states:,} states in all; odds that one was missed by a collision of hashes: at most {odds:.1e} a scenario")

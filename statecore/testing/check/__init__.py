@@ -33,10 +33,12 @@ import sys
 import time
 from collections.abc import Callable
 
+from statecore.testing.check._coverage import row_name
 from statecore.testing.check._model import Label, Model
-from statecore.testing.check._result import Result, as_mermaid, as_test, as_text, replay
+from statecore.testing.check._own import of_flow
+from statecore.testing.check._result import Result, as_mermaid, as_test, as_text, never_taken, replay, stale
 from statecore.testing.check._scenario import FAULTS, Core, Scenario, shipped
-from statecore.testing.check._scenarios import DEEP, STANDARD, UNREACHED, of_flow
+from statecore.testing.check._scenarios import DEEP, STANDARD, UNREACHED, does
 from statecore.testing.check._search import Search, Violation
 
 SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (*STANDARD, *DEEP)}
@@ -62,6 +64,7 @@ def check(
     with model.coverage.watching():
         search = Search(model, limit, reduces=reduces)
         search.run((lambda it: progress(it.visited.count, it.depth)) if progress is not None else None)
+    taken = {flow: sorted(rows) for flow, rows in model.coverage.taken().items()}
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
     return Result(
         scenario=scenario.name,
@@ -70,7 +73,8 @@ def check(
         depth=search.depth,
         seconds=time.monotonic() - began,
         megabytes=kilobytes // 1024,
-        rows={flow: sorted(rows) for flow, rows in model.coverage.taken().items()},
+        rows=taken,
+        named={flow: [row_name(scenario.flows[flow].rows[place]) for place in rows] for flow, rows in taken.items()},
         rows_total={flow: len(scenario.flows[flow].rows) for flow in scenario.flows_run},
         violation=search.violation,
         bounds=scenario.bounds,
@@ -92,7 +96,11 @@ __all__ = [
     "as_test",
     "as_text",
     "check",
+    "does",
+    "never_taken",
     "of_flow",
     "replay",
+    "row_name",
     "shipped",
+    "stale",
 ]

@@ -6,10 +6,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from statecore.endpoint import Do, Effect, Endpoint, Received, Send, Settle
+from msgspec.structs import replace
+
+from statecore.endpoint import Do, Effect, Endpoint, LocalLeg, Received, Send, Settle
+from statecore.endpoint._intent import Intent, intent
 from statecore.flow import Row
 from statecore.machine import Cell
 from statecore.testing.check._scenario import Core
+
+
+def row_name(row: Row) -> str:
+    """A row in a line; no two of a flow's have the same."""
+    guard = "".join([*(f" {name}" for name in row.when), *(f" !{name}" for name in row.unless)])
+    return f"{row.state} {row.trigger}{guard} -> {row.refuse or row.to}"
 
 
 class _Rows(dict[int, Row]):
@@ -53,24 +62,23 @@ class Coverage:
             leg = before.legs.get(before.names.get(given.session, given.session))
             codes = {effect.error.code for effect in effects if isinstance(effect, Settle) and effect.error}
             if leg is not None and codes:
-                self._note(leg.flow, leg.state, given.trigger, refuse=codes)
+                self._note(row for row in self._may(leg, given.trigger).refusing if row.refuse in codes)
             elif leg is not None and not any(isinstance(effect, Send) for effect in effects):
-                self._note(leg.flow, leg.state, given.trigger, refuse={None}, idle=True)
+                rows = self._may(leg, given.trigger).rows
+                self._note(row for row in rows if row.to == row.state and not row.effects)
         if not isinstance(given, Received):
             for session, leg in after.legs.items():
                 was = before.legs.get(session)
                 if leg.reason is not None and (was is None or was.reason is None) and leg.owed:
-                    state = was.state if was is not None else self._machines[leg.flow].initial
-                    self._note(leg.flow, state, leg.owed[-1].trigger, refuse={None})
+                    was = was if was is not None else replace(leg, state=self._machines[leg.flow].initial)
+                    own = self._may(was, leg.owed[-1].trigger).own
+                    self._note([own] if own is not None else [])
 
-    def _note(self, flow: str, state: str, trigger: str, refuse: set[Any], *, idle: bool = False) -> None:
-        machine = self._machines.get(flow)
-        for row in machine.flow.rows if machine is not None else ():
-            own = row.decider == "endpoint" or row.refuse is not None
-            if idle:
-                own = row.to == row.state and not row.effects
-            if (row.state, row.trigger) == (state, trigger) and row.refuse in refuse and own:
-                self._seen.add(id(row))
+    def _may(self, leg: LocalLeg, trigger: str) -> Intent:
+        return intent(self._machines[leg.flow], leg, trigger)
+
+    def _note(self, rows: Iterable[Row]) -> None:
+        self._seen.update(id(row) for row in rows)
 
     def taken(self) -> dict[str, frozenset[int]]:
         """The rows that were taken, by flow and place."""

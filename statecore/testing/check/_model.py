@@ -41,8 +41,7 @@ class Model:
         users = list(scenario.devices.values())
         self.groups = [[n for n, user in enumerate(users) if user == one] for one in dict.fromkeys(users)]
         """The places of each user's devices."""
-        known = {user for device, user in scenario.devices.items() if device not in scenario.guests}
-        self.office = OfficeRules(core, sorted(set(users)), sorted(known))
+        self.office = OfficeRules(core, scenario)
         self.coverage = Coverage(core, scenario.flows_run)
         self.places = [Stations(core, scenario, device, self.coverage) for device in self.devices]
         self.faults: list[Exception] = []

@@ -13,7 +13,7 @@ from statecore.ports import Key
 from statecore.switchboard import Deliver, Done, Due, Input, Register, Restart
 from statecore.testing._probes import assert_deaf
 from statecore.testing._world_parts import NOON, Records, call_token
-from statecore.testing.check._scenario import Core
+from statecore.testing.check._scenario import Core, Scenario
 from statecore.testing.oracle import Watch, assert_always, assert_closed
 from statecore.wire import View, encode
 
@@ -44,14 +44,21 @@ class Desk:
         """Every call."""
         return [value for value in self.store.values() if isinstance(value, Record)]
 
+    def record(self, session: str) -> Record:
+        """A call."""
+        record = self.store["call", session]
+        assert isinstance(record, Record), f"no call {session}"
+        return record
+
 
 class OfficeRules:
     """How the service decides, under the eyes of the oracle."""
 
-    def __init__(self, core: Core, users: list[str], known: list[str]) -> None:
+    def __init__(self, core: Core, scenario: Scenario) -> None:
         self.core = core
-        self.users = users
-        self._known = known
+        self.users = sorted(set(scenario.devices.values()))
+        self._known = sorted({user for device, user in scenario.devices.items() if device not in scenario.guests})
+        self.always = scenario.always
         self._watch = Watch({})
         self._deaf: set[Any] = set()
 
@@ -166,6 +173,8 @@ class OfficeRules:
         assert_always(desk)
         if is_over(store):
             assert_closed(desk)
+        if self.always is not None and desk.records():
+            self.always(desk)
         shape = tuple(
             (r.flow, r.ended_at > 0, r.merged_into, tuple((leg.control, leg.heard > 0) for leg in r.legs))
             for r in desk.records()

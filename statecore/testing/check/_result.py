@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
+from statecore.flow import FLOWS, Flow, Row
+from statecore.testing.check._coverage import row_name
 from statecore.testing.check._model import Label, Model
 from statecore.testing.check._scenario import Core, Scenario, shipped
+from statecore.testing.check._scenarios import UNREACHED
 from statecore.testing.check._search import Search, Violation
+
+Unreached: TypeAlias = Mapping[tuple[str, str, str, str], str]
+"""Rows, by flow, state, trigger, and state or refusal, that no call takes, and why they are there."""
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -30,6 +36,8 @@ class Result(Struct, frozen=True, kw_only=True):
     """The most memory that the process had."""
     rows: dict[str, list[int]]
     """The rows of each flow's table that were taken, by their places."""
+    named: dict[str, list[str]]
+    """The same rows by what they say."""
     rows_total: dict[str, int]
     """How many rows each flow has."""
     violation: Violation | None
@@ -55,11 +63,35 @@ class Result(Struct, frozen=True, kw_only=True):
             "megabytes": self.megabytes,
             "rows_taken": sum(len(rows) for rows in self.rows.values()),
             "rows_total": sum(self.rows_total.values()),
+            "rows": self.named,
             "violations": [{"why": found.why, "trace": [list(step) for step in found.trace]}] if found else [],
             "bounds": self.bounds,
             "hash_bits": 64,
             "collision_odds": self.collision,
         }
+
+
+def never_taken(flow: Flow, results: Iterable[Result], unreached: Unreached = UNREACHED) -> list[Row]:
+    """The rows of a flow that none of these results took, but for those that are named as unreached; and of a flow of
+    one's own, but for those that are ours and unchanged: our own scenarios take them."""
+    known = FLOWS.get(flow.name) == flow
+    ours = set() if known else {row for ours in FLOWS.values() for row in ours.rows}
+    return [row for row in _untaken(flow, results) if row not in ours and _key(flow, row) not in unreached]
+
+
+def stale(flow: Flow, results: Iterable[Result], unreached: Unreached = UNREACHED) -> list[tuple[str, str, str, str]]:
+    """What is named as unreached of a flow, though it was taken, or is no row at all."""
+    untaken = {_key(flow, row) for row in _untaken(flow, results)}
+    return [key for key in unreached if key[0] == flow.name and key not in untaken]
+
+
+def _untaken(flow: Flow, results: Iterable[Result]) -> list[Row]:
+    taken = {name for result in results for name in result.named.get(flow.name, ())}
+    return [row for row in flow.rows if row_name(row) not in taken]
+
+
+def _key(flow: Flow, row: Row) -> tuple[str, str, str, str]:
+    return flow.name, row.state, row.trigger, row.refuse or row.to
 
 
 def replay(scenario: Scenario, trace: Sequence[Label], *, core: Core | None = None) -> None:
@@ -82,7 +114,9 @@ def replay(scenario: Scenario, trace: Sequence[Label], *, core: Core | None = No
 
 
 def _steps(scenario: Scenario, trace: tuple[Label, ...]) -> Iterator[tuple[Label, str]]:
-    """Each step, and what was carried by it."""
+    """Each step, and what was carried by it. None if something is wrong before the exploration begins."""
+    if not trace:
+        return
     model = Model(shipped(scenario), scenario)
     row = model.begin()
     for label in trace:
@@ -105,6 +139,7 @@ def _carried(model: Model, row: list[int], label: Label) -> str:
     queue = station.up if "up" in name or name == "die" else station.down
     said = msgspec.json.decode(model.places[place].messages.values[queue[1 if name == "overtake" else 0]])
     words = (said.get("m"), said.get("session"), said.get("trigger") or said.get("state") or said.get("code"))
+    words = (*words, *(label[2:] if "up" in name or name == "die" else ()))
     return " ".join(str(word) for word in words if word)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct, field
@@ -11,7 +11,7 @@ from statecore.endpoint import EndpointMachine
 from statecore.flow import FLOWS, Flow, Timers
 from statecore.settings import ServiceSettings
 from statecore.switchboard import Input, Switchboard
-from statecore.testing._world_parts import CALM, Plan
+from statecore.testing._world_parts import CALM, Plan, Service
 
 FAULTS = ("cuts", "duplicates", "overtakings", "crashes", "deaths", "failures", "drops", "asks")
 """What a scenario bounds, each for all devices together: links cut, messages delivered twice, messages of the service
@@ -41,6 +41,12 @@ class Scenario(Struct, frozen=True, kw_only=True):
     """Whether every armed timer may fire at any time."""
     asks: tuple[Input, ...] = ()
     """What the application may ask of the service, each as often as the bound `asks` allows."""
+    conditions: Mapping[str, Callable[[str, str, Mapping[str, Any]], bool]] = {}
+    """What the application answers to its own conditions, as for `CallService`: by the user, the session and the
+    command's data. Those that are not named are answered both ways, whenever they are asked."""
+    always: Callable[[Service], object] | None = None
+    """What must hold besides, at the service, as soon as there is a call: raises AssertionError where it does not. The
+    same function may look on at a `World`."""
     flows: Mapping[str, Flow] = field(default_factory=lambda: FLOWS)
     """The flows that service and devices hold."""
     durations: Timers = CALM

@@ -7,7 +7,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from statecore.endpoint import Do
-from statecore.flow import FLOWS, Flow, OpenMedia, Row
 from statecore.settings import ServiceSettings
 from statecore.switchboard import End, Forget
 from statecore.testing._world_parts import Plan
@@ -58,7 +57,7 @@ _ACTIONS = (
     "raise_hand", "lower_hand",
 )  # fmt: skip
 _GUESTS = {"g1": "S", "g2": "S"}
-_SHORT: dict[str, Any] = {"idle": (1000, 1000), "longest": 9000}
+SHORT: dict[str, Any] = {"idle": (1000, 1000), "longest": 9000}
 _GRANTED = ("unmute_audio", "resume_video", "start_screen_share", "switch_to_video", "accept_video", "end_for_all")
 
 
@@ -180,7 +179,7 @@ STANDARD: tuple[Scenario, ...] = (
         name="alone", help="calls and sessions that last too long, or have one person in them", devices=TWO,
         plans=(
             calls(), does("b1", "accept", "ringing"),
-            *(Plan(d, Do("S", "join", token="given", **_SHORT), when=("accepted",)) for d in TWO),
+            *(Plan(d, Do("S", "join", token="given", **SHORT), when=("accepted",)) for d in TWO),
             *_BOTH_END,
         ),
         faults={"cuts": 1},
@@ -188,7 +187,7 @@ STANDARD: tuple[Scenario, ...] = (
     Scenario(
         name="session-alone", help="sessions that last too long, or have one person in them", devices=TWO,
         plans=(
-            *(Plan(d, Do("S", "join", flow="session", token="fresh", **_SHORT)) for d in TWO),
+            *(Plan(d, Do("S", "join", flow="session", token="fresh", **SHORT)) for d in TWO),
             *_BOTH_END,
         ),
         faults={"drops": 1, "failures": 1},
@@ -329,43 +328,3 @@ DEEP: tuple[Scenario, ...] = (
         deep=True,
     ),
 )  # fmt: skip
-
-
-# --- flows of one's own -----------------------------------------------------------------------------------------------
-
-
-def of_flow(flow: Flow) -> list[Scenario]:
-    """What is explored of any flow: its start, every trigger by which its users move a leg, by each of two devices,
-    once, whenever; and one after the other the actions that move none, but for those that our flows have too. Then the
-    same with a broken link, and no timers."""
-    rings = flow.ring is not None
-    start = Do("S", flow.start, flow=flow.name, receiver="bob" if rings else "", token="" if rings else "fresh")
-    plans = [Plan(device, start) for device in ("a1", *(() if rings else ("b1",)))]
-    stay = []
-    for trigger in flow.triggers:
-        rows = [row for row in flow.rows if row.trigger == trigger.name and row.refuse is None]
-        if trigger.by != "user" or trigger.name == flow.start or not rows:
-            continue
-        if all(row.to == row.state and OpenMedia() not in row.effects for row in rows):
-            stay += [(trigger.name, rows)] if trigger.name not in _OURS else []
-        elif trigger.name not in ("leave", "end"):
-            plans += [_of_row(device, trigger.name, rows) for device in TWO]
-    for name, rows in stay:
-        plans.append(replace(_of_row("a1", name, rows), after=(len(plans) - 1,) if name != stay[0][0] else ()))
-    plans += [
-        does(device, "end", *(state for state in flow.states if state != flow.final), again=True) for device in TWO
-    ]
-    whole = Scenario(
-        name=flow.name, help="everything that its users may do", devices=TWO, plans=tuple(plans),
-        flows={**FLOWS, flow.name: flow},
-    )  # fmt: skip
-    cut = replace(whole, name=f"{flow.name}, cut", help="and a broken link", faults={"cuts": 1}, timers=False)
-    return [whole, cut]
-
-
-_OURS = {trigger.name for flow in FLOWS.values() for trigger in flow.triggers}
-
-
-def _of_row(device: str, trigger: str, rows: list[Row]) -> Plan:
-    token = "given" if any(OpenMedia() in row.effects for row in rows) else ""
-    return does(device, trigger, *dict.fromkeys(row.state for row in rows), token=token)

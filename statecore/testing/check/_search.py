@@ -113,16 +113,21 @@ class Search:
 
     def run(self, progress: Callable[[Search], object] | None = None) -> None:
         """Explore everything, until something is found."""
-        first = np.array([[number] for number in self._begin or self.model.begin()], np.int64)
+        try:
+            begin = self._begin or self.model.begin()
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong is the finding
+            self.violation = Violation(f"{type(error).__name__}: {error}", ())
+            return
+        first = np.array([[number] for number in begin], np.int64)
         self._admit(first, mix(first), np.full(1, -1), np.zeros(1, np.int64))
         frontier, base = first, 0
         while frontier.shape[1] and not self._is_wrong():
-            begin, found = self.visited.count, []
+            known, found = self.visited.count, []
             for start in range(0, frontier.shape[1], CHUNK):
                 found.append(self._expand(frontier[:, start : start + CHUNK], base + start))
                 if self._is_wrong():
                     return
-            frontier, base = np.concatenate(found, axis=1), begin
+            frontier, base = np.concatenate(found, axis=1), known
             self.depth += bool(frontier.shape[1])
             if progress is not None:
                 progress(self)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from statecore.endpoint import Endpoint, LinkDown, LinkUp, Media, Received
+from statecore.flow import Flow
 from statecore.switchboard import Disconnect
 from statecore.testing._world_parts import NOON, Plan, as_input, claims
 from statecore.testing.check._coverage import Coverage
@@ -16,7 +18,7 @@ from statecore.testing.check._office import Ask
 from statecore.testing.check._scenario import Core, Scenario
 from statecore.testing.check._side import Side, SideRules, key_of
 from statecore.testing.check._tables import Numbers
-from statecore.wire import Beat, Hello, TokenRequest, decode_down, decode_up
+from statecore.wire import Beat, Command, Hello, TokenRequest, Up, decode_down, decode_up
 
 
 class Station(NamedTuple):
@@ -70,6 +72,8 @@ class Stations:
         self._guest = claims(self.user, session, NOON // 1000) if session is not None else None
         self.faults = {name for name, count in scenario.faults.items() if count}
         self.has_timers = scenario.timers
+        self.conditions = scenario.conditions
+        self.asked = _asked(scenario.flows.values())
         self.plans: list[tuple[int, Plan]] = [(n, p) for n, p in enumerate(scenario.plans) if p.device == device]
         nothing = Side(Endpoint(self.user, device, f"{device}-1"))
         self.sides = Numbers(nothing, key_of)
@@ -199,14 +203,28 @@ class Stations:
         kept = partial(station._replace, greeted=greeted)
         taken = partial(station._replace, greeted=greeted, up=tuple(rest))
         endpoint = self.side(station).endpoint
-        given = as_input(endpoint, message, guest=self._guest)
         assert not isinstance(message, Beat | TokenRequest), "time stands still, and tokens come with views"
-        ask = Ask("take", given)
-        yield Move("up", (), taken, ask=ask)
-        if "duplicates" in self.faults:
-            yield Move("again_up", (), kept, "duplicates", ask)
-        if "deaths" in self.faults:
-            yield Move("die", (), taken, "deaths", Ask("die", given))
+        for holds in self._answers(message):
+            given = as_input(endpoint, message, frozenset(holds), self._guest)
+            ask = Ask("take", given)
+            yield Move("up", holds, taken, ask=ask)
+            if "duplicates" in self.faults:
+                yield Move("again_up", holds, kept, "duplicates", ask)
+            if "deaths" in self.faults:
+                yield Move("die", holds, taken, "deaths", Ask("die", given))
+
+    def _answers(self, message: Up) -> Iterator[tuple[str, ...]]:
+        """Which of the application's conditions hold for a message: every answer that there may be."""
+        asked = self.asked.get(message.trigger, ()) if isinstance(message, Command) else ()
+        for said in product(*(self._answer(name, message) for name in asked)):
+            yield tuple(name for name, holds in zip(asked, said, strict=True) if holds)
+
+    def _answer(self, name: str, message: Up) -> tuple[bool, ...]:
+        answers = self.conditions.get(name)
+        if answers is None:
+            return False, True
+        assert isinstance(message, Command), "nothing else asks for conditions"
+        return (answers(self.user, message.session, message.data or {}) is True,)
 
     def _down(self, station: Station) -> Iterator[Move]:
         if not station.down:
@@ -239,6 +257,15 @@ class Stations:
 
     def _reports(self, station: Station, *what: Any) -> Callable[[], Station]:
         return partial(self._step, station, ("media", *what), Media(*what))
+
+
+def _asked(flows: Iterable[Flow]) -> dict[str, tuple[str, ...]]:
+    """The application's own conditions that the rows of each trigger name."""
+    found: dict[str, set[str]] = {}
+    for flow in flows:
+        for row in flow.rows:
+            found.setdefault(row.trigger, set()).update({*row.when, *row.unless} & {*flow.conditions})
+    return {trigger: tuple(sorted(names)) for trigger, names in found.items()}
 
 
 __all__ = ["SILENCE", "Move", "Station", "Stations"]
