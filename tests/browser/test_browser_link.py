@@ -118,7 +118,8 @@ def test_a_link_that_cannot_be_had_any_more_is_given_up_and_told(world: Any) -> 
 
 
 def test_the_page_asks_who_it_is_once_its_token_is_refused(world: Any) -> None:
-    """A page whose token was revoked says so where one logs in, instead of connecting for ever; a good one is taken."""
+    """A page whose token was revoked says so where one logs in, instead of connecting for ever; a good one is taken.
+    One whose device was taken over says so, too, and tries again when it is asked to."""
 
     async def main() -> None:
         async with world(dev=False) as all_:
@@ -132,6 +133,11 @@ def test_the_page_asks_who_it_is_once_its_token_is_refused(world: Any) -> None:
                 await page.until("document.body.dataset.view === 'home' && statecore.connected")
 
             await enter()
+            await page.run(_TAKE)
+            await page.until("document.querySelector('#link').innerText === 'Not connected'")
+            await page.run("other.close()")
+            await page.click("#again")
+            await page.until("statecore.connected && document.querySelector('#again').hidden")
             all_.browser.offline = all_.browser.refused = True
             await all_.app.tokens.revoke("alice")
             all_.wire.cut()
@@ -142,6 +148,14 @@ def test_the_page_asks_who_it_is_once_its_token_is_refused(world: Any) -> None:
             await enter()
 
     asyncio.run(main())
+
+
+# Be the page's device in another client.
+_TAKE = """(() => {
+  const { token } = statecore.connection;
+  globalThis.other = new statecore.constructor(location.href, { user: 'alice', token, device: statecore.device });
+  return other.connect();
+})()"""
 
 
 def test_a_page_that_is_one_device_too_many_waits_until_there_is_room(world: Any) -> None:

@@ -133,16 +133,23 @@ function leave({ forget = true } = {}) {
 /** The service does not take the token any more. */
 function loggedOut() {
   leave();
-  for (const id of ["me", "logout", "link"]) $(id).hidden = true;
+  for (const id of ["me", "logout", "link", "again"]) $(id).hidden = true;
   askWho();
   $("login-error").textContent = "You have been logged out.";
 }
 
 function link(state, text) {
   $("link").hidden = false;
+  $("again").hidden = state !== "failed";
   $("link").dataset.state = state;
   $("link").lastElementChild.textContent = text;
   $("link").title = text;
+}
+
+/** The link was given up: the user thinks that it may be had after all. */
+function again() {
+  link("lost", "Connecting…");
+  client.connect().catch(() => {}); // what becomes of it is told
 }
 
 // --- who is there, and the log
@@ -215,7 +222,7 @@ function listen(to) {
   to.on("connection_failed", (code) => {
     link("failed", "Not connected");
     notice(reason({ code }), true);
-    ask("page/me").catch((error) => error.status === 401 && loggedOut());
+    ask("page/me").catch((error) => error.status === 401 && client && loggedOut());
   });
   to.on("error", (error) => notice(reason(error), true));
   to.addCallListener("page", {
@@ -409,6 +416,7 @@ async function copyLink() {
 
 $("login").addEventListener("submit", logIn);
 $("logout").addEventListener("click", logOut);
+$("again").addEventListener("click", again);
 $("search").addEventListener("input", drawPeople);
 $("new-session").addEventListener("click", startSession);
 $("copy-link").addEventListener("click", copyLink);
