@@ -280,40 +280,40 @@ class AlreadyLeft(CallError):
 
 
 class TokenError(UsageError):
-    """A call token was refused; nothing changed."""
+    """A call token or an auth token was refused; nothing changed."""
 
     code = "token"
-    template = "the call token was refused"
-    advice = "Ask for a new call token."
+    template = "the token was refused"
+    advice = "Ask for a new token."
 
 
 class TokenMissing(TokenError):
     """No token was given."""
 
     code = "token_missing"
-    template = "a call token is needed"
+    template = "a token is needed"
     advice = "Pass the token from generate_token()."
 
 
 class TokenMalformed(TokenError):
-    """The text is not a call token, or lacks a claim it must have."""
+    """The text is not such a token, or lacks a claim it must have."""
 
     code = "token_malformed"
-    template = "the call token is malformed: {why}"
+    template = "the token is malformed: {why}"
 
 
 class TokenForged(TokenError):
     """The signature does not fit, or the algorithm or key is not one the service uses."""
 
     code = "token_forged"
-    template = "the call token's signature is not valid"
+    template = "the token's signature is not valid"
 
 
 class TokenExpired(TokenError):
     """The token's time is over."""
 
     code = "token_expired"
-    template = "the call token expired {seconds} s ago"
+    template = "the token expired {seconds} s ago"
 
 
 class TokenNotYetValid(TokenError):
@@ -321,7 +321,7 @@ class TokenNotYetValid(TokenError):
 
     code = "token_not_yet_valid"
     retryable = True
-    template = "the call token becomes valid in {seconds} s"
+    template = "the token becomes valid in {seconds} s"
     advice = "Wait until the token's not-before time."
 
 
@@ -329,21 +329,21 @@ class TokenForeign(TokenError):
     """The token is for another session, user, device or issuer."""
 
     code = "token_foreign"
-    template = "the call token is for another {what}"
+    template = "the token is for another {what}"
 
 
 class TokenRevoked(TokenError):
     """The token was revoked."""
 
     code = "token_revoked"
-    template = "the call token was revoked"
+    template = "the token was revoked"
 
 
 class TokenLacksGrant(TokenError):
     """The token does not grant this action."""
 
     code = "token_lacks_grant"
-    template = "the call token does not grant {grant!r}"
+    template = "the token does not grant {grant!r}"
     advice = "Ask for a token with a role or grant that allows it."
 
 
