@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ def register(commands: Any) -> None:
     parser.add_argument("--highlight", default="", metavar="STATES", help="a path to light up, as idle,ringing,ended")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="light up the way that a recorded device took")
     parser.add_argument("--session", help="the session in that trace (default: its first)")
+    parser.add_argument(
+        "--json", action="store_true", help="print the table itself, as one JSON object, and draw nothing"
+    )
     parser.add_argument("-o", "--output", type=Path, help="a file to write (default: standard output)")
     parser.set_defaults(run=_run)
 
@@ -37,7 +41,11 @@ def _run(args: argparse.Namespace) -> int:
     path = tuple(filter(None, args.highlight.split(",")))
     if args.trace is not None:
         path = _recorded(args.trace, args.session)
-    text = _DRAW[args.format](find(args.flow), guards=args.guards, effects=args.effects, highlight=path)
+    flow = find(args.flow)
+    if args.json:
+        text = json.dumps(flow.export())
+    else:
+        text = _DRAW[args.format](flow, guards=args.guards, effects=args.effects, highlight=path)
     if args.output is None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,8 @@ def test_diagram_draws_our_flows(capsys: pytest.CaptureFixture[str], tmp_path: P
     path = tmp_path / "flow.svg"
     assert main(["diagram", "--format", "svg", "--highlight", "idle,ringing", "-o", str(path)]) == 0
     assert path.read_text() == svg(RINGING, guards=False, highlight=("idle", "ringing"))
+    assert main(["diagram", "session", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(SESSION.export()))
     assert main(["diagram", "--format", "dot", "--effects", "--guards"]) == 0
     assert capsys.readouterr().out.startswith("digraph")
 

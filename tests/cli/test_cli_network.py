@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import contextlib
 import hmac
 import json
 import os
@@ -23,9 +24,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from statecore import CallClient
 from statecore.cli.network import users
+from statecore.errors import CallUnanswered, UnknownUser
 from statecore.ports import Notice
+from statecore.testing import MemoryMedia
 from statecore.wire import Beat, Hello, Refused, Welcome, decode_down, encode
+from statecore_aiortc import AiortcMedia, Picture, Tone
 from statecore_web import WebSocketSignaling, verify_webhook
 
 STATECORE = [sys.executable, "-P", "-m", "statecore.cli"]
@@ -174,6 +179,68 @@ def test_nobody_answers(shell: Shell) -> None:
         assert done.stderr.startswith("statecore: ")
 
 
+def test_a_call_that_cannot_be_begun_is_an_object_too(shell: Shell) -> None:
+    """With --json a program reads one object from each call, whatever kept it from beginning, and why."""
+    for words, code, env in (
+        (["nobody"], "unknown_user", {}),
+        (["erik"], "signaling_lost", {"STATECORE_URL": "http://127.0.0.1:9"}),
+        (["erik"], "token_revoked", {"STATECORE_TOKEN": "ZXJpaw.no"}),
+    ):
+        done = shell("call", *words, "--as", "alice", "--json", **env)
+        assert done.returncode in (1, 2)
+        assert json.loads(done.stdout) == {"session_id": None, "error": code}
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_call_that_comes_to_nothing_counts(shell: Shell) -> None:
+    """A caller who hangs up before the bot is in: it stops after so many calls, whatever came of them."""
+    bot = shell.start("answer", "--as", "bot", "--calls", "1", "--json")
+
+    async def main() -> None:
+        async with CallClient(_link(shell, "alice"), MemoryMedia()) as alice:
+            while not (await _called(alice, "bot")):  # noqa: ASYNC110 - until it is known, and there
+                await asyncio.sleep(0.1)
+
+    asyncio.run(main())
+    out, _ = bot.communicate(timeout=20)
+    assert bot.returncode == 0
+    told = json.loads(out)
+    assert told["caller"] == "alice"
+    assert told["error"]
+
+
+def _link(shell: Shell, user: str) -> WebSocketSignaling:
+    token = json.loads(shell("token", user, "--json").stdout)["token"]
+    return WebSocketSignaling(shell.env["STATECORE_URL"], token)
+
+
+async def _called(client: CallClient, user: str) -> bool:
+    """Whether somebody who is there has answered; it is hung up then, before anybody is in."""
+    with contextlib.suppress(UnknownUser):
+        call = await client.initiate_call(user, type="audio", timeout=1)
+        with contextlib.suppress(CallUnanswered):
+            await call.answered()
+            await call.end()
+            return True
+    return False
+
+
+def test_a_bot_agrees_to_video(shell: Shell) -> None:
+    """Who asks for it in the middle of a call is not left without an answer."""
+    bot = shell.start("answer", "--as", "bot", "--calls", "1")
+    assert bot.stdout is not None
+    assert "bot answers" in bot.stdout.readline()
+
+    async def main() -> None:
+        media = AiortcMedia(Tone(440.0), Picture())
+        async with CallClient(_link(shell, "alice"), media) as alice, alice.call("bot", type="audio") as session:
+            await session.switch_to_video()
+            assert session.call.type == "video"
+
+    asyncio.run(main())
+    assert bot.communicate(timeout=20)[1] == ""
+
+
 def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
     """It answers call after call, and does not echo unless it is told to; Ctrl-C: exit 130, one line, and it is
     offline. A token from the environment is enough to call it."""
@@ -204,6 +271,7 @@ def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
         (["token", "x", "--session", "s", "--role", "king"], {}, "role"),
         (["serve", "--host", "0.0.0.0", "--dev"], {}, "loopback"),  # noqa: S104 - it is refused
         (["serve", "--tls-cert", "x"], {}, "belong together"),
+        (["serve", "--grace", "0"], {}, "number of seconds"),
         (["serve", "--store", "sqlite:/nowhere/calls.db"], {}, "its directory is there"),
         (["serve", "--store", "mongo:x"], {}, "memory, sqlite:PATH or postgresql:"),
         (["serve", "--store", "sqlite"], {}, "where"),

@@ -15,7 +15,7 @@ from ...errors import AdapterMissing
 if TYPE_CHECKING:
     from ... import CallService
 
-_GRACE = 10
+GRACE = 10.0
 """Seconds that what is under way has to finish when the service is told to stop."""
 
 _OURS = "without completing handshake"
@@ -29,11 +29,13 @@ def serve(
     api_key: str,
     dev: bool,
     origins: Collection[str] = (),
+    grace: float = GRACE,
     **options: Any,
 ) -> int:
     """Serve until interrupted or terminated; gives the exit code: both are a clean end, of one that began.
 
-    `running` is entered with the port once it listens, and left when it is to stop, before the service does. `options`
+    `running` is entered with the port once it listens, and left when it is to stop, before the service does; `grace` is
+    how many seconds what is under way has then. `options`
     are Uvicorn's: where to listen, and with which certificate. Raises AdapterMissing."""
     try:
         import uvicorn
@@ -50,7 +52,7 @@ def serve(
         ws_per_message_deflate=False,
         log_level="warning",
         lifespan="on",
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=grace,  # type: ignore[arg-type]  # a timeout of asyncio
         **options,
     )
 

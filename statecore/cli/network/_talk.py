@@ -31,6 +31,24 @@ def add_talk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object for each call")
 
 
+@contextmanager
+def told(*, as_json: bool, call: Call | None = None) -> Iterator[dict[str, Any]]:
+    """Collect what there is to say of a call, and say it at the end, with the error if it came to one, also to one that
+    kept it from beginning."""
+    about: dict[str, Any] = {"session_id": call.session_id if call is not None else None}
+    error: StatecoreError | None = None
+    try:
+        yield about
+    except StatecoreError as caught:
+        error = caught
+        about["session_id"] = about["session_id"] or getattr(caught.data.get("call"), "session_id", None)
+        raise
+    finally:
+        about["error"] = error.code if error is not None else None
+        if as_json:
+            print(json.dumps(about), flush=True)
+
+
 class Talker:
     """One shell's part in calls: connected, with something to send, telling what happens."""
 
@@ -58,21 +76,6 @@ class Talker:
         """A line of the timeline."""
         if not self._json:
             print(f"{time.monotonic() - self._began:8.3f}  {text}", flush=True)
-
-    @contextmanager
-    def told(self, call: Call) -> Iterator[dict[str, Any]]:
-        """Collect what there is to say of a call, and say it at the end, with the error if it came to one."""
-        about: dict[str, Any] = {"session_id": call.session_id}
-        error: StatecoreError | None = None
-        try:
-            yield about
-        except StatecoreError as caught:
-            error = caught
-            raise
-        finally:
-            about["error"] = error.code if error is not None else None
-            if self._json:
-                print(json.dumps(about), flush=True)
 
     def watch(self, session: Session) -> None:
         """Tell who comes, goes, and what they do."""

@@ -1,4 +1,4 @@
-"""`statecore answer`: a bot that answers every call, and plays, says back or records."""
+"""`statecore answer`: a bot that answers every call, agrees to video, and plays, says back or records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from ...aio import Call
-from ._talk import Talker, add_talk_options
+from ._talk import Talker, add_talk_options, told
 
 
 def register(commands: Any) -> None:
@@ -22,7 +22,9 @@ def register(commands: Any) -> None:
         metavar="N",
         help="calls at once; above it is busy (default: 10); with --token also above what the user was registered with",
     )
-    parser.add_argument("--calls", type=int, default=math.inf, metavar="N", help="stop after so many calls")
+    parser.add_argument(
+        "--calls", type=int, default=math.inf, metavar="N", help="stop after so many calls, whatever came of them"
+    )
     add_talk_options(parser)
     parser.set_defaults(run=run)
 
@@ -40,18 +42,21 @@ async def _answer(args: argparse.Namespace) -> int:
     async def handle(call: Call) -> None:
         nonlocal left
         talker.say(f"{call.initiator} calls")
-        with talker.told(call) as about:
-            about["caller"] = call.initiator
-            async with call.answer(type=call.type) as session:
-                talker.watch(session)
-                talker.say(f"{call.initiator}: connected")
-                if args.echo:
-                    await session.play(session.audio(call.initiator))
-                await talker.lasted(session, about)
-                talker.say(f"{call.initiator}: over, {about['reason']}, {about['seconds']:.1f} s")
-        left -= 1
-        if left <= 0:
-            enough.set()
+        try:
+            with told(as_json=args.json, call=call) as about:
+                about["caller"] = call.initiator
+                async with call.answer(type=call.type) as session:
+                    talker.watch(session)
+                    session.on("call_switch_to_video_requested", lambda *_: session.accept_video())
+                    talker.say(f"{call.initiator}: connected")
+                    if args.echo:
+                        await session.play(session.audio(call.initiator))
+                    await talker.lasted(session, about)
+                    talker.say(f"{call.initiator}: over, {about['reason']}, {about['seconds']:.1f} s")
+        finally:  # one that came to nothing counts, too
+            left -= 1
+            if left <= 0:
+                enough.set()
 
     async with talker.client as client:
         talker.say(f"{client.user.uid} answers (Ctrl-C stops)")

@@ -7,7 +7,7 @@ import asyncio
 import time
 from typing import Any, Literal
 
-from ._talk import Talker, add_talk_options
+from ._talk import Talker, add_talk_options, told
 
 
 def register(commands: Any) -> None:
@@ -29,12 +29,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _call(args: argparse.Namespace) -> int:
-    talker = Talker(args)
     kind: Literal["audio", "video"] = "video" if args.video else "audio"
-    async with talker.client as client:
-        began = time.monotonic()
-        call = await client.initiate_call(args.callee, type=kind, timeout=args.timeout)
-        with talker.told(call) as about:
+    with told(as_json=args.json) as about:
+        talker = Talker(args)
+        async with talker.client as client:
+            began = time.monotonic()
+            call = await client.initiate_call(args.callee, type=kind, timeout=args.timeout)
+            about["session_id"] = call.session_id
             talker.say(f"{args.callee} is rung")
             await call.answered()
             about["answered_ms"] = round(1000 * (time.monotonic() - began), 1)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from ...errors import AdapterMissing, InvalidArgument, StoreUnusable
-from ._server import serve
+from ._server import GRACE, serve
 
 if TYPE_CHECKING:
     from ... import CallService, ServiceSettings, Timers
@@ -75,6 +75,13 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("--tls-cert", metavar="FILE", help="a certificate chain, as PEM")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key, as PEM")
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=GRACE,
+        metavar="SECONDS",
+        help=f"how long what is under way has to finish when it is to stop (default: {GRACE:g})",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object when it listens")
     parser.set_defaults(run=run)
 
@@ -85,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidArgument("--dev lets anybody in: it is for a loopback address only", name="dev")
     if bool(args.tls_cert) != bool(args.tls_key):
         raise InvalidArgument("--tls-cert and --tls-key belong together", name="tls-cert")
+    if not args.grace > 0:
+        raise InvalidArgument("--grace is a number of seconds", name="grace")
     from ... import CallService
 
     settings, timers = _settings(args.set)
@@ -118,6 +127,7 @@ def _serve(args: argparse.Namespace, service: CallService, key: str) -> int:
         api_key=key,
         dev=args.dev,
         origins=args.origin,
+        grace=args.grace,
         host=args.host,
         port=args.port,
         ssl_certfile=args.tls_cert,
