@@ -301,6 +301,15 @@ def test_nothing_is_posted_to_who_has_not_joined() -> None:
     assert crowd.settled == {1: "ok"}
 
 
+def test_what_is_repeated_meanwhile_asks_for_nothing_anew() -> None:
+    """After it has asked for what is missing, a device's further words of what it got do not ask again."""
+    crowd = Crowd(1)
+    for number, asks in ((2, True), (2, False), (3, False), (1, False)):
+        crowd.sent.clear()
+        crowd.give(Received(Relayed("S", "2", "data", json.dumps({"n": number, "text": '"x"'}))))
+        assert [parcel.get("again", False) for _, parcel in crowd.sent] == [asks]
+
+
 @pytest.mark.parametrize("got", [0, 99])
 def test_who_asks_again_gets_the_window_once(got: int) -> None:
     """A participant who asks for what was lost gets at most the window again; who claims to have got what was never

@@ -30,7 +30,7 @@ from statecore.endpoint import (
     Signal,
     Tick,
 )
-from statecore.errors import CallNotFound, IllegalTransition, TokenExpired
+from statecore.errors import CallGone, CallNotFound, IllegalTransition, TokenExpired
 from statecore.flow import FLOWS, RINGING, Custom, Mark, Release, Row, Timers, Trigger
 from statecore.model import Reason
 from statecore.testing.oracle import assert_over, assert_settled
@@ -267,6 +267,9 @@ def test_ending_is_done_here_at_once_and_owed() -> None:
     assert not device.endpoint.legs
     device.do("end", ticket=10)
     assert device.settled() == {10: "call_gone"}
+    (gone,) = [effect.error for effect in device.effects if isinstance(effect, Settle)]
+    assert isinstance(gone, CallGone)
+    assert gone.data == {"session_id": "S", "reason": "ended"}
 
 
 @pytest.mark.parametrize("refused", [False, True])

@@ -25,7 +25,7 @@ from statecore.flow import (
     Trigger,
     Withdraw,
 )
-from statecore.model import Line, Reason
+from statecore.model import Line, Reason, Record
 from statecore.settings import ServiceSettings
 from statecore.testing.oracle import assert_over, assert_settled
 from statecore.testing.world import World
@@ -83,6 +83,9 @@ def test_every_device_of_who_is_invited_rings() -> None:
     assert add(world, "carol") == "ok"
     assert (world.state("c1", "S"), world.state("c2", "S")) == ("ringing", "ringing")
     assert line(world, "carol").holds == ("S",)
+    record = world.store["call", "S"]
+    assert isinstance(record, Record)
+    assert [(each.user, each.state) for each in record.invitations] == [("bob", "joined"), ("carol", "ringing")]
     leg = world.its_leg("c1", "S")
     assert leg is not None
     assert leg.deadline == world.now + 45_000

@@ -988,7 +988,9 @@ def test_a_flow_of_ones_own_runs_with_conditions_of_ones_own() -> None:
     assert refusal(command(made, "a1", "hold")) == "illegal_transition"
     decision = command(made, "a1", "hold", given=frozenset({"patient"}))
     assert isinstance(decision.effects[0].message, View)
-    assert refusal(command(world(), "a1", "initiate", flow="held", receiver="bob")) == "unsupported_version"
+    decision = command(world(), "a1", "initiate", flow="held", receiver="bob")
+    assert refusal(decision) == "unsupported_version"
+    assert decision.effects[0].message.data == {"theirs": "held", "ours": sorted(FLOWS)}
 
 
 def test_nothing_is_kept_but_what_it_was_configured_with() -> None:
