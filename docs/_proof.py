@@ -153,7 +153,7 @@ def _by_a_tool(told: dict[str, Any]) -> str:
         + f".\n  Unchanged code, tried {told['controls']:,} times between them, fails none. {when(told).capitalize()}.\n  `make mutants ARGS=--tool`. Of those not noticed"
     ]
     if told["undecided"]:
-        text.append(f"  - {told['undecided']:,} outlived the quick tests, and have not met the slow ones yet;")
+        text.append(f"  - {told['undecided']:,} outlived all but the longest tests, and have not met those yet;")
     text += [f"  - {count:,}: {why};" for why, count in told["equivalent"].items()]
     return "\n".join(text).removesuffix(";") + "."
 

@@ -33,12 +33,14 @@ LOG = OUT / "mutants-tool.jsonl"
 CONTROL = 25
 """After so many mutants, the unchanged code is tried in their place."""
 SUMMARY = ("tried", "killed", "equivalent", "undecided", "unexplained", "alarms")
-QUICK = 3.0
-"""Seconds of tests in the quick part, which most mutants do not outlive."""
+QUICK = 4.0
+"""Seconds of tests, as recorded, in the quick part, which most mutants do not outlive."""
+LONG = 60.0
+"""And in the part after that. What outlives it too is undecided, until it is run in full."""
 
 WORDS = ("Trigger(", "raise AssertionError(", "(why=")
 """Calls whose last text is for people: no test should hold to its wording."""
-NOTHING = re.compile(r'^"\w+",$|\bgc=|^(Input|Effect|\w+: TypeAlias) = ')
+NOTHING = re.compile(r'^"\w+",$|^__all__ = |\bgc=|^(Input|Effect|\w+: TypeAlias) = ')
 """Lines whose change no program can notice: names in `__all__`, garbage collection, aliases of types."""
 EQUIVALENT = (
     ("switchboard/_plans.py", "_SOURCES = (", "only the places of the names count, and they stay"),
@@ -102,7 +104,7 @@ def run(package: Path, args: argparse.Namespace) -> int:
     for number in range(args.jobs):
         pid = os.fork()
         if pid == 0:
-            _work(package, left[number :: args.jobs], record, quick=args.quick)
+            _work(package, left[number :: args.jobs], record, full=args.full)
         workers.append(pid)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -145,10 +147,10 @@ def _log() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
 def _is_left(done: dict[str, Any] | None, args: argparse.Namespace) -> bool:
     if done is None:
         return True
-    return (done["what"] == "undecided" and not args.quick) or (done["what"] == "survived" and args.again)
+    return (done["what"] == "undecided" and args.full) or (done["what"] == "survived" and args.again)
 
 
-def _work(package: Path, chosen: Sequence[Place], record: Record, *, quick: bool) -> None:
+def _work(package: Path, chosen: Sequence[Place], record: Record, *, full: bool) -> None:
     """One of the processes at work: each mutant in turn, as long as nobody interrupts."""
     since = time.time()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it would be ignored
@@ -158,7 +160,7 @@ def _work(package: Path, chosen: Sequence[Place], record: Record, *, quick: bool
             if _newest(package) > since:
                 print("The code or the tests have been changed under the run: copy the tree, and run it there.")
                 os._exit(2)
-            line = {"key": place.key, **_tried(package, place, record, quick=quick), "seconds": elapsed(began)}
+            line = {"key": place.key, **_tried(package, place, record, full=full), "seconds": elapsed(began)}
             _note(line)
             if number % CONTROL == 0 and line["what"] != "words":
                 _note({"key": f"{place.key} unchanged", **_control(package, place, record), "seconds": elapsed(began)})
@@ -187,18 +189,23 @@ def _newest(package: Path) -> float:
     return max(file.stat().st_mtime for folder in (package, ROOT / "tests") for file in folder.rglob("*.py"))
 
 
-def _tried(package: Path, place: Place, record: Record, *, quick: bool) -> dict[str, str]:
-    """What becomes of it. An `undecided` one outlived the quick tests, and the others have not run."""
+def _tried(package: Path, place: Place, record: Record, *, full: bool) -> dict[str, str]:
+    """What becomes of it. An `undecided` one outlived many tests, and the longest have not run."""
     mutant = _made(place)
     if mutant is None:
         return {"what": "words"}
     name = f"{mutant.path}: {mutant.name}"
     first, rest = split(record.watchers(mutant.path, place.before, mutant.source), QUICK)
+    long, rest = split(rest, LONG)
     by = noticed(package, mutant, first, record.times)
-    if quick and rest and not by:
-        return {"what": "undecided", "name": name}
-    by = by or noticed(package, mutant, rest, record.times)
-    return {"what": "killed" if by else "survived", "name": name, "by": by}
+    if mutant.equivalent:
+        rest = {}
+    elif not by:
+        by = noticed(package, mutant, long, record.times)
+    if full and not by:
+        by = noticed(package, mutant, rest, record.times)
+    what = "killed" if by else "undecided" if rest and not full else "survived"
+    return {"what": what, "name": name, "by": by}
 
 
 def written() -> dict[str, Any]:
@@ -206,19 +213,20 @@ def written() -> dict[str, Any]:
     about, done = _log()
     count = Counter(line["what"] for line in done.values())
     controls, alarms = count.pop("control", 0), count.pop("alarm", 0)
-    names = sorted(line["name"] for line in done.values() if line["what"] == "survived")
+    names = sorted(line["name"] for line in done.values() if line["what"] in ("survived", "undecided"))
     survivors = [{"name": name, "why": reason(name)} for name in names]
     tried, reasons = count.total() - count["words"], Counter(each["why"] for each in survivors)
+    undecided = sum(line["what"] == "undecided" and not reason(line["name"]) for line in done.values())
     told = {
         **about,
         "words": count["words"],
         "tried": tried,
         "killed": count["killed"],
         "interval": wilson(count["killed"], tried),
-        "undecided": count["undecided"],
+        "undecided": undecided,
         "controls": controls + alarms,
         "alarms": alarms,
-        "unexplained": reasons.pop("", 0),
+        "unexplained": reasons.pop("", 0) - undecided,
         "equivalent": dict(reasons.most_common()),
         "survivors": survivors,
     }

@@ -44,7 +44,7 @@ def main() -> int:
     tool.add_argument("--shard", default="1/1", metavar="K/N", help="only the K-th of N parts, for several machines")
     tool.add_argument("--resume", action="store_true", help="go on where an earlier run of the same core ended")
     tool.add_argument("--again", action="store_true", help="with --resume: try those that survived once more")
-    tool.add_argument("--quick", action="store_true", help="leave those that the quick tests miss for a later --resume")
+    tool.add_argument("--full", action="store_true", help="leave none undecided: run even the longest tests")
     args = parser.parse_args()
     package = Path(importlib.util.find_spec("statecore").submodule_search_locations[0])  # type: ignore[union-attr, index]
     if args.tool:
