@@ -91,6 +91,11 @@ async def _rings_and_is_accepted(alice: Any, bob: Any) -> None:
     assert "ringing → accepted" in events
     assert "on_outgoing_call_accepted" in events
     await _fits(alice, bob)
+    await alice.looks(width=800)
+    await alice.press("p")
+    await _fits(alice)
+    await alice.press("p")
+    await alice.looks()
     await alice.click("#developer")
     await alice.until("!document.querySelector('#dev').checkVisibility()")
 
@@ -168,12 +173,14 @@ _CHOOSE = """(() => {
   select.dispatchEvent(new Event('change'));
   return select.value;
 })()"""
-# What a person could use but for its place: outside the screen and not within anything that scrolls, or cut off.
+# What a person could use but for its place: outside the screen and not within anything that scrolls, or a tile that is
+# too small to show anybody.
 _MISPLACED = """(() => {
   const { clientWidth: width, clientHeight: height } = document.documentElement;
   const scrolls = (each) => each && (['auto', 'scroll'].includes(getComputedStyle(each).overflowY)
     ? each.scrollHeight > each.clientHeight : scrolls(each.parentElement));
   const outside = ({ left, right, top, bottom }, each) => left < -1 || right > width + 1
+    || (each.matches('.tile') && (right - left < 90 || bottom - top < 60))
     || (!scrolls(each) && (top < -1 || bottom > height + 1));
   const used = [...document.querySelectorAll('button, input, select, .tile, .label, dialog[open], .asked')];
   return used.filter((each) => each.checkVisibility() && !each.closest('.hidden'))
