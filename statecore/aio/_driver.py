@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -57,6 +57,8 @@ from ._waits import Waits
 from .call import Call
 from .ice import FreshIce
 from .session import Session
+
+T = TypeVar("T")
 
 _log = logging.getLogger("statecore.client")
 _CALL_EVENTS = frozenset(events(CallListener)) - {"error"}
@@ -117,6 +119,7 @@ class Driver:
         self._requests: dict[int, TokenRequest] = {}
         self._burials: dict[str, list[asyncio.Future[None]]] = {}
         self._ended: dict[str, LocalLeg] = {}
+        self._merged: dict[str, str] = {}
         self._retiring: dict[Session, asyncio.Task[None]] = {}
 
     # --- what it is
@@ -348,10 +351,7 @@ class Driver:
             self.listeners.emit("error", effect.value)
 
     def _remember(self, leg: LocalLeg) -> None:
-        self._ended.pop(leg.session, None)
-        self._ended[leg.session] = leg
-        if len(self._ended) > _REMEMBERED:
-            del self._ended[next(iter(self._ended))]
+        _keep(self._ended, leg.session, leg)
 
     def _settle(self, effect: Settle) -> None:
         error = self._with_call(effect.error, effect.leg) if effect.error is not None else None
@@ -398,7 +398,10 @@ class Driver:
     async def do(self, session: str, trigger: str, **more: Any) -> LocalLeg:
         """Give a command, at once, and wait for its outcome."""
         self.usable(connected=False)
-        return await self._wait(lambda ticket: Do(session, trigger, ticket, **more))
+        leg = await self._wait(lambda ticket: Do(session, trigger, ticket, **more))
+        if leg.session != session:
+            _keep(self._merged, session, leg.session)
+        return leg
 
     async def say(self, session: str, text: str, to: str) -> None:
         """Send a data message and wait until it has arrived."""
@@ -408,7 +411,7 @@ class Driver:
     async def answered(self, session: str) -> LocalLeg:
         """Wait for the acceptance; of a call that has ended by now, say how."""
         self.usable(connected=False)
-        leg = self._ended.get(session)
+        leg = self._ended.get(self._merged.get(session, session))
         if leg is not None and self.leg(session) is None:
             raise self._with_call(refusal(leg, "joinable"), leg)
         return await self._wait(lambda ticket: Await(session, ticket))
@@ -474,6 +477,14 @@ class Driver:
 
     def _task_failed(self, error: BaseException, what: str) -> None:
         _log.error("%s failed", what, exc_info=error, extra=self.extra)
+
+
+def _keep(memory: dict[str, T], key: str, value: T) -> None:
+    """Remember something as the newest, and forget the oldest if it is too much."""
+    memory.pop(key, None)
+    memory[key] = value
+    if len(memory) > _REMEMBERED:
+        del memory[next(iter(memory))]
 
 
 def _fail(future: asyncio.Future[None], error: StatecoreError) -> None:

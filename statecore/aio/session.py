@@ -47,6 +47,8 @@ class Session:
         )
         self._media = SessionMedia(driver, self, self._tasks)
         self._asking = 0
+        self._toggling = asyncio.Lock()
+        self._joined = False
         self._layout: str = settings.layout
         self._ended = asyncio.Event()
         if settings.listener is not None:
@@ -199,8 +201,9 @@ class Session:
         await self._act("unmute_audio")
 
     async def toggle_audio(self) -> None:
-        """Mute if sound is on, else unmute."""
-        await (self.unmute_audio() if "audio_muted" in self.leg.flags else self.mute_audio())
+        """Mute if sound is on, else unmute; one after the other if it is called twice."""
+        async with self._toggling:
+            await (self.unmute_audio() if "audio_muted" in self.leg.flags else self.mute_audio())
 
     async def pause_video(self) -> None:
         """Send no pictures. Idempotent."""
@@ -211,10 +214,11 @@ class Session:
         await self._act("resume_video")
 
     async def toggle_video(self) -> None:
-        """Pause if video is on, else resume."""
-        flags = self.leg.flags
-        on = "camera" in flags and "video_paused" not in flags
-        await (self.pause_video() if on else self.resume_video())
+        """Pause if video is on, else resume; one after the other if it is called twice."""
+        async with self._toggling:
+            flags = self.leg.flags
+            on = "camera" in flags and "video_paused" not in flags
+            await (self.pause_video() if on else self.resume_video())
 
     async def play(self, source: Any, kind: Literal["audio", "video"] = "audio") -> None:
         """Replace what is sent by whatever the adapter takes as a source. Raises SourceError, MediaError, MediaTimeout:
@@ -388,7 +392,9 @@ class Session:
     def emit(self, event: str, leg: LocalLeg, peer: Any, value: Any) -> None:
         """Tell this session's listeners, with the arguments that the event's table names."""
         self.update(leg)
-        self._listeners.emit(event, *self._arguments(event, leg, peer, value))
+        self._joined |= event == "session_joined"
+        if self._joined or event not in ("session_left", "call_ended"):  # who starts it is told why it did not begin
+            self._listeners.emit(event, *self._arguments(event, leg, peer, value))
         if event == "call_ended":
             self._listeners.clear()
 

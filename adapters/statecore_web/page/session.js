@@ -20,6 +20,7 @@ export class Session {
     this.waiting = [];
     this.lacking = new Set(); // kinds that could not be captured
     this.began = false;
+    this.joined = false;
     this.over = false;
     this.ended = new Promise((resolve) => {
       this.tellEnded = resolve;
@@ -290,7 +291,11 @@ export class Session {
 
   emit(event, leg, peer, value) {
     this.update(leg);
-    this.listeners.emit(event, ...this.args(event, leg, peer, value));
+    if (event === "session_joined") this.joined = true;
+    // Whoever starts a session is told why it did not begin; listeners are not told the end of what had no beginning.
+    if (this.joined || !["session_left", "call_ended"].includes(event)) {
+      this.listeners.emit(event, ...this.args(event, leg, peer, value));
+    }
     if (event === "call_ended") this.tellEnded(this.client.callOf(leg).endReason);
   }
 
