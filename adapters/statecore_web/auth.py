@@ -128,9 +128,11 @@ def _key(user: str) -> Key:
 
 def _user_of(token: str) -> str:
     head, dot, tail = token.partition(".")
+    if "." in tail:
+        raise TokenMalformed(why="it is no auth token of this service; a guest shows a call token in another way")
     if dot and tail and len(token) <= 1024:
         with suppress(ValueError):  # of Base64 and UTF-8
             user = urlsafe_b64decode(head + "=" * (-len(head) % 4)).decode()
             if user and urlsafe_b64encode(user.encode()).rstrip(b"=").decode() == head:
                 return user
-    raise TokenMalformed(why="it is not an auth token of this service")
+    raise TokenMalformed(why="it is no auth token of this service")
