@@ -227,7 +227,7 @@ class View(Struct, frozen=True, gc=False, tag_field="m", tag="view", omit_defaul
     """Wall times: initiated, answered, active, ended; 0 for not yet."""
     metadata: str = ""
     """What the caller attached, as JSON."""
-    gone: dict[str, Reason] = {}
+    gone: dict[str, Reason] | None = None
     """Why participants are gone who did not just leave, by pid: the newest of them."""
     token: str = ""
     """A call token, with the view that says the leg may join."""

@@ -143,7 +143,7 @@ def _with_clocks(step: Step, leg: LocalLeg) -> LocalLeg:
     return replace(leg, alone_since=alone, until=until)
 
 
-def _differences(step: Step, old: LocalLeg, leg: LocalLeg, way: Move, gone: dict[str, Reason]) -> None:
+def _differences(step: Step, old: LocalLeg, leg: LocalLeg, way: Move, gone: dict[str, Reason] | None) -> None:
     """Tell what is different between a live leg as it was and as it is. A session's events begin when it was joined,
     and with who is there."""
     session, effects = leg.session, step.effects

@@ -1,7 +1,7 @@
 """What a fact does to a leg, as far as their shapes tell: worked out once for each pair of shapes, then remembered.
 
 A shape is everything that a decision looks at: states, flags, grants, consent; never an id, a number or a time. So the
-shapes are few, and a decision about one is good for every call that comes into it. `_step` fills in what differs.
+shapes are few, and a decision about one is good for every call that comes into it. `_facts` fills in what differs.
 """
 
 from __future__ import annotations

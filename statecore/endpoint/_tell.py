@@ -37,7 +37,9 @@ def drive_peers(step: Step, leg: LocalLeg) -> None:
     step.effects.append(Drive(leg.session, "peers", (tuple([peer for peer in leg.peers if peer.joined]),)))
 
 
-def tell_peers(step: Step, peers: tuple[Peer, ...], leg: LocalLeg, gone: dict[str, Reason], *, switched: bool) -> None:
+def tell_peers(
+    step: Step, peers: tuple[Peer, ...], leg: LocalLeg, gone: dict[str, Reason] | None, *, switched: bool
+) -> None:
     """Tell who came, who left and why, and whose flags changed; `switched` to video, or not."""
     before = {peer.pid: peer for peer in peers if peer.joined}
     after = {peer.pid: peer for peer in leg.peers if peer.joined}
@@ -45,7 +47,7 @@ def tell_peers(step: Step, peers: tuple[Peer, ...], leg: LocalLeg, gone: dict[st
     if not same:
         for pid, peer in before.items():
             if pid not in after:
-                step.emit("user_left", leg, peer, gone.get(pid, "left"))
+                step.emit("user_left", leg, peer, gone.get(pid, "left") if gone else "left")
         for peer in sorted([peer for pid, peer in after.items() if pid not in before], key=_place):
             step.emit("user_joined", leg, peer)
     for pid, peer in after.items():

@@ -175,7 +175,7 @@ class _Writer:
             for other in range(self.count)
             if control.state in inside and other != place and self.controls[other].state in inside
         ]
-        why = gone([(str(n + 1), one) for n, one in enumerate(self.controls)]) if control.state in inside else {}
+        why = gone([(str(n + 1), one) for n, one in enumerate(self.controls)]) if control.state in inside else None
         fields = {
             "session": "session", "seq": f"{leg}.seq", "pid": f"{leg}.pid",
             "state": self._constant(control.state), "initiator": "record.initiator",
@@ -187,7 +187,7 @@ class _Writer:
             "flags": self._constant(control.flags), "grants": f"{leg}.grants",
             "peers": f"({''.join(peers)})", "offers": "{}",
             "left": f"{leg}.deadline - now if {leg}.deadline > now else 0", "age": "age", "at": "at",
-            "metadata": "record.metadata", "gone": self._constant(why) if why else "{}",
+            "metadata": "record.metadata", "gone": self._constant(why),
         }  # fmt: skip
         view = ", ".join([fields[field] for field in View.__struct_fields__ if field in fields])
         return f"Deliver({leg}.user, {leg}.device, {leg}.epoch, View({view}), {wants})"

@@ -105,7 +105,7 @@ def make_view(machine: FlowMachine, now: int, record: Record, leg: Leg) -> View:
         max(0, now - record.initiated_at),
         (record.initiated_at, record.answered_at, record.active_at, record.ended_at),
         record.metadata,
-        gone([(one.pid, one.control) for one in record.legs]) if control.state in machine.participating else {},
+        gone([(one.pid, one.control) for one in record.legs]) if control.state in machine.participating else None,
     )
 
 
@@ -117,14 +117,14 @@ _LATELY = 32
 """Of how many who are gone it is said why: a device that has missed more does not ask any more."""
 
 
-def gone(legs: Sequence[tuple[str, Control]]) -> dict[str, Reason]:
+def gone(legs: Sequence[tuple[str, Control]]) -> dict[str, Reason] | None:
     """Why participants are gone, of those who did not just leave."""
     found = [
         (pid, REASONS[control.reason])
         for pid, control in legs
         if control.reason and control.reason != Reason.HANGUP and "joined" in control.flags
     ]
-    return dict(found[-_LATELY:])
+    return dict(found[-_LATELY:]) or None
 
 
 def _other(offer: Offer, pid: str) -> str:
