@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 import string
+import traceback
 
 import pytest
 
@@ -26,6 +27,12 @@ def test_codes_are_unique_and_complete() -> None:
     """Every class of the tree has a code of its own, and `CODES` leads to each."""
     assert len({cls.code for cls in CLASSES}) == len(CLASSES)
     assert {cls.code: cls for cls in CLASSES} == CODES
+
+
+@each_class
+def test_a_class_names_the_module_that_it_is_imported_from(cls: type[StatecoreError]) -> None:
+    """Whatever file it stands in, a traceback says `statecore.errors` and its name."""
+    assert traceback.format_exception_only(cls("so"))[0].startswith(f"statecore.errors.{cls.__name__}: so")
 
 
 @each_class
