@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -70,5 +71,8 @@ def test_every_race_has_been_counted() -> None:
 
 
 def test_what_is_held_elsewhere_is_held_there() -> None:
-    """The tests that the catalogue points to exist."""
-    assert [path for path in ELSEWHERE.values() if not (ROOT / path).exists()] == []
+    """The tests that the catalogue points to exist, by their names."""
+    for where in ELSEWHERE.values():
+        path, _, name = where.partition("::")
+        body = ast.parse((ROOT / path).read_text(encoding="utf-8")).body
+        assert name in [each.name for each in body if isinstance(each, ast.FunctionDef)], where

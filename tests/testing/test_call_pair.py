@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import attrs
 import pytest
 
-from statecore.errors import CallEnded, CallGone, CallRejected, IllegalTransition
+from statecore import CallListener, OngoingCallListener
+from statecore.errors import CallNotFound, CallRejected, IllegalTransition, StatecoreError
+from statecore.listeners import events
 from statecore.testing import CallPair, FaultyNetwork, VirtualClock, assert_fully_reaped, assert_invariants, run_virtual
 from statecore.trace import Entry, Outcome, Trace
 
@@ -175,40 +178,74 @@ def test_two_stories_of_one_call_do_not_go_together() -> None:
         assert_invariants(mine, attrs.evolve(mine, user="bob"))
 
 
-@pytest.mark.parametrize(
-    ("who", "event"),
-    [("callee", "incoming_call_received"), ("caller", "outgoing_call_accepted"), ("callee", "user_muted")],
-)
-def test_ending_a_call_inside_a_handler(who: str, event: str) -> None:
-    """A handler may end the call that it is told of, twice even: no deadlock, no recursion, one end on each side."""
+async def _whole(pair: CallPair, who: str, handler: Callable[[str], Callable[..., Any]]) -> None:
+    """A call with all that one hears in it; one side handles each event of its client and of its session."""
+    client = getattr(pair, who)
+    for event in events(CallListener):
+        client.on(event, handler(event))
+    call = await pair.ring()
+    await asyncio.gather(pair.callee.accept_call(call.session_id), call.answered())
+    tokens = [await each.generate_token(call.session_id) for each in (pair.caller, pair.callee)]
+    listener: Any = OngoingCallListener(**{f"on_{event}": handler(event) for event in events(OngoingCallListener)})
+    hers, his = (listener if each is client else None for each in (pair.caller, pair.callee))
+    mine, theirs = await asyncio.gather(
+        pair.caller.start_session(tokens[0], listener=hers), pair.callee.start_session(tokens[1], listener=his)
+    )
+    await mine.mute_audio()
+    await theirs.raise_hand()
+    await theirs.end()
+    await mine.wait_ended()
 
-    async def main() -> None:
+
+def _heard(who: str) -> list[str]:
+    async def main() -> list[str]:
+        heard: list[str] = []
         async with CallPair(clock=VirtualClock()) as pair:
-            client = getattr(pair, who)
-            over = asyncio.Event()
+            await _whole(pair, who, lambda event: lambda *_: heard.append(event))
+            await asyncio.sleep(1)
+            return list(dict.fromkeys(heard))  # before it is closed
 
-            async def end(*_: object) -> None:
-                if client.active_call or client.calls:
-                    session_id = client.calls[0].session_id
-                    await client.end_call(session_id)
-                    await client.end_call(session_id)
+    return run_virtual(main())
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["waiting", "on its own"])
+@pytest.mark.parametrize("who", ["caller", "callee"])
+def test_ending_a_call_inside_a_handler(who: str, later: bool) -> None:
+    """In each event that is told in a call, of its ringing, of its session and of its end, a handler may end it, twice
+    even, and wait for that or not: no deadlock, no recursion, one end on each side."""
+    heard = _heard(who)
+    assert {"session_joined", "call_ended"} < set(heard)
+    assert len(heard) >= 6
+
+    async def main(chosen: str) -> None:
+        async with CallPair(clock=VirtualClock()) as pair:
+            client, over, tasks = getattr(pair, who), asyncio.Event(), list[asyncio.Task[None]]()
+
+            async def end() -> None:
+                for call in client.calls:
+                    await client.end_call(call.session_id)
+                    with suppress(CallNotFound):
+                        await client.end_call(call.session_id)
                 over.set()
 
-            if event != "user_muted":
-                client.on(event, end)
-                call = await pair.ring()
-                if event == "outgoing_call_accepted":
-                    with suppress(CallGone):
-                        await pair.callee.accept_call(call.session_id)
-            else:
-                mine, theirs = await pair.talk()
-                theirs.on("user_muted", end)
-                with suppress(CallEnded):
-                    await mine.mute_audio()
-            async with asyncio.timeout(30):
-                await over.wait()
+            async def now(*_: object) -> None:
+                await end()
+
+            def soon(*_: object) -> None:
+                tasks.append(asyncio.get_running_loop().create_task(end()))
+
+            how = soon if later else now
+            with suppress(StatecoreError):
+                await _whole(pair, who, lambda event: how if event == chosen else lambda *_: None)
+            try:
+                async with asyncio.timeout(30):
+                    await over.wait()
+            except TimeoutError:
+                raise AssertionError(f"{chosen} was not told, or its handler hangs") from None
+            await asyncio.gather(*tasks)
             await asyncio.sleep(1)
             assert pair.caller.calls == pair.callee.calls == []
 
-    with assert_fully_reaped():
-        run_virtual(main())
+    for event in heard:
+        with assert_fully_reaped():
+            run_virtual(main(event))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
@@ -225,25 +226,33 @@ class _Counting:
     def __init__(self, inner: Signaling) -> None:
         self.user, self.device, self.inner = inner.user, inner.device, inner
         self.made = 0
+        self.connections: list[Channel] = []
 
     async def connect(self) -> Channel:
         """A new connection."""
         self.made += 1
-        return await self.inner.connect()
+        self.connections.append(await self.inner.connect())
+        return self.connections[-1]
 
 
-def test_several_reasons_to_reconnect_at_once_are_one_reconnect() -> None:
-    """A drop, a cut and a half-open link in one moment cost one new connection, and the call goes on."""
+_REASONS = ("drop", "half_open", "cut", "close", "drop")
+
+
+@pytest.mark.parametrize("order", sorted(set(itertools.permutations(_REASONS))), ids=" ".join)
+def test_several_reasons_to_reconnect_at_once_are_one_reconnect(order: tuple[str, ...]) -> None:
+    """Drops, a cut, a half-open link and a service that closes its end, all in one moment and in any order, cost one
+    new connection."""
 
     async def main() -> None:
         async with FaultyNetwork() as network, CallService(clock=VirtualClock()) as service:
             way = _Counting(service.signaling("a", "d"))
             link = network.link(way)
             async with CallClient(link, clock=VirtualClock()) as client:
-                link.drop()
-                link.half_open()
-                link.cut()
-                link.drop()
+                for reason in order:
+                    if reason == "close":
+                        await way.connections[-1].close()
+                    else:
+                        getattr(link, reason)()
                 link.mend()
                 await asyncio.sleep(0.001)
                 await _until(True, client)

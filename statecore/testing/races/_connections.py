@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from statecore.endpoint import Media
+from statecore.endpoint import Do, Media
 from statecore.flow import Timers
 from statecore.model import Reason
 from statecore.testing.oracle import assert_over, assert_settled
@@ -30,6 +30,7 @@ from ._parts import (
     opens_nothing,
     outcome,
     races,
+    reason,
     told,
     world,
 )
@@ -62,6 +63,12 @@ def _ended_meanwhile(**budget: int) -> World:
 
 def _answered_offline(trigger: str, **budget: int) -> World:
     made = _cut_off(world(TWO, calls(), does("b1", trigger, *RUNG), start=1), "a1")
+    made.budget.update(budget)
+    return made
+
+
+def _given_up(trigger: str, **budget: int) -> World:
+    made = _cut_off(world(TWO, calls(), does("a1", trigger, *RUNG), start=1), "b1")
     made.budget.update(budget)
     return made
 
@@ -127,6 +134,26 @@ def _refused(made: World) -> None:
     assert made.watch.outcomes[3].startswith("token_"), made.watch.outcomes[3]
     opens_nothing("b1")(made)
     assert made.state("b1", "S") == "accepted"
+
+
+def _as_viewer(**budget: int) -> World:
+    made = world(TWO, enters("a1"), start=1)
+    viewer = made.token("bob", "S", grants=frozenset())
+    more = [Plan("b1", Do("S", "join", flow="session", token=viewer))]
+    more += [does("b1", trigger, "active") for trigger in ("start_screen_share", "end_for_all")]
+    made.plans = (*made.plans, *more)
+    made.budget.update(budget)
+    made.trail = ()
+    return made
+
+
+def _may_nothing(made: World) -> None:
+    for place in (2, 3):
+        assert made.watch.outcomes.get(place + 1, "") != "ok"
+    assert reason(made) == ""
+    leg = made.its_leg("b1", "S")
+    assert leg is not None
+    assert "screen_shared" not in leg.control.flags
 
 
 # --- time that passes, and media that flaps
@@ -225,6 +252,20 @@ RACES: list[Race | Sweep] = [
                 [{}, {"cuts": 1}, {"duplicates": 1}],
                 all_of(only("rejected"), told("a1", "outgoing_call_rejected", 1)),
             ),
+            "the caller's socket drops while it rings; the other hangs up": (
+                "on return each change is seen once", lambda **b: _answered_offline("end", **b),
+                [{}, {"cuts": 1}, {"duplicates": 1}],
+                all_of(only("rejected"), told("a1", "outgoing_call_rejected", 1)),
+            ),
+            **{
+                f"the callee's socket drops while it rings; the caller {how}": (
+                    "on return it rings no more, and that is said once",
+                    lambda trigger=trigger, **b: _given_up(trigger, **b),
+                    [{}, {"cuts": 1}, {"duplicates": 1}],
+                    all_of(only("cancelled"), told("b1", "incoming_call_cancelled", 1)),
+                )
+                for how, trigger in (("cancels", "cancel"), ("hangs up", "end"))
+            },
             "hanging up while offline": (
                 "over here at once, told when it can be", _ends_offline, [{}, {"cuts": 2}, {"duplicates": 1}],
                 all_of(only("hangup"), told("a1", "call_ended_message_received", 1)),
@@ -248,6 +289,10 @@ RACES: list[Race | Sweep] = [
                 )
                 for how in (*TOKENS, "no token at all")
             },
+            "a token for another role": (
+                "in, with what that role may do, and nothing more", _as_viewer, [{}, {"cuts": 1}, {"duplicates": 1}],
+                connected(_may_nothing),
+            ),
             "the right token after a wrong one": (
                 "in", lambda **b: world(
                     TWO, calls(), does("b1", "accept"),

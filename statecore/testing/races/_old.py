@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 from statecore.endpoint import Do
+from statecore.switchboard import Due
+from statecore.testing.oracle import assert_over, assert_settled
 from statecore.testing.world import Plan, World
 
 from ._parts import (
@@ -51,10 +55,10 @@ def _long_offline(**budget: int) -> World:
     return made
 
 
-def _wrong_clock(**budget: int) -> World:
-    made = World(TWO, plans=[calls()])
-    born = made.places["b1"]
-    made.places["b1"] = type(born)(born.endpoint, born.born - 86_400_000)
+def _wrong_clock(device: str, milliseconds: int, **budget: int) -> World:
+    made = World(TWO, plans=[calls(), does("b1", "accept", *RUNG)])
+    born = made.places[device]
+    made.places[device] = type(born)(born.endpoint, born.born - milliseconds)
     made.settle()
     made.budget.update(budget)
     made.trail = ()
@@ -84,15 +88,52 @@ def _for_all(**budget: int) -> World:
     return made
 
 
-RACES: list[Race | Sweep] = [*races({
+def _at_the_limit() -> int:
+    """A device comes to a ring, or its user answers, some milliseconds around the end of the ring's lifetime, before
+    the service's timer fires or after it."""
+    count = 0
+    for early, timer_first, answers in itertools.product((-1000, -1, 0, 1, 1000), (False, True), (False, True)):
+        made = world(TWO, calls(), does("b1", "accept"))
+        made.cut("b1")
+        made.act(("notice", 0))
+        made.act(("plan", 0))
+        made.act(("up", "a1"))
+        if answers:
+            made.settle()
+            assert made.state("b1", "S") == "ringing"
+        made.now = made.record("S").ring_until + early
+        over = timer_first and early >= 0
+        if timer_first:
+            made.decide(Due(("call", "S")))
+        made.settle()
+        if answers:
+            made.act(("plan", 1))
+            made.settle()
+        assert reason(made) == ("unanswered" if over else ""), f"{early} ms after its lifetime"
+        assert made.watch.told.get(("b1", "incoming_call_received"), 0) == (answers or not over)
+        assert made.state("b1", "S") == ("" if over else "accepted" if answers else "ringing")
+        assert_settled(made)
+        assert_over(made.end_all().pass_time(100))
+        count += 1
+    return count
+
+
+RACES: list[Race | Sweep] = [
+    Sweep("a ring at the very limit of its lifetime", "good until its timer has fired, and never after", _at_the_limit),
+    *races({
     "an offer older than its lifetime": (
         "no ring, a missed call", _long_offline, [{}, {"duplicates": 1}],
         all_of(only("unanswered"), told("b1", "incoming_call_received", 0)),
     ),
-    "the device's clock is wrong by a day": (
-        "it rings all the same", _wrong_clock, [{}, {"cuts": 1}],
-        connected(told("b1", "incoming_call_received", 1)),
-    ),
+    **{
+        f"the {who}'s clock is ahead by {much}": (
+            "it rings and is answered all the same",
+            lambda device=device, milliseconds=milliseconds, **b: _wrong_clock(device, milliseconds, **b),
+            [{}, {"cuts": 1}], connected(all_of(only(""), told("b1", "incoming_call_received", 1))),
+        )
+        for who, device in (("caller", "a1"), ("callee", "b1"))  # which is the other's behind
+        for much, milliseconds in (("five minutes", 300_000), ("a day", 86_400_000))
+    },
     "offer and end in one catch-up batch": (
         "never rings", _batch, [{}, {"duplicates": 1}],
         all_of(only("cancelled"), told("b1", "incoming_call_received", 0)),

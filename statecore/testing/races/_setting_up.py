@@ -40,6 +40,13 @@ def _answered_or_rejected(made: World) -> None:
         assert reason(made) == "rejected"
 
 
+def _nobody_rings(made: World) -> None:
+    assert not made.records()
+    assert not any(event == "incoming_call_received" for _, event in made.watch.told)
+    for ticket in (1, 2):
+        assert made.watch.outcomes.get(ticket, "calling_self") in ("calling_self", "not_connected", "command_timeout")
+
+
 def _one_in(made: World) -> None:
     states = {device: made.its_leg(device, "S") for device in ("b1", "b2")}
     live = [device for device, leg in states.items() if leg is not None and not leg.ended_at]
@@ -49,6 +56,11 @@ def _one_in(made: World) -> None:
 
 
 RACES: list[Race | Sweep] = [*races({
+    "ringing only oneself": (
+        "an error, and no call; the other screen does not ring", lambda **b: world(
+            {"a1": "alice", "a2": "alice"}, calls(receiver="alice"), calls("a2", "T", receiver="alice"), **b),
+        [{}, {"cuts": 2}, {"duplicates": 2}, {"ticks": 1}], _nobody_rings,
+    ),
     "the same offer arrives again after the accept": (
         "told once", lambda **b: world(TWO, calls(), does("b1", "accept", *RUNG), **b),
         [{"duplicates": 3}, {"cuts": 1, "duplicates": 1}], connected(told("b1", "incoming_call_received", 1)),
