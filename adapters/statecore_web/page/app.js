@@ -293,10 +293,10 @@ async function place(uid, type) {
 /** One call at a time has the screen: the one that it shows is left. */
 async function accept(call) {
   sounds.unlock();
-  await screen.session?.leave();
-  sounds.silence();
-  ring.say(STATES.accepted);
   try {
+    await screen.session?.leave();
+    sounds.silence();
+    ring.say(STATES.accepted);
     join(await client.acceptCall(call.sessionId));
   } catch (error) {
     ring.shut(call.sessionId);
