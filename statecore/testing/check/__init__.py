@@ -23,6 +23,9 @@ What is reduced, and why that is sound:
 - *What is over, apart*: when every call has ended and none can begin, users share no record any more, and each is
   explored by himself.
 
+*Symmetry* is not used: who calls and who is called are not alike, and where people are, in a session, their names stand
+in every component, so that each state would have to be renamed to be looked up.
+
 States are told apart by 64-bit hashes; the odds of a collision are reported.
 """
 

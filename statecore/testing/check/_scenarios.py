@@ -219,10 +219,9 @@ STANDARD: tuple[Scenario, ...] = (
         name="late", help="words that come a second time, or too late", devices=TWO,
         plans=(
             *_BASIC, does("b1", "accept", "accepted"), does("b1", "accept", "active"),
-            does("b1", "accept", "ended"), does("b1", "reject", "ended"),
+            does("b1", "accept", "ended"), does("b1", "reject", "ended"), calls(when=("ended",)),
             Plan("a1", Do("S", "join", token="given"), when=("active", "ended")), *_BOTH_END,
         ),
-        timers=False,
     ),
     Scenario(
         name="words", help="every word that ends a call, whenever", devices=TWO,
@@ -230,7 +229,6 @@ STANDARD: tuple[Scenario, ...] = (
             *_BASIC, does("a1", "leave", *LIVE), does("b1", "leave", *LIVE), does("a1", "cancel", *LIVE),
             does("b1", "reject", *LIVE), does("b1", "reject_busy", *LIVE), *_BOTH_END,
         ),
-        timers=False,
     ),
     Scenario(
         name="session-words", help="the same in a session", devices=TWO,
@@ -284,7 +282,6 @@ STANDARD: tuple[Scenario, ...] = (
 
 UNREACHED: dict[tuple[str, str, str, str], str] = {
     ("ringing", "active", "peer_failed", "ended"): "both become active together; of three, one may fail before",
-    ("ringing", "accepted", "dismissed", "ended"): "both become active together; of three, one may still be accepted",
     ("ringing", "active", "idle_timeout", "ended"): "nobody is alone in a call of two; of three, two may leave",
     (
         "ringing",
