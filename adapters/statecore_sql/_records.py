@@ -132,7 +132,10 @@ class SqlStore:
         most = limit if limit is not None else _ALL
 
         def read() -> list[Record]:
-            return [decoded("call", data) for (data,) in self._execute(statement, *who, *between, most).fetchall()]
+            return [
+                decoded("call", data, self._name)
+                for (data,) in self._execute(statement, *who, *between, most).fetchall()
+            ]
 
         return await self._run(read)
 
