@@ -39,6 +39,27 @@ _ROWS = (
     """Every row of both tables is taken in one of them, but for these, which are there for flows that extend ours:"""
 )
 
+_FOUND = """What the simulations met that nobody had thought of, and what was mended for it. Each is a test of its own, or a
+script in `tests/sim/regressions` that is run again.
+
+In the core:
+
+- A ring that its own end had overtaken rang; an end that nobody heard of a leg before it now leaves a mark.
+- Who left a session, came back and left again was not let go: that the first end was heard settled the second as well.
+- A refusal that was lost with the link was taken for the end of what went before, and the end was told twice.
+- A leg whose end was refused, because it had ended at the other side, too, was made anew by older facts that came late:
+  one leg ended twice, or rang again.
+- A service on an empty store numbers its facts from 1 again. A callee who was further along took them for old ones: the
+  camera stayed on after the call had ended. One who had been told that the call is lost was deaf to its second ring.
+
+In the shells:
+
+- Of two services on one store one dies between a commit and the news of it: a caller who is connected to the other did
+  not hear that he was answered, until his own link broke; and a timer that only the dead one knew of never fired.
+
+By fuzzing: offers, answers and candidates that are nested too deep, notices and news of other services that are no text,
+a notification on the database's channel that is none. Each came out of its decoder as an error that nobody expected."""
+
 _NOT = """- Larger bounds: more faults, more people or more calls at once than the table says. `make check-deep` goes further
   where a machine has the memory, and not to an end everywhere.
 - The lengths of timers: the check lets each fire at any moment, which is more than can happen, and holds each to its
@@ -63,6 +84,7 @@ def proof_page(head: str, table: Table) -> str:
     parts += ["## Proved, within bounds", "", *_checked(figures["check"], table), "", _ORACLE, "", _ROWS, ""]
     unreached = ([f"{flow}: {state}, {trigger}", why] for (flow, state, trigger, _), why in UNREACHED.items())
     parts += [*table(["row", "why"], unreached), "## Tested", "", *_tested(figures), ""]
+    parts += ["## Found, and mended", "", _FOUND, ""]
     parts += ["## Neither", "", _NOT, ""]
     return "\n".join(parts)
 
