@@ -199,3 +199,19 @@ def test_who_is_known_and_who_is_there() -> None:
             assert not await service.online("nobody")
 
     asyncio.run(main())
+
+
+def test_what_is_rare_is_found_however_far_away_it_is() -> None:
+    """In either direction, some at a time: of 100 calls the first and the last are of the kind that is asked for."""
+
+    async def main() -> None:
+        rare = {"ended_at": 9, "reason": "cancelled"}
+        service = await _service([_record(n, n + 1, **(rare if n in (0, 99) else {})) for n in range(100)], _Only)
+        query = CallQuery(status=Status.CANCELLED, limit=1)
+        last = await service.find_calls(query)
+        first = await service.find_calls(evolve(query, cursor=last.older))
+        again = await service.find_calls(evolve(query, cursor=first.newer))
+        found = [call.session_id for page in (last, first, again) for call in page.calls]
+        assert (found, first.older, bool(again.older)) == (["s99", "s0", "s99"], "", True)
+
+    asyncio.run(main())
