@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from statecore.errors import CallEnded, CallGone, CallNotFound, StatecoreError
+from statecore.errors import CallEnded, CallGone, CallNotFound, ClientClosed, StatecoreError
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
@@ -76,5 +76,23 @@ def test_a_merged_call_is_remembered_by_both_names(town: Town, run: Run) -> None
                     await bob.answered(name)
             with pytest.raises(CallNotFound):
                 await alice.answered("B")
+
+    run(main)
+
+
+def test_whoever_waits_is_told_that_the_client_is_closed(town: Town, run: Run) -> None:
+    """A request that is under way when the client is closed raises that; one that was given up bothers nobody."""
+
+    async def main() -> None:
+        async with town("alice") as t:
+            alice = t.clients["alice"]
+            t.links["alice"].silent = True
+            asking = [asyncio.create_task(alice.generate_token(room)) for room in ("one", "two")]
+            await asyncio.sleep(1)
+            asking[1].cancel()
+            await alice.close()
+            with pytest.raises(ClientClosed):
+                await asking[0]
+            assert asking[1].cancelled()
 
     run(main)

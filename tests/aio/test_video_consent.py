@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from statecore import Session
-from statecore.errors import ConsentDeclined, StatecoreError
+from statecore.errors import CallEnded, ConsentDeclined, StatecoreError
 from statecore.ports import VideoFrame
 from statecore.testing import MemoryMedia
 
@@ -58,6 +58,27 @@ def test_a_request_given_up_before_it_was_heard(town: Town, run: Run) -> None:
                 await his.accept_video()
             assert hers.leg.type == "audio"
             await hers.end()
+
+    run(main)
+
+
+def test_the_answer_and_the_end_come_at_once(town: Town, run: Run) -> None:
+    """Who was cut off when he was declined, and when the call was ended after that, is told that the call has ended."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            hers, his = await t.pair()
+            t.links["alice"].delay = 0.1
+            asking = asyncio.create_task(hers.switch_to_video())
+            await t.until(lambda: "wants_video" in his.leg.peers[0].flags)
+            t.links["alice"].cut()
+            await his.decline_video()
+            await his.end()
+            t.links["alice"].mend()
+            with pytest.raises(CallEnded) as caught:
+                await asking
+            assert caught.value.call.session_id == hers.session_id
+            assert "wants_video" not in hers.leg.flags
 
     run(main)
 
