@@ -261,6 +261,14 @@ class World:
         self.settle()
         return self.watch.outcomes[ticket]
 
+    def said(self, *said: tuple[str, str], **more: Any) -> World:
+        """Users have given these commands, (device, trigger), one after the other, each with what `more` names;
+        everything was delivered, and media has connected."""
+        for device, trigger in said:
+            self.say(device, trigger, **more)
+            self.settle(media=True)
+        return self
+
     def token(self, user: str, session: str, **more: Any) -> str:
         """A call token as text, not signed."""
         return call_token(user, session, self.now // 1000, **more)

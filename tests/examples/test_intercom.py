@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,28 +13,16 @@ from statecore.testing import MemoryMedia, Tone, World, assert_over, assert_sett
 from statecore.testing.strategies import histories
 
 FAR = (
-    ("door", "initiate"),
-    ("door", "join"),
-    ("hall", "look"),
-    ("phone", "look"),
-    ("hall", "accept"),
-    ("hall", "dtmf"),
-)
+    ("door", "initiate"), ("door", "join"), ("hall", "look"), ("phone", "look"), ("hall", "accept"), ("hall", "dtmf"),
+)  # fmt: skip
 
 
-def begun(steps: int) -> Callable[[], World]:
+def begun(steps: int) -> World:
     """A world in which somebody rings at a flat with two devices, and has come so far; much may fail."""
-
-    def begin() -> World:
-        who = {"door": "door", "hall": "flat", "phone": "flat"}
-        budget = {"ticks": 3, "cuts": 1, "failures": 1, "crashes": 1}
-        world = World(who, flows=FLOWS_HERE, given=["code_right"], **budget).settle()
-        for device, trigger in FAR[:steps]:
-            world.say(device, trigger, flow=FLOW.name, receiver="flat", token="fresh")
-            world.settle(media=True)
-        return world
-
-    return begin
+    who = {"door": "door", "hall": "flat", "phone": "flat"}
+    budget = {"ticks": 3, "cuts": 1, "failures": 1, "crashes": 1}
+    world = World(who, flows=FLOWS_HERE, given=["code_right"], **budget).settle()
+    return world.said(*FAR[:steps], flow=FLOW.name, receiver="flat", token="fresh")
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 5, 6])
@@ -42,7 +30,7 @@ def test_whatever_they_do(steps: int) -> None:
     """Whatever happens, media opens under a yes only, nobody is active alone, and in the end all is over."""
 
     @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
-    @given(histories(begun(steps)))
+    @given(histories(lambda: begun(steps)))
     def run(world: World) -> None:
         assert_over(world.settle().end_all().pass_time(120))
 
@@ -52,7 +40,7 @@ def test_whatever_they_do(steps: int) -> None:
 def test_who_looked_and_was_given_up_rings_anew() -> None:
     """A device whose link broke while it looked ends that, and closes what it saw, when it comes back to a call that
     rings yet: it took itself to look on, in a leg that the service had ended."""
-    world = begun(3)()
+    world = begun(3)
     world.cut("hall")
     world.fire(("due", "line", "flat"))
     assert world.state("hall", "S") == "looking"
