@@ -33,7 +33,7 @@ from statecore.flow import (
     Withdraw,
 )
 from statecore.ports import MediaAdapter
-from statecore.testing import MemoryMedia, Plan, Service
+from statecore.testing import FakeMedia, Plan, Service
 from statecore.testing.check import Scenario, does
 
 # --- the flow: the ringing flow, whose caller is the customer, and whose callees are agents and experts ---------------
@@ -326,7 +326,7 @@ async def scene(media: Callable[[str], MediaAdapter], say: Say = print) -> None:
 def best_media(_name: str) -> MediaAdapter:
     """WebRTC if it is installed, else media in memory."""
     if find_spec("aiortc") is None:
-        return MemoryMedia()
+        return FakeMedia()
     from statecore_aiortc import AiortcMedia, Tone  # noqa: PLC0415 - only if there is aiortc
 
     return AiortcMedia(audio=Tone(440))

@@ -29,7 +29,7 @@ from statecore.flow import (
 )
 from statecore.ports import MediaAdapter
 from statecore.switchboard import End
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore.testing.check import Scenario, does
 
 # --- the flow: the ringing flow, less what a door has no use for, with early media and a lock ------------------------
@@ -229,7 +229,7 @@ async def scene(media: Callable[[str], MediaAdapter], say: Callable[[str], None]
 def best_media(_name: str) -> MediaAdapter:
     """WebRTC if it is installed, else media in memory."""
     if find_spec("aiortc") is None:
-        return MemoryMedia()
+        return FakeMedia()
     from statecore_aiortc import AiortcMedia, Picture, Tone  # noqa: PLC0415 - only if there is aiortc
 
     return AiortcMedia(audio=Tone(440), video=Picture())

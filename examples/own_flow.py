@@ -10,7 +10,7 @@ from statecore import RINGING, Call, CallClient, CallService, Session
 from statecore.diagram import mermaid
 from statecore.errors import IllegalTransition
 from statecore.flow import FLOWS, Custom, Fire, Mark, Roles, Row, Trigger
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 
 # Whoever holds sends nothing meanwhile, and is the only one who can resume.
 SILENT = (Mark("holding"), Mark("audio_muted"), Mark("video_paused"))
@@ -49,8 +49,8 @@ async def main() -> None:
     print(*(line for line in mermaid(HOLD, guards=False).splitlines() if "held" in line), sep="\n")
     async with (
         CallService(flows=FLOWS_HERE) as service,
-        CallClient(service.signaling("alice"), MemoryMedia(), flows=FLOWS_HERE) as alice,
-        CallClient(service.signaling("bob"), MemoryMedia(), flows=FLOWS_HERE) as bob,
+        CallClient(service.signaling("alice"), FakeMedia(), flows=FLOWS_HERE) as alice,
+        CallClient(service.signaling("bob"), FakeMedia(), flows=FLOWS_HERE) as bob,
     ):
 
         async def answer(call: Call) -> None:

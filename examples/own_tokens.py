@@ -19,7 +19,7 @@ from joserfc.jwk import ECKey, KeySet
 
 from statecore import CallClient, CallService
 from statecore.errors import TokenError, TokenExpired, TokenForeign, TokenForged, TokenMalformed
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore_web import CallApp, WebSocketSignaling
 
 ISSUER, AUDIENCE = "https://id.example.org", "calls"
@@ -122,7 +122,7 @@ async def main() -> None:
         alices = WebSocketSignaling(url, provider.token("alice"))
         provider.rotate()
         bobs = WebSocketSignaling(url, provider.token("bob"))
-        async with CallClient(alices, MemoryMedia()) as alice, CallClient(bobs, MemoryMedia()) as bob:
+        async with CallClient(alices, FakeMedia()) as alice, CallClient(bobs, FakeMedia()) as bob:
             bob.on("incoming_call_received", lambda call: print(f"{bob.user.uid}: {call.initiator} calls"))
             await (await alice.initiate_call("bob")).cancel()
 

@@ -7,7 +7,7 @@ import logging
 
 from statecore import CallClient, CallService, OngoingCallListener, join_session
 from statecore.errors import NotAParty, TokenError
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore.tokens import Role
 
 
@@ -16,9 +16,9 @@ async def main() -> None:
     async with (
         # Who may have a token for which session is the application's to say.
         CallService(authorize=lambda user, session_id: user != "mallory") as service,
-        CallClient(service.signaling("alice"), MemoryMedia()) as alice,
-        CallClient(service.signaling("bob"), MemoryMedia()) as bob,
-        CallClient(service.signaling("mallory"), MemoryMedia()) as mallory,
+        CallClient(service.signaling("alice"), FakeMedia()) as alice,
+        CallClient(service.signaling("bob"), FakeMedia()) as bob,
+        CallClient(service.signaling("mallory"), FakeMedia()) as mallory,
     ):
         # A higher role never comes from a client: the host application gives it.
         hosts = await service.generate_token("alice", "standup", role=Role.HOST)
@@ -33,10 +33,10 @@ async def main() -> None:
         bobs = await bob.start_session(await bob.generate_token("standup"), type="audio")
 
         token = await service.generate_token("guest", "standup", lifetime=60)
-        async with join_session(service.guest(token), token, MemoryMedia(), type="audio") as session:
+        async with join_session(service.guest(token), token, FakeMedia(), type="audio") as session:
             print("here:", *(participant.uid for participant in session.participants))
             try:
-                async with join_session(service.guest(token), token, MemoryMedia(), type="audio"):
+                async with join_session(service.guest(token), token, FakeMedia(), type="audio"):
                     print("the same link twice")
             except TokenError as error:
                 print(f"another device, {error.code}: {error}")

@@ -6,7 +6,7 @@ import asyncio
 
 from statecore import Call, CallClient, CallListener, CallService, OngoingCallListener, Session
 from statecore.errors import CallRejected
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 
 
 def call_listener(who: str) -> CallListener:
@@ -68,8 +68,8 @@ async def main() -> None:
     """A call that is answered, and one that is rejected."""
     async with (
         CallService() as service,
-        CallClient(service.signaling("alice"), MemoryMedia()) as alice,
-        CallClient(service.signaling("bob"), MemoryMedia()) as bob,
+        CallClient(service.signaling("alice"), FakeMedia()) as alice,
+        CallClient(service.signaling("bob"), FakeMedia()) as bob,
     ):
         for who, client in (("alice", alice), ("bob", bob)):
             client.add_call_listener("print", call_listener(who))

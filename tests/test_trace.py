@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from statecore import CallClient, CallService, MemoryLink
 from statecore.errors import CallRejected, InvalidTrace, StatecoreError
 from statecore.flow import FLOWS
-from statecore.testing import MemoryMedia, VirtualClock, run_virtual
+from statecore.testing import FakeMedia, VirtualClock, run_virtual
 from statecore.trace import Trace, read, replay
 from statecore.wire import Relayed, Welcome, encode
 
@@ -74,8 +74,8 @@ def record(folder: Path, play: Callable[[CallClient, CallClient], Any]) -> list[
         clock = VirtualClock()
         async with (
             CallService(clock=clock) as service,
-            CallClient(service.signaling("alice"), MemoryMedia(), clock=clock, trace=files[0]) as alice,
-            CallClient(service.signaling("bob"), MemoryMedia(), clock=clock, trace=str(files[1])) as bob,
+            CallClient(service.signaling("alice"), FakeMedia(), clock=clock, trace=files[0]) as alice,
+            CallClient(service.signaling("bob"), FakeMedia(), clock=clock, trace=str(files[1])) as bob,
         ):
             await play(alice, bob)
 
@@ -163,9 +163,9 @@ def test_a_sink_that_fails_harms_no_call(tmp_path: Path, caplog: pytest.LogCaptu
         clock = VirtualClock()
         async with (
             CallService(clock=clock) as service,
-            CallClient(service.signaling("alice"), MemoryMedia(), clock=clock, trace=full) as alice,
+            CallClient(service.signaling("alice"), FakeMedia(), clock=clock, trace=full) as alice,
             CallClient(
-                service.signaling("bob"), MemoryMedia(), clock=clock, trace=tmp_path / "nowhere" / "bob.jsonl"
+                service.signaling("bob"), FakeMedia(), clock=clock, trace=tmp_path / "nowhere" / "bob.jsonl"
             ) as bob,
         ):
             await ringing(alice, bob)

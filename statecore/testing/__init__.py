@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .invariants import assert_invariants
     from .leaks import assert_fully_reaped
     from .loop import Deadlock, VirtualClock, VirtualLoop, run_virtual
-    from .media import ClockPicture, MediaConformance, MeetingRoom, MemoryMedia, MemorySession, RoomHost, Tone
+    from .media import ClockPicture, FakeMedia, FakeSession, MediaConformance, MeetingRoom, RoomHost, Tone
     from .network import FaultyLink, FaultyNetwork
     from .oracle import Service, Watch, assert_always, assert_deaf, assert_over, assert_settled
     from .pair import CallPair
@@ -29,7 +29,7 @@ _LATER = {
     "assert_invariants": "invariants",
     **dict.fromkeys(("Deadlock", "VirtualClock", "VirtualLoop", "run_virtual"), "loop"),
     **dict.fromkeys(
-        ("ClockPicture", "MediaConformance", "MeetingRoom", "MemoryMedia", "MemorySession", "RoomHost", "Tone"), "media"
+        ("ClockPicture", "MediaConformance", "MeetingRoom", "FakeMedia", "FakeSession", "RoomHost", "Tone"), "media"
     ),
     **dict.fromkeys(("FaultyLink", "FaultyNetwork"), "network"),
     **dict.fromkeys(("Service", "Watch", "assert_always", "assert_deaf", "assert_over", "assert_settled"), "oracle"),
@@ -55,12 +55,12 @@ __all__ = [
     "CallPair",
     "ClockPicture",
     "Deadlock",
+    "FakeMedia",
+    "FakeSession",
     "FaultyLink",
     "FaultyNetwork",
     "MediaConformance",
     "MeetingRoom",
-    "MemoryMedia",
-    "MemorySession",
     "Plan",
     "RefusingStore",
     "RoomHost",

@@ -89,7 +89,7 @@ class Capture:
         self.on = asyncio.Event()
         if on:
             self.on.set()
-        self.task = asyncio.get_running_loop().create_task(self._run(source), name="statecore memory media")
+        self.task = asyncio.get_running_loop().create_task(self._run(source), name="statecore fake media")
 
     async def _run(self, source: AsyncIterable[Any]) -> None:
         await self.on.wait()

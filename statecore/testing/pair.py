@@ -113,7 +113,7 @@ class CallPair:
 
 
 def _media() -> MediaAdapter:
-    adapter: MediaAdapter = import_module(".media", __package__).MemoryMedia()  # NumPy, which not everybody needs
+    adapter: MediaAdapter = import_module(".media", __package__).FakeMedia()  # NumPy, which not everybody needs
     return adapter
 
 

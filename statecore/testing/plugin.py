@@ -24,7 +24,7 @@ import pytest
 
 if TYPE_CHECKING:
     from statecore.aio import CallService
-    from statecore.testing import CallPair, MemoryMedia, VirtualClock
+    from statecore.testing import CallPair, FakeMedia, VirtualClock
 
 _OPENS = pytest.StashKey[list[AbstractAsyncContextManager[Any]]]()
 """What is to be open while a test in virtual time runs."""
@@ -89,11 +89,11 @@ def virtual_clock() -> VirtualClock:
 
 
 @pytest.fixture
-def fake_media() -> MemoryMedia:
-    """A media adapter that moves frames in memory, and fails on purpose: see MemoryMedia."""
-    from .media import MemoryMedia  # noqa: PLC0415 - see above
+def fake_media() -> FakeMedia:
+    """A media adapter that moves frames in memory, and fails on purpose: see FakeMedia."""
+    from .media import FakeMedia  # noqa: PLC0415 - see above
 
-    return MemoryMedia()
+    return FakeMedia()
 
 
 @pytest.fixture

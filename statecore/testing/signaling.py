@@ -11,7 +11,7 @@ from ..aio import Call, CallClient
 from ..errors import SignalingLost
 from ..ports import Channel, Signaling
 from ..wire import Beat, Hello, Token, TokenRequest, Welcome, decode_down, encode
-from .media import MemoryMedia
+from .media import FakeMedia
 
 _SECONDS = 10.0
 """How long anything may take that is to happen."""
@@ -226,8 +226,8 @@ class SignalingConformance:
             heard: list[Any] = []
             over = asyncio.Event()
             async with (
-                CallClient(reach("alice", None), MemoryMedia()) as alice,
-                CallClient(reach("bob", None), MemoryMedia()) as bob,
+                CallClient(reach("alice", None), FakeMedia()) as alice,
+                CallClient(reach("bob", None), FakeMedia()) as bob,
             ):
                 bob.on("incoming_call_received", _answer(heard, over))
                 async with alice.call("bob", type="audio") as session:
@@ -246,8 +246,8 @@ class SignalingConformance:
             over, back = asyncio.Event(), asyncio.Event()
             link = reach("alice", "a1")
             async with (
-                CallClient(link, MemoryMedia(), jitter=lambda: 0.0) as alice,
-                CallClient(reach("bob", None), MemoryMedia()) as bob,
+                CallClient(link, FakeMedia(), jitter=lambda: 0.0) as alice,
+                CallClient(reach("bob", None), FakeMedia()) as bob,
             ):
                 bob.on("incoming_call_received", _answer(heard, over))
                 async with alice.call("bob", type="audio") as session:

@@ -27,7 +27,7 @@ from statecore import (
 from statecore.listeners import events
 from statecore.model import COMPATIBLE, Leg, Reason, Record
 from statecore.ports import AudioFrame, VideoFrame
-from statecore.testing import MemoryMedia, VirtualClock, assert_fully_reaped, run_virtual
+from statecore.testing import FakeMedia, VirtualClock, assert_fully_reaped, run_virtual
 
 Run: TypeAlias = Callable[..., Any]
 
@@ -58,7 +58,7 @@ class Town:
         """Those on the store; who comes is connected to each in turn, unless it says `at` which."""
         self.stack = stack
         self.links: dict[str, MemoryLink] = {}
-        self.media: dict[str, MemoryMedia] = {}
+        self.media: dict[str, FakeMedia] = {}
         self.clients: dict[str, CallClient] = {}
         self.seen: list[tuple[str, str, Call]] = []
         """(client, event, call) of every event of a client."""
@@ -75,7 +75,7 @@ class Town:
         user, _, device = name.partition("/")
         service = self.services[more.pop("at", len(self.clients)) % len(self.services)]
         link = more.pop("link", None) or service.signaling(user, device or f"{user}-phone")
-        media = more.pop("media", None) or MemoryMedia(Still("audio"), Still("video"))
+        media = more.pop("media", None) or FakeMedia(Still("audio"), Still("video"))
         more = {"clock": VirtualClock(), "ids": self.id, "jitter": lambda: 1.0, **more}
         client = CallClient(link, media, **more)
         self.links[name], self.media[name], self.clients[name] = link, media, client

@@ -20,7 +20,7 @@ from statecore.errors import (
     SessionInactive,
     UserBusy,
 )
-from statecore.testing import ClockPicture, MemoryMedia, Tone, VirtualClock
+from statecore.testing import ClockPicture, FakeMedia, Tone, VirtualClock
 from statecore.testing.signals import dominant_hz, read_clock
 
 Town, Run = Callable[..., Any], Callable[..., Any]
@@ -50,8 +50,8 @@ def test_a_ringing_call_from_idle_to_ended(town: Town, run: Run) -> None:
 
     async def main() -> None:
         async with town() as t:
-            alice = await t.add("alice", media=MemoryMedia(Tone(440), ClockPicture()))
-            bob = await t.add("bob", media=MemoryMedia(Tone(880), ClockPicture()))
+            alice = await t.add("alice", media=FakeMedia(Tone(440), ClockPicture()))
+            bob = await t.add("bob", media=FakeMedia(Tone(880), ClockPicture()))
             call = await alice.initiate_call("bob", type="video", metadata={"about": "lunch"})
             assert (call.state, call.role, call.peer, call.status) == ("ringing", "caller", "bob", Status.INITIATED)
             await t.until(lambda: bob.calls)

@@ -17,7 +17,7 @@ from statecore.errors import (
     NotReady,
 )
 from statecore.flow import FLOWS, Custom, Roles, Row, Trigger
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
@@ -217,7 +217,7 @@ FLOWS_HERE = {**FLOWS, "parked": PARKED}
 async def parked(t: Any, **hers: Any) -> tuple[Session, Session]:
     """Alice and Bob are in a call, and Alice is parked; `hers` is for her settings."""
     for name in ("alice", "bob"):
-        await t.add(name, flows=FLOWS_HERE, media=MemoryMedia())
+        await t.add(name, flows=FLOWS_HERE, media=FakeMedia())
     alice, bob = t.clients["alice"], t.clients["bob"]
     call = await alice.initiate_call("bob", flow="parked", type="audio")
     await t.until(lambda: bob.calls)

@@ -20,7 +20,7 @@ from statecore.errors import (
 )
 from statecore.flow import Timers
 from statecore.ports import Channel
-from statecore.testing import MemoryMedia, VirtualClock
+from statecore.testing import FakeMedia, VirtualClock
 from statecore.wire import Command, Hello, Refused, View, Welcome, decode_up, encode
 
 Town, Run = Callable[..., Any], Callable[..., Any]
@@ -269,7 +269,7 @@ def desk() -> Desk:
 
 def client_of(desk: Desk, media: Any = None) -> CallClient:
     """A client at that desk."""
-    return CallClient(desk.link, media or MemoryMedia(), clock=VirtualClock(), jitter=lambda: 1.0)
+    return CallClient(desk.link, media or FakeMedia(), clock=VirtualClock(), jitter=lambda: 1.0)
 
 
 def test_a_refusal_that_comes_late(run: Run, desk: Desk) -> None:
@@ -320,7 +320,7 @@ def test_a_service_that_contradicts_itself(run: Run, desk: Desk) -> None:
     """A join that was refused, and then is said to have succeeded, opens no media: nobody wants it any more."""
 
     async def main() -> None:
-        media = MemoryMedia()
+        media = FakeMedia()
         async with client_of(desk, media) as client:
             await desk.hear(Hello)
             calling = asyncio.create_task(client.initiate_call("bob", session_id="S", type="audio"))

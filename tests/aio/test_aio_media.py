@@ -18,12 +18,12 @@ from statecore.errors import (
     SessionInactive,
     StatecoreError,
 )
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
 
-class Odd(MemoryMedia):
+class Odd(FakeMedia):
     """Media whose sessions have some methods replaced; each gets the session first."""
 
     def __init__(self, still: Any, **methods: Callable[..., Any]) -> None:
@@ -346,7 +346,7 @@ def test_nobody_waits_for_a_source_any_more(town: Town, run: Run, still: Any) ->
     async def main() -> None:
         begun = []
         async with town("bob") as t:
-            media = MemoryMedia(still("audio"), still("video"))
+            media = FakeMedia(still("audio"), still("video"))
             await t.add("alice", media=media)
             hers, _ = await t.pair()
             (session,) = media.sessions

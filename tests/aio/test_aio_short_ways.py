@@ -19,7 +19,7 @@ from statecore.errors import (
     TokenMalformed,
     UserBusy,
 )
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
@@ -193,11 +193,11 @@ def test_join_session_needs_only_the_token(town: Town, run: Run) -> None:
         async with town("alice", check=False) as t:
             token = await t.service.generate_token("guest", "room")
             (alice,) = await t.meet("alice")
-            async with join_session(t.service.signaling("guest"), token, MemoryMedia(), type="audio") as session:
+            async with join_session(t.service.signaling("guest"), token, FakeMedia(), type="audio") as session:
                 assert [p.uid for p in session.participants] == ["guest", "alice"]
             await t.until(lambda: len(alice.participants) == 1)
             with pytest.raises(TokenMalformed):
-                async with join_session(t.service.signaling("guest"), "nonsense", MemoryMedia()):
+                async with join_session(t.service.signaling("guest"), "nonsense", FakeMedia()):
                     pass
 
     run(main)

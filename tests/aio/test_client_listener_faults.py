@@ -12,7 +12,7 @@ import pytest
 from statecore import CallClient, CallListener, OngoingCallListener, Session
 from statecore.errors import CallDeclined, ConsentDeclined
 from statecore.listeners import events
-from statecore.testing import MemorySession
+from statecore.testing import FakeSession
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
@@ -80,7 +80,7 @@ async def every_session_event(t: Any, still: Any, watch: Callable[[str, Session]
         t.links[name].drop()
         await t.until(lambda name=name: not t.clients[name].connected)
         await t.until(lambda name=name: t.clients[name].connected)
-    for loses in (MemorySession.lose, MemorySession.restore):
+    for loses in (FakeSession.lose, FakeSession.restore):
         for name, mine in (("alice", hers), ("bob", his)):
             loses(t.media[name].sessions[0], mine.participants[1].pid)
         await asyncio.sleep(3)

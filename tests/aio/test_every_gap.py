@@ -14,7 +14,7 @@ from statecore import CallClient, CallService, MemoryLink, MemoryStore
 from statecore.errors import StatecoreError
 from statecore.model import Line
 from statecore.ports import Key
-from statecore.testing import MemoryMedia, VirtualClock, assert_fully_reaped, run_virtual
+from statecore.testing import FakeMedia, VirtualClock, assert_fully_reaped, run_virtual
 
 
 class Gaps:
@@ -73,7 +73,7 @@ async def _goes(who: str, at: int | None) -> int:
     gaps = Gaps(at)
     async with CallService(clock=VirtualClock()) as service:
         clients = {
-            user: CallClient(Counted(service, user, gaps), MemoryMedia(), clock=VirtualClock())
+            user: CallClient(Counted(service, user, gaps), FakeMedia(), clock=VirtualClock())
             for user in ("alice", "bob")
         }
         other = clients["bob" if who == "alice" else "alice"]
@@ -126,7 +126,7 @@ async def _raises(at: int | None, *, after: bool) -> int:
     gaps = Gaps(at)
     async with CallService(clock=VirtualClock(), store=Raising(gaps, after=after)) as service:
         devices: Iterable[str] = ("alice", "bob")
-        alice, bob = (CallClient(service.signaling(u), MemoryMedia(), clock=VirtualClock()) for u in devices)
+        alice, bob = (CallClient(service.signaling(u), FakeMedia(), clock=VirtualClock()) for u in devices)
         async with alice, bob:
             with suppress(StatecoreError):
                 async with asyncio.timeout(60):
@@ -173,8 +173,8 @@ def test_clocks_that_are_wrong_by_minutes_or_a_day(hers: int, his: int) -> None:
 
     async def main() -> None:
         async with CallService(clock=VirtualClock()) as service:
-            alice = CallClient(service.signaling("alice"), MemoryMedia(), clock=Shows(hers))
-            bob = CallClient(service.signaling("bob"), MemoryMedia(), clock=Shows(his))
+            alice = CallClient(service.signaling("alice"), FakeMedia(), clock=Shows(hers))
+            bob = CallClient(service.signaling("bob"), FakeMedia(), clock=Shows(his))
             async with alice, bob:
                 call = await alice.initiate_call("bob", timeout=20)
                 await _until(lambda: bob.calls)

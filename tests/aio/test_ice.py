@@ -13,7 +13,7 @@ import pytest
 from statecore import CallClient, CallService, IceServer, IceServers, MemoryLink, TurnCredentials
 from statecore.errors import BlankId, InvalidSettings, SignalingLost
 from statecore.ports import MediaHost
-from statecore.testing import MemoryMedia, VirtualClock, run_virtual
+from statecore.testing import FakeMedia, VirtualClock, run_virtual
 
 URLS = {"turn": ["turn:turn.example.org:3478"], "stun": "stun:turn.example.org:3478"}
 
@@ -66,7 +66,7 @@ def test_a_secret_never_shows() -> None:
     assert password not in repr(made("alice"))
 
 
-class Sees(MemoryMedia):
+class Sees(FakeMedia):
     """Media that keeps its hosts."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Source:
         return IceServers(servers=[server], lifetime=self.ttl)
 
 
-def _client(link: Any, media: MemoryMedia | None) -> CallClient:
+def _client(link: Any, media: FakeMedia | None) -> CallClient:
     return CallClient(link, media, clock=VirtualClock(), jitter=lambda: 0.0)
 
 

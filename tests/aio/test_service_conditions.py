@@ -12,7 +12,7 @@ import pytest
 from statecore import RINGING, CallClient, CallService
 from statecore.errors import CallUnanswered, InvalidArgument, StatecoreError, TokenLacksGrant
 from statecore.flow import FLOWS, CloseMedia, Deadline, Mark, OpenMedia, Roles, Row, Tell, Trigger
-from statecore.testing import MemoryMedia, run_virtual
+from statecore.testing import FakeMedia, run_virtual
 
 SAFE = RINGING.extend(
     "safe",
@@ -40,8 +40,8 @@ def test_the_application_decides_a_condition() -> None:
         told: asyncio.Queue[tuple[str, str, bool]] = asyncio.Queue()
         async with (
             CallService(flows=flows, conditions={"trusted": trusted}) as service,
-            CallClient(service.signaling("alice"), MemoryMedia(), flows=flows) as alice,
-            CallClient(service.signaling("bob"), MemoryMedia(), flows=flows) as bob,
+            CallClient(service.signaling("alice"), FakeMedia(), flows=flows) as alice,
+            CallClient(service.signaling("bob"), FakeMedia(), flows=flows) as bob,
         ):
             bob.on("incoming_call_received", _talk)
             async with alice.call("bob", flow="safe") as session:
@@ -73,8 +73,8 @@ def test_a_condition_that_cannot_be_asked(caplog: pytest.LogCaptureFixture) -> N
         flows = {**FLOWS, "safe": SAFE}
         async with (
             CallService(flows=flows, conditions={"trusted": trusted}) as service,
-            CallClient(service.signaling("alice"), MemoryMedia(), flows=flows) as alice,
-            CallClient(service.signaling("bob"), MemoryMedia(), flows=flows) as bob,
+            CallClient(service.signaling("alice"), FakeMedia(), flows=flows) as alice,
+            CallClient(service.signaling("bob"), FakeMedia(), flows=flows) as bob,
         ):
             bob.on("incoming_call_received", _talk)
             async with alice.call("bob", flow="safe") as session:
@@ -122,8 +122,8 @@ def test_early_media_is_no_answer() -> None:
         flows = {**FLOWS, "peek_first": PEEK}
         async with (
             CallService(flows=flows) as service,
-            CallClient(service.signaling("alice"), MemoryMedia(), flows=flows) as alice,
-            CallClient(service.signaling("bob"), MemoryMedia(), flows=flows) as bob,
+            CallClient(service.signaling("alice"), FakeMedia(), flows=flows) as alice,
+            CallClient(service.signaling("bob"), FakeMedia(), flows=flows) as bob,
         ):
             call = await alice.initiate_call("bob", flow="peek_first", timeout=1)
             token = await bob.generate_token(call.session_id)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from statecore import CallClient, CallService, MemoryLink, MemoryStore
 from statecore.errors import SignalingLost, StoreUnusable
 from statecore.ports import Key
-from statecore.testing import MemoryMedia, VirtualClock
+from statecore.testing import FakeMedia, VirtualClock
 from statecore.tokens import JwtSigner, Keys
 from statecore.wire import Beat, Hello, Welcome, decode_down, encode
 
@@ -233,7 +233,7 @@ def test_a_closed_service_decides_nothing(run: Run) -> None:
     async def main() -> None:
         store = Moody()
         service = CallService(store=store, clock=VirtualClock())
-        async with CallClient(service.signaling("alice"), MemoryMedia(), clock=VirtualClock()) as alice:
+        async with CallClient(service.signaling("alice"), FakeMedia(), clock=VirtualClock()) as alice:
             service.add_user("bob")
             store.late.append((("line", "alice"), 1))
             calling = asyncio.create_task(alice.initiate_call("bob", timeout=5))

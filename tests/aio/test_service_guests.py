@@ -25,7 +25,7 @@ from statecore.errors import (
 )
 from statecore.flow import FLOWS, SESSION, Flow, Row, Trigger
 from statecore.model import Reason
-from statecore.testing import MemoryMedia, VirtualClock
+from statecore.testing import FakeMedia, VirtualClock
 from statecore.tokens import JwtSigner, Keys, Role, user_of
 from statecore.wire import Hello, Welcome, decode_down, encode
 
@@ -38,7 +38,7 @@ def test_a_token_is_enough(town: Any, run: Any) -> None:
         async with town("alice") as t:
             hers = await t.clients["alice"].start_session(await t.service.generate_token("alice", "room"), type="audio")
             token = await t.service.generate_token("gast", "room", role=Role.VIEWER)
-            async with join_session(t.service.guest(token), token, MemoryMedia(), type="audio") as session:
+            async with join_session(t.service.guest(token), token, FakeMedia(), type="audio") as session:
                 assert session.state == "active"
                 await t.until(lambda: len(hers.participants) == 2)
                 assert [one.uid for one in hers.participants if one.uid != "alice"] == ["gast"]
@@ -65,12 +65,12 @@ def test_only_the_first_device_that_joins(town: Any, run: Any) -> None:
         store, bus = MemoryStore(), MemoryBus()
 
         async def come_and_go(service: Any, device: str) -> None:
-            async with join_session(service.guest(token, device), token, MemoryMedia(), type="audio"):
+            async with join_session(service.guest(token, device), token, FakeMedia(), type="audio"):
                 pass
 
         async with town(store=store, bus=bus, services=2) as t:
             token = await t.service.generate_token("gast", "room")
-            early = await t.stack.enter_async_context(CallClient(t.service.guest(token, "early"), MemoryMedia()))
+            early = await t.stack.enter_async_context(CallClient(t.service.guest(token, "early"), FakeMedia()))
             await come_and_go(t.services[1], "phone")
             with pytest.raises(TokenForeign, match="device"):
                 await early.start_session(token)
@@ -92,7 +92,7 @@ def test_two_devices_at_once(town: Any, run: Any, outcome: Any) -> None:
         async with town(services=2) as t:
             token = await t.service.generate_token("gast", "room")
             clients = [
-                await t.stack.enter_async_context(CallClient(service.guest(token), MemoryMedia()))
+                await t.stack.enter_async_context(CallClient(service.guest(token), FakeMedia()))
                 for service in t.services
             ]
             found = await asyncio.gather(*(outcome(one.start_session(token, type="audio")) for one in clients))
@@ -110,7 +110,7 @@ def test_a_guest_gets_no_further(town: Any, run: Any) -> None:
                 await t.service.generate_token(user, room)
                 for user, room in (("gast", "room"), ("gast", "elsewhere"), ("alice", "room"))
             ]
-            guest = await t.stack.enter_async_context(CallClient(t.service.guest(token), MemoryMedia()))
+            guest = await t.stack.enter_async_context(CallClient(t.service.guest(token), FakeMedia()))
             session = await guest.start_session(token, type="audio")
             with pytest.raises(TokenForeign, match="session"):
                 await guest.initiate_call("alice")
@@ -151,7 +151,7 @@ def test_a_token_that_is_not_good_admits_nobody(town: Any, run: Any) -> None:
             ]
             for token, error in bad:
                 with pytest.raises(error):
-                    async with join_session(t.service.guest(token), token, MemoryMedia()):
+                    async with join_session(t.service.guest(token), token, FakeMedia()):
                         raise AssertionError("it is in")
             with pytest.raises(TokenMalformed):
                 t.service.guest("nonsense")
@@ -170,7 +170,7 @@ def test_a_guest_whose_token_has_expired_meanwhile(town: Any, run: Any) -> None:
         async with town() as t:
             token = await t.service.generate_token("gast", "room", lifetime=60)
             link = t.service.guest(token)
-            guest = await t.stack.enter_async_context(CallClient(link, MemoryMedia(), clock=VirtualClock()))
+            guest = await t.stack.enter_async_context(CallClient(link, FakeMedia(), clock=VirtualClock()))
             session = await guest.start_session(token, type="audio", idle_timeout=None)
             failed: list[Any] = []
             session.on("connection_failed", lambda reason, again: failed.append((reason, again)))
@@ -244,7 +244,7 @@ def test_no_view_brings_a_guest_a_token(town: Any, run: Any) -> None:
         async with town(flows=flows) as t:
             token = await t.service.generate_token("gast", "room", role=Role.VIEWER)
             for link, given in ((t.service.guest(token), False), (t.service.signaling("alice"), True)):
-                client = await t.stack.enter_async_context(CallClient(link, MemoryMedia(), flows=flows))
+                client = await t.stack.enter_async_context(CallClient(link, FakeMedia(), flows=flows))
                 leg = await client._driver.do("room", "knock", flow="knock")
                 assert bool(leg.token) == given
 
@@ -259,7 +259,7 @@ def test_a_token_is_renewed(town: Any, run: Any) -> None:
         async with town(check=False) as t:
             token = await t.service.generate_token("gast", "room", role=Role.VIEWER, lifetime=60)
             free = await t.service.refresh_token(token, lifetime=120)
-            async with join_session(t.service.guest(token, "phone"), token, MemoryMedia(), type="audio"):
+            async with join_session(t.service.guest(token, "phone"), token, FakeMedia(), type="audio"):
                 pass
             bound = await t.service.refresh_token(token)
             signer, now = JwtSigner(Keys("1", b"k" * 32)), VirtualClock().wall()
@@ -274,7 +274,7 @@ def test_a_token_is_renewed(town: Any, run: Any) -> None:
             with pytest.raises(TokenRevoked):
                 await t.service.refresh_token(free)
             with pytest.raises(TokenForeign, match="device"):
-                async with join_session(t.service.guest(bound, "other"), bound, MemoryMedia()):
+                async with join_session(t.service.guest(bound, "other"), bound, FakeMedia()):
                     raise AssertionError("it is in")
 
     run(main)

@@ -15,7 +15,7 @@ from statecore import Call, CallClient, CallService, MemoryBus, MemoryLink, Memo
 from statecore.errors import CallGone, CallRejected, CallUnanswered, StoreConflict, UserBusy
 from statecore.ports import Key, Store
 from statecore.settings import ServiceSettings
-from statecore.testing import MemoryMedia, RefusingStore, SlowStore, VirtualClock
+from statecore.testing import FakeMedia, RefusingStore, SlowStore, VirtualClock
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
@@ -540,7 +540,7 @@ def test_who_goes_while_the_service_is_down(run: Run) -> None:
         host = Host()
         reasons: list[Any] = []
         clients = {
-            user: CallClient(host.link(user), MemoryMedia(), clock=VirtualClock(), jitter=lambda: 1.0)
+            user: CallClient(host.link(user), FakeMedia(), clock=VirtualClock(), jitter=lambda: 1.0)
             for user in ("alice", "bob")
         }
         for client in clients.values():

@@ -13,7 +13,7 @@ from statecore import Call, CallClient, MemoryLink
 from statecore.errors import CallDeclined, SignalingLost, SignalingRefused, UnsupportedVersion
 from statecore.flow import FLOWS, RINGING, SESSION
 from statecore.ports import Channel
-from statecore.testing import MemoryMedia, VirtualClock
+from statecore.testing import FakeMedia, VirtualClock
 from statecore.testing.loop import NOON
 from statecore.tokens import JwtSigner, Keys, issue
 from statecore.wire import (
@@ -496,7 +496,7 @@ def test_a_service_that_will_not_do(run: Run, answer: bytes, error: type[Excepti
 
     async def main() -> None:
         liar = Liar(answer)
-        client = CallClient(liar, MemoryMedia(), clock=VirtualClock())
+        client = CallClient(liar, FakeMedia(), clock=VirtualClock())
         with pytest.raises(error):
             await client.connect()
         assert liar.connects == 1 or error is SignalingLost

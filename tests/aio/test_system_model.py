@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from statecore import CallClient, CallService, MemoryLink, MemoryStore, Session
 from statecore.errors import AlreadyInCall, CallGone, CallingSelf, CallNotFound, StatecoreError, UserBusy
-from statecore.testing import MemoryMedia, VirtualClock
+from statecore.testing import FakeMedia, VirtualClock
 from statecore.testing.loop import VirtualLoop
 
 USERS = ("alice", "bob", "carol")
@@ -56,7 +56,7 @@ class Telephone(RuleBasedStateMachine):
         self.sessions: dict[str, Session] = {}
         self.clients: dict[str, CallClient] = {}
         self.links: dict[str, MemoryLink] = {}
-        self.media = {user: MemoryMedia() for user in USERS}
+        self.media = {user: FakeMedia() for user in USERS}
         self.store = MemoryStore()
         self.run(self._open())
 

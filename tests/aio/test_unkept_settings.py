@@ -10,7 +10,7 @@ import pytest
 from statecore import CallSettings
 from statecore.errors import InvalidSettings
 from statecore.settings import UNKEPT
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
@@ -45,7 +45,7 @@ def test_a_promise_that_nobody_keeps_is_refused(town: Town, run: Run, name: str)
 def test_what_the_adapter_heeds_is_taken(town: Town, run: Run) -> None:
     """A media adapter that says that it acts on a setting is handed it; what is said to be a hint is taken by all."""
 
-    class Phone(MemoryMedia):
+    class Phone(FakeMedia):
         heeds = ("camera_facing",)
 
     async def main() -> None:

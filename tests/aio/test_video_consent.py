@@ -14,7 +14,7 @@ import pytest
 from statecore import Session
 from statecore.errors import CallEnded, ConsentDeclined, StatecoreError
 from statecore.ports import VideoFrame
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
@@ -134,7 +134,7 @@ def test_no_camera_opens_under_a_request_that_was_declined(town: Town, run: Run,
         asker = Asker(draw)
         camera = Camera(asker)
         async with town("bob") as t:
-            await t.add("alice", media=MemoryMedia(still("audio"), camera))
+            await t.add("alice", media=FakeMedia(still("audio"), camera))
             hers, his = await t.pair()
             answers: list[asyncio.Task[None]] = []
             acts: list[Callable[[], Any]] = [

@@ -28,7 +28,7 @@ from statecore import CallClient
 from statecore.cli.network import users
 from statecore.errors import CallUnanswered, UnknownUser
 from statecore.ports import Notice
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore.wire import Beat, Hello, Refused, Welcome, decode_down, encode
 from statecore_aiortc import AiortcMedia, Picture, Tone
 from statecore_web import WebSocketSignaling, verify_webhook
@@ -197,7 +197,7 @@ def test_a_call_that_comes_to_nothing_counts(shell: Shell) -> None:
     bot = shell.start("answer", "--as", "bot", "--calls", "1", "--json")
 
     async def main() -> None:
-        async with CallClient(_link(shell, "alice"), MemoryMedia()) as alice:
+        async with CallClient(_link(shell, "alice"), FakeMedia()) as alice:
             while not (await _called(alice, "bot")):  # noqa: ASYNC110 - until it is known, and there
                 await asyncio.sleep(0.1)
 

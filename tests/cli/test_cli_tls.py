@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from statecore import CallClient, Timers
 from statecore.errors import SignalingLost
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore_web import WebSocketSignaling
 
 STATECORE = [sys.executable, "-P", "-m", "statecore.cli"]
@@ -135,7 +135,7 @@ def test_a_certificate_that_is_not_trusted_is_one_error(place: Place, caplog: py
         assert told.value.retryable
         with pytest.raises(SignalingLost, match=r"servers: .*CERTIFICATE_VERIFY_FAILED"):
             await link.ice_servers()
-        client = CallClient(link, MemoryMedia(), timers=Timers(command=0.5))
+        client = CallClient(link, FakeMedia(), timers=Timers(command=0.5))
         with pytest.raises(SignalingLost, match="certificate is not good"):
             await client.connect()
         await client.close()

@@ -12,7 +12,7 @@ import pytest
 from statecore import CallClient, CallService
 from statecore.cli import main
 from statecore.errors import UnknownUser
-from statecore.testing import MemoryMedia, VirtualClock, run_virtual
+from statecore.testing import FakeMedia, VirtualClock, run_virtual
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def traces(tmp_path: Path) -> list[str]:
         clock = VirtualClock()
         async with (
             CallService(clock=clock) as service,
-            CallClient(service.signaling("alice"), MemoryMedia(), clock=clock, trace=files[0]) as alice,
-            CallClient(service.signaling("bob"), MemoryMedia(), clock=clock, trace=files[1]) as bob,
+            CallClient(service.signaling("alice"), FakeMedia(), clock=clock, trace=files[0]) as alice,
+            CallClient(service.signaling("bob"), FakeMedia(), clock=clock, trace=files[1]) as bob,
         ):
 
             async def answer(call: Any) -> None:

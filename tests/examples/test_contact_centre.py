@@ -9,7 +9,7 @@ from contact_centre import FLOW, FLOWS_HERE, SETTINGS, cared_for, scene
 from hypothesis import HealthCheck, given, settings
 
 from statecore import Session
-from statecore.testing import CallPair, MemoryMedia, World, assert_always, assert_over, run_virtual
+from statecore.testing import CallPair, FakeMedia, World, assert_always, assert_over, run_virtual
 from statecore.testing.strategies import histories
 
 GIVEN = ("accept", "join", "reject", "hold", "resume", "transfer", "hang_up", "done", "end")
@@ -78,7 +78,7 @@ def test_who_is_held_is_not_heard() -> None:
 def test_the_scene() -> None:
     """In the example the customer waits, is held, is handed over to the expert, and hears of nothing else."""
     lines: list[str] = []
-    run_virtual(scene(lambda _: MemoryMedia(), lines.append))
+    run_virtual(scene(lambda _: FakeMedia(), lines.append))
     assert [line for line in lines if line.startswith("carol")] == [
         "carol: calls", "carol: is held", "carol: meets dora", "carol: is heard again", "carol: hangs up",
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from intercom import FLOW, FLOWS_HERE, scene
 
 from statecore.ports import AudioFrame
-from statecore.testing import MemoryMedia, Tone, World, assert_over, assert_settled, run_virtual
+from statecore.testing import FakeMedia, Tone, World, assert_over, assert_settled, run_virtual
 from statecore.testing.strategies import histories
 
 FAR = (
@@ -63,7 +63,7 @@ class Microphone:
 def test_the_flat_is_not_heard_before_it_answers() -> None:
     """Its microphone is closed while it looks, and the door opens by the right code only."""
     microphone = Microphone()
-    media = {"door": MemoryMedia(), "flat": MemoryMedia(audio=microphone)}
+    media = {"door": FakeMedia(), "flat": FakeMedia(audio=microphone)}
     lines: dict[str, bool] = {}
 
     def say(line: str) -> None:

@@ -35,7 +35,7 @@ CONTROL = 25
 SUMMARY = ("tried", "killed", "equivalent", "undecided", "unexplained", "alarms")
 QUICK = 4.0
 """Seconds of tests, as recorded, in the quick part, which most mutants do not outlive."""
-LONG = 60.0
+LONG = 40.0
 """And in the part after that. What outlives it too is undecided, until it is run in full."""
 
 WORDS = ("Trigger(", "raise AssertionError(", "(why=")

@@ -91,7 +91,7 @@ def test_entry_points_are_the_promised_ones() -> None:
         ("console_scripts", "statecore"),
         ("pytest11", "statecore"),
         ("statecore.media", "aiortc"),
-        ("statecore.media", "memory"),
+        ("statecore.media", "fake"),
         ("statecore.signaling", "websocket"),
         ("statecore.store", "memory"),
         ("statecore.store", "postgresql"),

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from statecore import CallClient, CallService, StatecoreError
-from statecore.testing import MemoryMedia, VirtualClock, run_virtual
+from statecore.testing import FakeMedia, VirtualClock, run_virtual
 from statecore_otel import Telemetry
 
 
@@ -47,8 +47,8 @@ def call(seen: Seen, *, answer: bool) -> None:
         clock = VirtualClock()
         async with (
             CallService(clock=clock) as service,
-            CallClient(service.signaling("alice"), MemoryMedia(), clock=clock, trace=seen.telemetry) as alice,
-            CallClient(service.signaling("bob"), MemoryMedia(), clock=clock) as bob,
+            CallClient(service.signaling("alice"), FakeMedia(), clock=clock, trace=seen.telemetry) as alice,
+            CallClient(service.signaling("bob"), FakeMedia(), clock=clock) as bob,
         ):
 
             async def take(call: Any) -> None:

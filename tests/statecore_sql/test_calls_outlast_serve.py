@@ -20,7 +20,7 @@ from hypothesis import settings
 from statecore import Call, CallClient
 from statecore.errors import StatecoreError
 from statecore.model import COMPATIBLE, Line, Reason, Record
-from statecore.testing import MemoryMedia, assert_invariants
+from statecore.testing import FakeMedia, assert_invariants
 from statecore.trace import read
 from statecore_web import AuthTokens, WebSocketSignaling
 
@@ -85,7 +85,7 @@ class Side:
         self.lines: list[str] = []
         self.rang: Counter[str] = Counter()
         self.ended: dict[str, list[str]] = {}
-        self.media = MemoryMedia()
+        self.media = FakeMedia()
         self.client = CallClient(
             WebSocketSignaling(town.process.url, token), self.media, trace=self.lines.append,
             jitter=lambda: 0.0,

@@ -17,7 +17,7 @@ import pytest
 from statecore import Call, CallClient, CallService
 from statecore.model import Line
 from statecore.ports import Bus
-from statecore.testing import BusConformance, MemoryMedia, assert_fully_reaped
+from statecore.testing import BusConformance, FakeMedia, assert_fully_reaped
 from statecore_sql import PostgresBus, PostgresStore
 from statecore_web import AuthTokens, WebSocketSignaling
 
@@ -57,8 +57,8 @@ def test_calls_between_services_outlast_a_server_that_is_restarted(server: Any) 
             async with (
                 CallService(store=one, bus=PostgresBus(url)) as here,
                 CallService(store=two, bus=PostgresBus(url)) as there,
-                CallClient(here.signaling("alice"), MemoryMedia()) as alice,
-                CallClient(there.signaling("bob"), MemoryMedia()) as bob,
+                CallClient(here.signaling("alice"), FakeMedia()) as alice,
+                CallClient(there.signaling("bob"), FakeMedia()) as bob,
             ):
                 serving = asyncio.create_task(bob.serve(_answer))
                 async with alice.call("bob", type="audio") as session:
@@ -119,7 +119,7 @@ def test_two_processes_carry_the_same_calls(database: str) -> None:
             for user, url in (("alice", here), ("bob", there)):
                 await store.commit({("line", user): (0, Line(user))})
                 links.append(WebSocketSignaling(url, (await AuthTokens(store).issue(user))[0]))
-            alice, bob = [await stack.enter_async_context(CallClient(link, MemoryMedia())) for link in links]
+            alice, bob = [await stack.enter_async_context(CallClient(link, FakeMedia())) for link in links]
             serving = asyncio.create_task(bob.serve(_answer))
             async with asyncio.timeout(30), alice.call("bob", type="audio") as session:
                 await anext(session.audio("bob"))

@@ -14,7 +14,7 @@ import pytest
 
 from statecore import Call, CallClient, CallService, MemoryBus
 from statecore.errors import SignalingLost, StoreUnusable, UserBusy
-from statecore.testing import MemoryMedia, assert_fully_reaped
+from statecore.testing import FakeMedia, assert_fully_reaped
 from statecore_sql import PostgresStore
 from statecore_web import AuthTokens, WebSocketSignaling
 
@@ -33,10 +33,10 @@ def test_two_services_on_one_database_carry_the_same_calls(database: str) -> Non
             async with (
                 CallService(store=one, bus=bus) as here,
                 CallService(store=two, bus=bus) as there,
-                CallClient(here.signaling("alice"), MemoryMedia()) as alice,
-                CallClient(there.signaling("bob"), MemoryMedia()) as bob,
-                CallClient(here.signaling("carol"), MemoryMedia()) as carol,
-                CallClient(there.signaling("dave"), MemoryMedia()) as dave,
+                CallClient(here.signaling("alice"), FakeMedia()) as alice,
+                CallClient(there.signaling("bob"), FakeMedia()) as bob,
+                CallClient(here.signaling("carol"), FakeMedia()) as carol,
+                CallClient(there.signaling("dave"), FakeMedia()) as dave,
             ):
                 serving = asyncio.create_task(bob.serve(_answer))
                 async with alice.call("bob", type="audio") as session:
@@ -62,9 +62,9 @@ def test_of_two_who_call_a_third_at_two_services_one_rings(database: str) -> Non
             async with (
                 CallService(store=one, bus=bus) as here,
                 CallService(store=two, bus=bus) as there,
-                CallClient(here.signaling("alice"), MemoryMedia()) as alice,
-                CallClient(there.signaling("bob"), MemoryMedia()) as bob,
-                CallClient(here.signaling("carol"), MemoryMedia()) as carol,
+                CallClient(here.signaling("alice"), FakeMedia()) as alice,
+                CallClient(there.signaling("bob"), FakeMedia()) as bob,
+                CallClient(here.signaling("carol"), FakeMedia()) as carol,
             ):
                 for _ in range(10):
                     calls = await asyncio.gather(
@@ -87,8 +87,8 @@ def test_a_call_outlasts_the_server_of_its_store(database: str, server: Any, mod
         with closing(PostgresStore(database)) as store:
             async with (
                 CallService(store=store) as service,
-                CallClient(service.signaling("alice"), MemoryMedia()) as alice,
-                CallClient(service.signaling("bob"), MemoryMedia()) as bob,
+                CallClient(service.signaling("alice"), FakeMedia()) as alice,
+                CallClient(service.signaling("bob"), FakeMedia()) as bob,
             ):
                 serving = asyncio.create_task(bob.serve(_answer))
                 async with alice.call("bob", type="audio") as session:

@@ -10,7 +10,7 @@ import pytest
 
 from statecore import Call, CallClient, CallService, Reason, User
 from statecore.errors import TokenRevoked
-from statecore.testing import MemoryMedia, assert_fully_reaped
+from statecore.testing import FakeMedia, assert_fully_reaped
 
 
 def test_calls_of_a_service_before_this_one_are_in_the_log_and_lines_are_free(place: Any) -> None:
@@ -24,8 +24,8 @@ def test_calls_of_a_service_before_this_one_are_in_the_log_and_lines_are_free(pl
         with closing(place.open()) as store, assert_fully_reaped():
             async with (
                 CallService(store=store) as service,
-                CallClient(service.signaling("alice"), MemoryMedia()) as alice,
-                CallClient(service.signaling("bob"), MemoryMedia()) as bob,
+                CallClient(service.signaling("alice"), FakeMedia()) as alice,
+                CallClient(service.signaling("bob"), FakeMedia()) as bob,
             ):
                 serving = asyncio.create_task(bob.serve(answer))
                 async with alice.call("bob", type="audio") as session:
@@ -54,7 +54,7 @@ def test_users_tokens_and_revocations_are_known_to_the_next_service(place: Any) 
         with closing(place.open()) as store, assert_fully_reaped():
             async with (
                 CallService(store=store) as second,
-                CallClient(second.signaling("alice", name="Alice"), MemoryMedia()) as alice,
+                CallClient(second.signaling("alice", name="Alice"), FakeMedia()) as alice,
             ):
                 assert await second.users() == [User(uid="alice", name="Alice")]
                 with pytest.raises(TokenRevoked):

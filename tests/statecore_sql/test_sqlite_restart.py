@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 from statecore import CallClient, CallService, ServiceSettings, Timers
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore_sql import SqliteStore
 
 
@@ -19,7 +19,7 @@ async def _left_behind(path: Path, copy: Path) -> tuple[str, str]:
         async with CallService(store=store) as service, AsyncExitStack() as stack:
             clients = {}
             for user in ("alice", "bob", "carol", "dave"):
-                client = CallClient(service.signaling(user), MemoryMedia())
+                client = CallClient(service.signaling(user), FakeMedia())
                 clients[user] = await stack.enter_async_context(client)
             ringing = await clients["carol"].initiate_call("dave", type="audio", timeout=1.5)
             active = await clients["alice"].initiate_call("bob", type="audio")

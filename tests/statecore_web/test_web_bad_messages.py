@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 
 from statecore import CallClient, CallListener, CallService, ServiceSettings, Session
 from statecore.errors import CODES
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore.tokens import JwtSigner, Keys, Role, issue
 from statecore_web import CallApp, WebSocketSignaling
 
@@ -244,7 +244,7 @@ async def _main(served: Callable[..., Any], count: int, seed: int) -> tuple[Coun
             for user in pair.names:
                 app.service.add_user(user)
                 link = WebSocketSignaling(url, (await app.tokens.issue(user))[0], device=f"{user}-phone")
-                clients.append(await stack.enter_async_context(CallClient(link, MemoryMedia())))
+                clients.append(await stack.enter_async_context(CallClient(link, FakeMedia())))
             talking.append(asyncio.create_task(pair.talk(app.service, clients, over)))
         try:
             while not all(pair.calls for pair in good):

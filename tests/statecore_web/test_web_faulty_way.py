@@ -22,7 +22,7 @@ from websockets.typing import Subprotocol
 from statecore import Call, CallClient, CallService
 from statecore.errors import StatecoreError
 from statecore.model import COMPATIBLE, Line, Reason, Record
-from statecore.testing import MemoryMedia, assert_invariants
+from statecore.testing import FakeMedia, assert_invariants
 from statecore.trace import read
 from statecore_web import CallApp, WebSocketSignaling
 
@@ -117,7 +117,7 @@ class Side:
         self.lines: list[str] = []
         self.rang: Counter[str] = Counter()
         self.ended: dict[str, list[str]] = {}
-        self.media = MemoryMedia()
+        self.media = FakeMedia()
         self.client: CallClient
 
     async def open(self, stack: AsyncExitStack, app: CallApp, way: FaultyWay) -> None:

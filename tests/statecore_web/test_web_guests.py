@@ -26,7 +26,7 @@ from statecore.errors import (
 )
 from statecore.model import Reason
 from statecore.settings import ServiceSettings
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore.tokens import JwtSigner, Keys, issue
 from statecore_web import CallApp, WebSocketSignaling
 
@@ -50,12 +50,12 @@ def test_the_token_is_enough(served: Any, caplog: pytest.LogCaptureFixture) -> N
             url = await stack.enter_async_context(served(app, log_level="debug"))
             app.service.add_user("alice")
             link = WebSocketSignaling(url, (await app.tokens.issue("alice"))[0])
-            alice = await stack.enter_async_context(CallClient(link, MemoryMedia()))
+            alice = await stack.enter_async_context(CallClient(link, FakeMedia()))
             hers = await alice.start_session(await alice.generate_token("room"), type="audio")
             token = await app.service.generate_token("gast", "room")
             guest = WebSocketSignaling.guest(url, token)
             assert guest.user == "gast"
-            async with join_session(guest, token, MemoryMedia(), type="audio") as session:
+            async with join_session(guest, token, FakeMedia(), type="audio") as session:
                 assert {one.uid for one in session.participants} == {"alice", "gast"}
                 await session.mute_audio()
             await hers.leave()
@@ -91,7 +91,7 @@ def test_no_bad_token_admits_a_guest(served: Any) -> None:
             for token, error in bad:
                 link = WebSocketSignaling.guest(url, token, user="gast")
                 with pytest.raises(error):
-                    async with CallClient(link, MemoryMedia()):
+                    async with CallClient(link, FakeMedia()):
                         raise AssertionError("it is in")
                 with pytest.raises(InvalidStatus) as caught:
                     await connect(
@@ -115,7 +115,7 @@ def test_another_device_is_told_so(served: Any) -> None:
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(served(app))
             link = WebSocketSignaling.guest(url, token, device="phone")
-            await stack.enter_async_context(join_session(link, token, MemoryMedia(), type="audio"))
+            await stack.enter_async_context(join_session(link, token, FakeMedia(), type="audio"))
             with pytest.raises(TokenForeign, match="device"):
                 async with CallClient(WebSocketSignaling.guest(url, token, device="other")):
                     raise AssertionError("it is connected")
@@ -157,7 +157,7 @@ def test_a_call_token_runs_out_while_the_link_is_cut(served: Any, way: Any, refr
             stack.push_async_callback(cut.close)
             await cut.open()
             link = WebSocketSignaling.guest(cut.url, source, user="gast", device="phone")
-            client = await stack.enter_async_context(CallClient(link, MemoryMedia()))
+            client = await stack.enter_async_context(CallClient(link, FakeMedia()))
             session = await client.start_session(asked[0], type="audio")
             lost, back, failed = asyncio.Event(), asyncio.Event(), list[Any]()
             session.on("connection_lost", lambda *_: lost.set())

@@ -14,7 +14,7 @@ import pytest
 
 from statecore import CallClient, CallService, IceServer, IceServers, TurnCredentials
 from statecore.errors import SignalingLost, SignalingRefused
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore_web import CallApp, WebSocketSignaling
 
 SOURCE = TurnCredentials(turn="turn:127.0.0.1:3478", stun="stun:127.0.0.1:3478", secret="hunter2", ttl=600)
@@ -78,7 +78,7 @@ def test_a_device_has_them_by_itself(served: Any, caplog: pytest.LogCaptureFixtu
     async def main(app: CallApp, url: str, token: str) -> None:
         hosts: list[Any] = []
 
-        class Sees(MemoryMedia):
+        class Sees(FakeMedia):
             async def open(self, host: Any, **more: Any) -> Any:
                 hosts.append(host)
                 return await super().open(host, **more)

@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from statecore import CallClient, CallService, ServiceSettings, Timers
 from statecore.errors import RateLimited, TooManyDevices
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore_web import CallApp, WebSocketSignaling
 
 
@@ -64,7 +64,7 @@ def test_a_server_between_says_when_to_come_again(served: Any) -> None:
             await send({"type": "websocket.http.response.body", "body": b"busy"})
 
         async with served(balancer, lifespan="off") as url:
-            client = CallClient(WebSocketSignaling(url, "YWxpY2U.x"), MemoryMedia(), timers=Timers(command=1))
+            client = CallClient(WebSocketSignaling(url, "YWxpY2U.x"), FakeMedia(), timers=Timers(command=1))
             with pytest.raises(ConnectionError, match=str(status)) as told:
                 await client.connect()
             await client.close()
@@ -80,8 +80,8 @@ def test_one_device_too_many_comes_in_when_there_is_room(served: Any) -> None:
         app = CallApp(CallService(settings=ServiceSettings(devices_per_user=1)))
         async with served(app) as url:
             link = WebSocketSignaling(url, (await app.tokens.issue("alice"))[0])
-            async with CallClient(link, MemoryMedia()):
-                other = CallClient(link, MemoryMedia(), timers=Timers(command=0.5))
+            async with CallClient(link, FakeMedia()):
+                other = CallClient(link, FakeMedia(), timers=Timers(command=0.5))
                 with pytest.raises(TooManyDevices):
                     await other.connect()
             await other.connect()

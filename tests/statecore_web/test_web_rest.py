@@ -16,7 +16,7 @@ from schemathesis.checks import CHECKS
 
 from statecore import CallClient, CallService, join_session
 from statecore.errors import CallCancelled, TokenRevoked, UnknownUser, UserBusy
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore_web import CallApp, WebSocketSignaling
 
 _app = CallApp(CallService(), api_key="key")
@@ -304,8 +304,8 @@ def test_a_session_is_made_and_ended(served: Any, ask: Any) -> None:
         assert (await ask(url, "GET", path))[0] == 404  # nobody has joined
         assert (await ask(url, "POST", f"{path}/end"))[0] == 404
         async with (
-            CallClient(app.service.signaling("alice"), MemoryMedia()) as alice,
-            CallClient(app.service.signaling("bob"), MemoryMedia()) as bob,
+            CallClient(app.service.signaling("alice"), FakeMedia()) as alice,
+            CallClient(app.service.signaling("bob"), FakeMedia()) as bob,
         ):
             sessions = [await client.start_session(made["tokens"][client.user.uid]) for client in (alice, bob)]
             people = (await ask(url, "GET", path))[1]["participants"]
@@ -341,7 +341,7 @@ def test_call_tokens_are_revoked_and_renewed(served: Any, ask: Any) -> None:
         with pytest.raises(TokenRevoked):
             await WebSocketSignaling.guest(url, token).connect()
         link = WebSocketSignaling.guest(url, renewed["token"])
-        async with join_session(link, renewed["token"], MemoryMedia(), type="audio") as session:
+        async with join_session(link, renewed["token"], FakeMedia(), type="audio") as session:
             assert session.state == "active"
 
     _run(served, main)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from statecore import Call, CallClient, CallService, TurnCredentials
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore_web import CallApp, Webhook, WebSocketSignaling
 
 _QUERY = "the-query-of-the-hook"
@@ -50,7 +50,7 @@ async def _a_call(served: Any) -> list[str]:
             app.service.add_user(user)
             tokens.append((await app.tokens.issue(user))[0])
             clients.append(
-                await stack.enter_async_context(CallClient(WebSocketSignaling(url, tokens[-1]), MemoryMedia()))
+                await stack.enter_async_context(CallClient(WebSocketSignaling(url, tokens[-1]), FakeMedia()))
             )
         alice, bob = clients
         serving = asyncio.create_task(bob.serve(_stay))

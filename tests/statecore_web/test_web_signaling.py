@@ -12,7 +12,7 @@ import pytest
 
 from statecore import Call, CallClient, CallService, MemoryStore
 from statecore.errors import InvalidArgument, SignalingLost, TokenExpired, TokenMalformed, TokenMissing, TokenRevoked
-from statecore.testing import MemoryMedia, SignalingConformance
+from statecore.testing import FakeMedia, SignalingConformance
 from statecore.testing.signaling import Reach
 from statecore_web import CallApp, WebSocketSignaling
 
@@ -74,7 +74,7 @@ async def _pair(served: Any, app: CallApp) -> AsyncIterator[tuple[CallClient, Ca
             app.service.add_user(user)
             token, _ = await app.tokens.issue(user)
             link = WebSocketSignaling(url, token)
-            clients.append(await stack.enter_async_context(CallClient(link, MemoryMedia())))
+            clients.append(await stack.enter_async_context(CallClient(link, FakeMedia())))
         yield clients[0], clients[1], url
 
 
@@ -109,7 +109,7 @@ def test_a_cut_in_the_middle_of_a_call_is_not_noticed(served: Any, way: Any) -> 
             cut = way(url)
             stack.push_async_callback(cut.close)
             link = _Link(cut, (await app.tokens.issue("carol"))[0], None)
-            carol = await stack.enter_async_context(CallClient(link, MemoryMedia()))
+            carol = await stack.enter_async_context(CallClient(link, FakeMedia()))
             serving = asyncio.create_task(bob.serve(_stay))
             async with carol.call("bob", type="audio") as session:
                 lost, back = asyncio.Event(), asyncio.Event()
@@ -363,7 +363,7 @@ def test_a_server_that_stops_finishes_what_it_was_deciding(served: Any, way: Any
                     clients.push_async_callback(between.close)
                     app.service.add_user(user)
                     link = _Link(between, (await app.tokens.issue(user))[0], user)
-                    people.append(await clients.enter_async_context(CallClient(link, MemoryMedia())))
+                    people.append(await clients.enter_async_context(CallClient(link, FakeMedia())))
                 alice, bob = people
                 over: asyncio.Queue[str | None] = asyncio.Queue()
                 bob.on("incoming_call_received", partial(_until_the_end, over))

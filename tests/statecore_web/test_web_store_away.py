@@ -10,7 +10,7 @@ import pytest
 
 from statecore import CallClient, CallService, MemoryStore
 from statecore.errors import SignalingLost, StoreConflict, StoreUnusable
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore_web import CallApp, WebSocketSignaling
 
 
@@ -55,7 +55,7 @@ def test_a_device_waits_for_a_store_that_is_away(served: Any, error: Exception) 
         async with served(app) as url:
             app.service.add_user("alice")
             link = WebSocketSignaling(url, (await app.tokens.issue("alice"))[0])
-            async with CallClient(link, MemoryMedia(), jitter=lambda: 0.0) as alice:
+            async with CallClient(link, FakeMedia(), jitter=lambda: 0.0) as alice:
                 store.error = error
                 for _ in range(2):
                     store.asked.clear()

@@ -23,7 +23,7 @@ from statecore.errors import (
     TokenNotYetValid,
     TokenRevoked,
 )
-from statecore.testing import MemoryMedia
+from statecore.testing import FakeMedia
 from statecore.tokens import JwtSigner, Keys, Role, issue
 from statecore_web import CallApp, WebSocketSignaling
 
@@ -65,7 +65,7 @@ def test_no_bad_call_token_lets_anybody_in(served: Any, caplog: pytest.LogCaptur
             for user in ("alice", "bob", "mallory"):
                 app.service.add_user(user)
                 link = WebSocketSignaling(url, (await app.tokens.issue(user))[0], device=f"{user}-phone")
-                clients[user] = await stack.enter_async_context(CallClient(link, MemoryMedia()))
+                clients[user] = await stack.enter_async_context(CallClient(link, FakeMedia()))
             room = [
                 await clients[user].start_session(await clients[user].generate_token("room"), type="audio")
                 for user in ("alice", "bob")
@@ -121,7 +121,7 @@ def test_a_token_that_was_used_is_of_no_use_to_another(served: Any) -> None:
             for user in ("alice", "eve"):
                 app.service.add_user(user)
                 link = WebSocketSignaling(url, (await app.tokens.issue(user))[0])
-                clients.append(await stack.enter_async_context(CallClient(link, MemoryMedia())))
+                clients.append(await stack.enter_async_context(CallClient(link, FakeMedia())))
             token = await app.service.generate_token("alice", "room")
             await clients[0].start_session(token, type="audio")
             with pytest.raises(TokenForeign):
@@ -151,7 +151,7 @@ def test_an_auth_token_runs_out_while_the_link_is_cut(served: Any, way: Any, ref
                 return tokens[-1]
 
             link = WebSocketSignaling(cut.url, newest if refreshed else tokens[0], user="alice")
-            client = await stack.enter_async_context(CallClient(link, MemoryMedia()))
+            client = await stack.enter_async_context(CallClient(link, FakeMedia()))
             session = await client.start_session(await client.generate_token("room"), type="audio")
             lost, back, failed = asyncio.Event(), asyncio.Event(), asyncio.Event()
             session.on("connection_lost", lambda *_: lost.set())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from statecore.errors import MediaConnectionFailed
-from statecore.testing.media import MeetingRoom, MemoryMedia, RoomHost
+from statecore.testing.media import FakeMedia, MeetingRoom, RoomHost
 
 
 def in_room(main: Callable[[MeetingRoom], Awaitable[None]], **options: float) -> None:
@@ -23,7 +23,7 @@ def in_room(main: Callable[[MeetingRoom], Awaitable[None]], **options: float) ->
     asyncio.run(whole())
 
 
-class Puppet(MemoryMedia):
+class Puppet(FakeMedia):
     """An adapter whose sessions do nothing by themselves: the test plays their part."""
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ def test_waiting_says_what_is_missing() -> None:
     """A wait that takes too long fails with what it waited for; one that a failure makes vain raises the failure."""
 
     async def main(room: MeetingRoom) -> None:
-        media = MemoryMedia()
+        media = FakeMedia()
         alice = room.host("alice")
         with pytest.raises(AssertionError, match="not in the room"):
             _ = alice.session

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from statecore.ports import AudioFrame, VideoFrame
-from statecore.testing.media import ClockPicture, MediaConformance, MemoryMedia, Tone
+from statecore.testing.media import ClockPicture, FakeMedia, MediaConformance, Tone
 from statecore.testing.signals import draw_clock
 
 
@@ -29,7 +29,7 @@ def test_hooks_must_be_given() -> None:
 def spoiled(spoil: Callable[[Any], object], **hooks: Any) -> MediaConformance:
     """The suite, in a hurry, over an adapter whose every session was spoiled."""
 
-    class Spoiled(MemoryMedia):
+    class Spoiled(FakeMedia):
         async def open(self, host: Any, *, audio: bool, video: bool) -> Any:
             session = await super().open(host, audio=audio, video=video)
             spoil(session)
@@ -39,7 +39,7 @@ def spoiled(spoil: Callable[[Any], object], **hooks: Any) -> MediaConformance:
         timeout = 1.2
         settle = 0.2
 
-        def adapter(self, *, audio: Any, video: Any) -> MemoryMedia:
+        def adapter(self, *, audio: Any, video: Any) -> FakeMedia:
             return Spoiled(audio, video)
 
         def tone(self, hz: float) -> Any:

@@ -55,7 +55,7 @@ from statecore.ports import (
     StreamStats,
     VideoFrame,
 )
-from statecore.testing import MemoryMedia, RefusingStore, SlowStore, VirtualClock
+from statecore.testing import FakeMedia, RefusingStore, SlowStore, VirtualClock
 from statecore.tokens import JwtSigner, Keys, RevocationList, Role, TokenSigner
 from statecore_web import Webhook, verify_webhook
 
@@ -290,7 +290,7 @@ def adapters(clock: Clock, ids: Ids, signer: TokenSigner) -> None:
     channel: Channel = MyChannel()
     link: Signaling = MyLink()
     store: Store = MyStore()
-    media: MediaAdapter = MyMedia(MemoryMedia())
+    media: MediaAdapter = MyMedia(FakeMedia())
     assert_type(CallClient(link, media, clock=clock, ids=ids), CallClient)
     CallService(store=store, clock=clock, ids=ids, signer=signer).serve(channel, "alice")
     CallService(store=SlowStore(RefusingStore(store)), clock=VirtualClock(), signer=JwtSigner(Keys("k1", b"k" * 32)))

@@ -16,7 +16,7 @@ from statecore.flow import Flow
 from statecore.ports import AudioFrame, Channel, VideoFrame
 from statecore.testing.invariants import OVER
 from statecore.testing.loop import NOON
-from statecore.testing.media import MemoryMedia
+from statecore.testing.media import FakeMedia
 from statecore.testing.network import FaultyLink, FaultyNetwork
 
 from ._parts import Clock
@@ -106,7 +106,7 @@ class Home:
         self.heard: list[dict[str, int]] = []
         """For each incarnation, how often its listeners heard of the end of each call."""
         self.sessions: dict[str, Session] = {}
-        self.media = MemoryMedia(AUDIO, VIDEO)
+        self.media = FakeMedia(AUDIO, VIDEO)
         self.reported = 0
         """Errors that listeners were told of."""
 

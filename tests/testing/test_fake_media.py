@@ -19,16 +19,16 @@ from statecore.errors import (
 )
 from statecore.ports import AudioFrame, MediaPeer, MediaSession, VideoFrame
 from statecore.settings import CallSettings
-from statecore.testing.media import ClockPicture, MediaConformance, MeetingRoom, MemoryMedia, RoomHost, Tone
+from statecore.testing.media import ClockPicture, FakeMedia, MediaConformance, MeetingRoom, RoomHost, Tone
 from statecore.testing.signals import dominant_hz, read_clock
 
 
-class TestMemoryMedia(MediaConformance):
-    """MemoryMedia is a media adapter like any other."""
+class TestFakeMedia(MediaConformance):
+    """FakeMedia is a media adapter like any other."""
 
-    def adapter(self, *, audio: Any, video: Any) -> MemoryMedia:
+    def adapter(self, *, audio: Any, video: Any) -> FakeMedia:
         """Frames in memory."""
-        return MemoryMedia(audio, video)
+        return FakeMedia(audio, video)
 
     def tone(self, hz: float) -> Tone:
         """A sine."""
@@ -51,12 +51,12 @@ def in_room(main: Callable[[MeetingRoom], Awaitable[None]]) -> None:
 
 
 async def pair(
-    room: MeetingRoom, one: MemoryMedia | None = None, other: MemoryMedia | None = None, **kinds: bool
+    room: MeetingRoom, one: FakeMedia | None = None, other: FakeMedia | None = None, **kinds: bool
 ) -> tuple[RoomHost, RoomHost]:
     """Two who are connected."""
     alice, bob = room.host("alice"), room.host("bob")
     for host, media in ((alice, one), (bob, other)):
-        await host.open(media or MemoryMedia(), **kinds)
+        await host.open(media or FakeMedia(), **kinds)
     await alice.wait_connected(bob.pid)
     await bob.wait_connected(alice.pid)
     return alice, bob
@@ -82,7 +82,7 @@ def test_what_is_sent_is_what_arrives() -> None:
             for frame in sent:
                 yield frame
 
-        _, bob = await pair(room, MemoryMedia(source()))
+        _, bob = await pair(room, FakeMedia(source()))
         alice = room.hosts[0]
         readers = [bob.session.audio(alice.pid) for _ in range(2)]
         start.set()
@@ -99,7 +99,7 @@ def test_tone_is_continuous() -> None:
     """A tone is 20 ms a frame without a seam: a second of it has one frequency and no step."""
 
     async def main(room: MeetingRoom) -> None:
-        _, bob = await pair(room, MemoryMedia(Tone(441.7, rate=16_000, amplitude=0.25)))
+        _, bob = await pair(room, FakeMedia(Tone(441.7, rate=16_000, amplitude=0.25)))
         reader = bob.session.audio(room.hosts[0].pid)
         frames = [await anext(reader) for _ in range(25)]
         samples = np.concatenate([frame.samples for frame in frames])
@@ -116,7 +116,7 @@ def test_clock_picture_carries_the_time_of_the_loop() -> None:
     """A clock picture shows the loop's milliseconds at the moment it was made."""
 
     async def main(room: MeetingRoom) -> None:
-        _, bob = await pair(room, MemoryMedia(video=ClockPicture(320, 240, fps=50)), video=True)
+        _, bob = await pair(room, FakeMedia(video=ClockPicture(320, 240, fps=50)), video=True)
         reader = bob.session.video(room.hosts[0].pid)
         frame = await anext(reader)
         clock = read_clock(frame.pixels)
@@ -151,7 +151,7 @@ def test_times_go_on_with_another_source() -> None:
     """The times of a stream do not begin again when its source is replaced."""
 
     async def main(room: MeetingRoom) -> None:
-        alice, bob = await pair(room, MemoryMedia(Tone(440)))
+        alice, bob = await pair(room, FakeMedia(Tone(440)))
         reader = bob.session.audio(alice.pid)
         times = [(await anext(reader)).time for _ in range(10)]
         await alice.session.set_source("audio", Tone(880))
@@ -190,7 +190,7 @@ def test_source_that_raises_is_a_fault() -> None:
         raise OSError("unplugged")
 
     async def main(room: MeetingRoom) -> None:
-        alice, bob = await pair(room, MemoryMedia(video=source()), video=True)
+        alice, bob = await pair(room, FakeMedia(video=source()), video=True)
         fault = await alice.wait_fault()
         assert isinstance(fault, MediaDeviceError)
         assert "unplugged" in str(fault)
@@ -233,9 +233,9 @@ def test_source_without_aclose() -> None:
 def test_source_must_be_async_iterable(source: Any) -> None:
     """Something else is refused when the adapter is made."""
     with pytest.raises(SourceError, match="async iterable"):
-        MemoryMedia(source)
+        FakeMedia(source)
     with pytest.raises(SourceError):
-        MemoryMedia(video=source)
+        FakeMedia(video=source)
 
 
 def test_capture_begins_when_it_is_turned_on() -> None:
@@ -249,7 +249,7 @@ def test_capture_begins_when_it_is_turned_on() -> None:
             await asyncio.sleep(0.01)
 
     async def main(room: MeetingRoom) -> None:
-        alice, bob = await pair(room, MemoryMedia(video=source()))
+        alice, bob = await pair(room, FakeMedia(video=source()))
         await anext(bob.session.audio(alice.pid))
         await alice.session.set_enabled("video", False)
         assert pulled == []
@@ -265,8 +265,8 @@ def test_audio_only_takes_no_video() -> None:
 
     async def main(room: MeetingRoom) -> None:
         alice, bob = room.host("alice"), room.host("bob", CallSettings(type="audio", audio_only=True))
-        await alice.open(MemoryMedia(video=ClockPicture(fps=50)), video=True)
-        await bob.open(MemoryMedia())
+        await alice.open(FakeMedia(video=ClockPicture(fps=50)), video=True)
+        await bob.open(FakeMedia())
         await bob.wait_connected(alice.pid)
         reader = bob.session.audio(alice.pid)
         for _ in range(10):
@@ -308,7 +308,7 @@ def test_lose_and_restore() -> None:
     """A lost link is reported on both sides once, no frame passes, and media goes on when it is restored."""
 
     async def main(room: MeetingRoom) -> None:
-        media = MemoryMedia()
+        media = FakeMedia()
         alice, bob = await pair(room, media)
         session = media.sessions[0]
         for _ in range(2):
@@ -317,7 +317,7 @@ def test_lose_and_restore() -> None:
         await alice.wait_lost(bob.pid)
         lost = [stats.packets for stats in await bob.session.stats() if stats.direction == "in"]
         carol = room.host("carol")
-        await carol.open(MemoryMedia())
+        await carol.open(FakeMedia())
         await carol.wait_connected(alice.pid)
         await anext(carol.session.audio(alice.pid))
         assert [s.packets for s in await bob.session.stats() if s.pid == alice.pid and s.direction == "in"] == lost
@@ -334,10 +334,10 @@ def test_lose_before_connecting() -> None:
 
     async def main(room: MeetingRoom) -> None:
         room.hold_tokens()
-        media = MemoryMedia()
+        media = FakeMedia()
         alice, bob = room.host("alice"), room.host("bob")
         await alice.open(media)
-        await bob.open(MemoryMedia())
+        await bob.open(FakeMedia())
         session = media.sessions[0]
         session.set_peers([MediaPeer(pid=bob.pid, uid=bob.uid, joined=bob.joined)])
         session.lose(bob.pid)
@@ -351,7 +351,7 @@ def test_fail(error: MediaError | None) -> None:
     """A session made to fail says so, with the error given, and loses its links."""
 
     async def main(room: MeetingRoom) -> None:
-        media = MemoryMedia()
+        media = FakeMedia()
         alice, bob = await pair(room, media)
         media.sessions[0].fail(error)
         failed = await alice.wait_failed()
@@ -366,7 +366,7 @@ def test_sudden_end_is_noticed(force: bool) -> None:
     """The other side reports the loss when a session ends before anybody was told that its participant left."""
 
     async def main(room: MeetingRoom) -> None:
-        media = MemoryMedia()
+        media = FakeMedia()
         alice, bob = await pair(room, media)
         if force:
             alice.session.abort()
@@ -381,7 +381,7 @@ def test_fail_at_open() -> None:
     """Opening fails with a MediaDeviceError, and nothing is open."""
 
     async def main(room: MeetingRoom) -> None:
-        media = MemoryMedia(fail_at="open")
+        media = FakeMedia(fail_at="open")
         with pytest.raises(MediaDeviceError, match="open"):
             await room.host("alice").open(media)
         assert media.sessions == []
@@ -396,10 +396,10 @@ def test_hang_at_open() -> None:
     """Opening hangs until it is cancelled, and nothing is open."""
 
     async def main(room: MeetingRoom) -> None:
-        media = MemoryMedia(hang_at="open")
+        media = FakeMedia(hang_at="open")
         opening = asyncio.create_task(room.host("alice").open(media))
         bob = room.host("bob")
-        await bob.open(MemoryMedia())
+        await bob.open(FakeMedia())
         await bob.wait_up()
         assert not opening.done()
         opening.cancel()
@@ -418,7 +418,7 @@ def test_fail_while_connecting(step: Any, error: type[MediaError], first: bool) 
     """A session that fails on its way to being connected reports it, whichever side it is on."""
 
     async def main(room: MeetingRoom) -> None:
-        media = [MemoryMedia(fail_at=step), MemoryMedia()]
+        media = [FakeMedia(fail_at=step), FakeMedia()]
         hosts = [room.host("alice"), room.host("bob")]
         for host, adapter in zip(hosts, media if first else media[::-1], strict=True):
             await host.open(adapter)
@@ -435,7 +435,7 @@ def test_hang_while_connecting(step: Any) -> None:
 
     async def main(room: MeetingRoom) -> None:
         hanging = room.host("alice")
-        await hanging.open(MemoryMedia(hang_at=step))
+        await hanging.open(FakeMedia(hang_at=step))
         bob, carol = await pair(room)
         await anext(bob.session.audio(carol.pid))
         assert hanging.connected == set()
@@ -459,7 +459,7 @@ def test_fail_at_a_step(step: Any) -> None:
     """The awaited step raises a MediaError and changes nothing; what it did before goes on."""
 
     async def main(room: MeetingRoom) -> None:
-        media = MemoryMedia()
+        media = FakeMedia()
         alice, bob = await pair(room, media)
         media.fail_at = step
         with pytest.raises(MediaError, match=step):
@@ -475,7 +475,7 @@ def test_hang_at_a_step(step: Any) -> None:
     """The awaited step hangs until the session is aborted."""
 
     async def main(room: MeetingRoom) -> None:
-        media = MemoryMedia()
+        media = FakeMedia()
         alice, bob = await pair(room, media)
         media.hang_at = step
         acting = asyncio.create_task(_act(alice.session, step))

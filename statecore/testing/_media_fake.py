@@ -29,12 +29,12 @@ from statecore.ports import AudioFrame, Kind, MediaHost, MediaPeer, StreamStats,
 from ._media_sources import Capture, ClockPicture, Tone, checked
 
 Step: TypeAlias = Literal["open", "set_peers", "negotiate", "connect", "set_enabled", "set_source", "close"]
-"""The steps of a session at which MemoryMedia can be made to fail or to hang."""
+"""The steps of a session at which FakeMedia can be made to fail or to hang."""
 
 _Frame = TypeVar("_Frame", AudioFrame, VideoFrame)
 
 _addresses = itertools.count(1)
-_sessions: dict[str, MemorySession] = {}
+_sessions: dict[str, FakeSession] = {}
 _DEPTH: dict[str, int] = {"audio": 50, "video": 30, "screen": 30}
 
 # --- the parts of a session -------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ class _Link:
     """What one session knows of another participant."""
 
     peer: MediaPeer
-    remote: MemorySession | None = None
+    remote: FakeSession | None = None
     """The other's session, once connected."""
     told: frozenset[str] = frozenset()
     """What I last said that I send."""
@@ -120,10 +120,10 @@ class _Link:
 # --- the session and the adapter --------------------------------------------------------------------------------------
 
 
-class MemorySession:
+class FakeSession:
     """One participant's media in memory: a MediaSession, and `lose`, `restore` and `fail` for tests."""
 
-    def __init__(self, adapter: MemoryMedia, host: MediaHost, kinds: Iterable[str]) -> None:
+    def __init__(self, adapter: FakeMedia, host: MediaHost, kinds: Iterable[str]) -> None:
         self._adapter = adapter
         self._host = host
         self._address = f"{host.session_id}/{host.pid}/{next(_addresses)}"
@@ -398,7 +398,7 @@ class MemorySession:
             await self._released.wait()
 
 
-class MemoryMedia:
+class FakeMedia:
     """A MediaAdapter that moves frames in memory, and fails on purpose.
 
     `audio` and `video` are what sessions send unless told otherwise: any async iterable of AudioFrame or VideoFrame.
@@ -422,21 +422,21 @@ class MemoryMedia:
         self.video = ClockPicture() if video is None else checked(video)
         self.fail_at = fail_at
         self.hang_at = hang_at
-        self.sessions: list[MemorySession] = []
+        self.sessions: list[FakeSession] = []
         """The sessions that are open, oldest first."""
 
-    async def open(self, host: MediaHost, *, audio: bool, video: bool) -> MemorySession:
+    async def open(self, host: MediaHost, *, audio: bool, video: bool) -> FakeSession:
         """Open a session that captures what is asked for."""
         if self.fail_at == "open":
             raise MediaDeviceError(why="open was made to fail")
         if self.hang_at == "open":
             await asyncio.get_running_loop().create_future()
         wanted = {"audio": audio, "video": video}
-        return MemorySession(self, host, [kind for kind in wanted if wanted[kind]])
+        return FakeSession(self, host, [kind for kind in wanted if wanted[kind]])
 
 
 def _nothing() -> None:
     """Called when a reader of nobody drops a frame, which it never does."""
 
 
-__all__ = ["ClockPicture", "MemoryMedia", "MemorySession", "Step", "Tone"]
+__all__ = ["ClockPicture", "FakeMedia", "FakeSession", "Step", "Tone"]
