@@ -37,6 +37,7 @@ from statecore.flow import (
     Trigger,
 )
 from statecore.model import Reason
+from statecore.tokens import ROLE_GRANTS, Role
 
 each_flow = pytest.mark.parametrize("flow", FLOWS.values(), ids=lambda flow: flow.name)
 
@@ -281,11 +282,27 @@ def test_what_a_trigger_is_can_be_asked(flow: Flow) -> None:
 
 @each_flow
 def test_only_a_user_consents_and_only_grants_are_asked_for(flow: Flow) -> None:
-    """What opens a capture is a user's own command; what needs a grant has a row for who lacks it or does nothing."""
+    """What opens a capture is a user's own command; what needs a grant that tokens give has a row for who lacks it or
+    does nothing."""
     for trigger in flow.triggers:
         assert not trigger.consent or trigger.by == "user"
+        assert {*trigger.consent, *trigger.revokes} <= {capture.kind for capture in flow.captures}
+        assert trigger.grant in {None, *ROLE_GRANTS[Role.HOST]}
         cells = [row for row in flow.rows if row.trigger == trigger.name]
         assert bool(trigger.grant) == any("granted" in (*row.when, *row.unless) for row in cells)
+
+
+@each_flow
+def test_whose_word_a_trigger_is_follows_from_where_it_comes_from(flow: Flow) -> None:
+    """A deadline's is a timer's; what a row fires at others is a leg's, but for what they could say themselves."""
+    by = {trigger.name: trigger.by for trigger in flow.triggers}
+    timers = {deadline.trigger for deadline in flow.deadlines}
+    fired = {effect.trigger for row in flow.rows for effect in row.effects if isinstance(effect, Fire)}
+    assert {name for name in by if by[name] == "timer"} == timers
+    assert {name for name in by if by[name] == "leg"} == fired - {"accept", "lost"}
+    assert {name for name in by if by[name] == "media"} == {"up", "failed"}
+    assert {name for name in by if by[name] == "system"} == {"lost", "idle_timeout", "expire"}
+    assert set(by.values()) == {"user", "media", "timer", "leg", "system"}
 
 
 def test_what_rings_and_who_takes_part_follow_from_the_rows() -> None:
