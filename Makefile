@@ -70,10 +70,8 @@ soak: venv-dev ## draw many more examples than `make test`; simulate a million c
 		--hypothesis-profile=soak --hypothesis-seed=$(SEED))
 	@$(VENV)/bin/python -P -m statecore.testing.sim $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
-check: venv-dev ## explore every interleaving of calls by the code that ships, within bounds; out/check.json; then the examples' flows
+check: venv-dev ## explore every interleaving of calls by the code that ships, within bounds; out/check.json
 	@$(VENV)/bin/statecore check --out out/check.json $(ARGS)
-	@$(if $(ARGS),,$(VENV)/bin/statecore check --out out/check-examples.json \
-		$(foreach flow,contact_centre.py:FLOW intercom.py:FLOW own_flow.py:HOLD,examples/$(flow)))
 
 check-deep: venv-dev ## the same within larger bounds; hours and gigabytes
 	@$(VENV)/bin/statecore check --deep --out out/check-deep.json $(ARGS)

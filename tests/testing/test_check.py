@@ -290,7 +290,7 @@ def test_a_flow_of_ones_own_is_checked(name: str, scenario: str, own: set[str]) 
 def test_every_row_of_a_flow_of_ones_own_is_taken(name: str, request: pytest.FixtureRequest) -> None:
     """The examples' flows hold in all of their scenarios, and each of their rows is taken or named with the reason."""
     if request.config.getoption("--hypothesis-profile") != "soak":
-        pytest.skip("`make soak` and `make check` run it: it takes minutes")
+        pytest.skip("`make soak` runs it: it takes minutes")
     assert main(["check", str(EXAMPLES / name)]) == 0
 
 
