@@ -118,12 +118,7 @@ class Watch:
 
     def deaf(self, endpoint: Endpoint) -> frozenset[str]:
         """The forgotten calls that a device heard or said the end of: should one live again, it is no news there."""
-        who = (endpoint.device, endpoint.epoch)
-        return frozenset(
-            session
-            for session in self.forgotten
-            if any(reason != Reason.LOST for _, _, reason in self.ends.get((*who, session), ()))
-        )
+        return frozenset(session for session in self.forgotten if endpoint.tomb(session))
 
     def _agree(self, names: Mapping[str, str]) -> None:
         assert self._wanted is not None
