@@ -24,10 +24,8 @@ from typing import Any, NamedTuple
 
 from forked import OUT, ROOT, Mutant, elapsed, noticed, warm
 from mutmut.mutation.file_mutation import create_mutations, deep_replace
-from record import Record, recorded, split
+from record import CORE, Record, recorded, split
 
-CORE = ("flow.py", "switchboard/*.py", "endpoint/*.py")
-"""What is changed, below the package."""
 LOG = OUT / "mutants-tool.jsonl"
 """What became of each, a line each as it comes, under a line that says of what the run is."""
 CONTROL = 25
