@@ -24,17 +24,13 @@ from typing import Any, NamedTuple
 
 from forked import OUT, ROOT, Mutant, elapsed, noticed, warm
 from mutmut.mutation.file_mutation import create_mutations, deep_replace
-from record import CORE, Record, recorded, split
+from record import CORE, LONG, QUICK, Record, recorded, split
 
 LOG = OUT / "mutants-tool.jsonl"
 """What became of each, a line each as it comes, under a line that says of what the run is."""
 CONTROL = 25
 """After so many mutants, the unchanged code is tried in their place."""
 SUMMARY = ("tried", "killed", "equivalent", "undecided", "unexplained", "alarms")
-QUICK = 4.0
-"""Seconds of tests, as recorded, in the quick part, which most mutants do not outlive."""
-LONG = 40.0
-"""And in the part after that. What outlives it too is undecided, until it is run in full."""
 
 WORDS = ("Trigger(", "raise AssertionError(", "(why=")
 """Calls whose last text is for people: no test should hold to its wording."""

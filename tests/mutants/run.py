@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from forked import OUT, Mutant, noticed, warm  # noqa: E402 - they stand beside this file, which is run as a command
-from record import Record, recorded  # noqa: E402
+from record import LONG, Record, recorded, split  # noqa: E402
 
 
 def main() -> int:
@@ -66,15 +66,17 @@ def main() -> int:
 def report(chosen: Sequence[Mutant], package: Path, record: Record) -> int:
     """Run those that were written by hand, print and write down."""
     began = time.monotonic()
-    flow = "flow.py"  # which all tests see something of
-    unchanged = Mutant("nothing", flow, (package / flow).read_text(encoding="utf-8"))
-    if by := noticed(package, unchanged, record.times, record.times):
+    alive = []
+    flow = (package / "flow.py").read_text(encoding="utf-8")
+    tests, _ = split(record.watchers("flow.py", flow, f"\n{flow}"), LONG)
+    if by := noticed(package, Mutant("nothing", "flow.py", flow), tests, record.times):
         raise SystemExit(f"{by} fails on unchanged code, in the way that mutants are tried: mend that first.")
     print(f"Unchanged code passes, in {time.monotonic() - began:.0f} s", flush=True)
-    alive = []
     for number, mutant in enumerate(chosen, 1):
-        watchers = record.watchers(mutant.path, (package / mutant.path).read_text(encoding="utf-8"), mutant.source)
-        by = noticed(package, mutant, watchers, record.times)
+        tests = record.watchers(mutant.path, (package / mutant.path).read_text(encoding="utf-8"), mutant.source)
+        if mutant.equivalent:  # the long ones would only take their time
+            tests, _ = split(tests, LONG)
+        by = noticed(package, mutant, tests, record.times)
         alive += [] if by else [mutant]
         mark = "killed" if by else "equivalent" if mutant.equivalent else "SURVIVED"
         print(f"{number:5}/{len(chosen)}  {mark:10}  {mutant.path}: {mutant.name}", flush=True)
