@@ -27,8 +27,10 @@ from statecore.flow import (
 )
 from statecore.model import Line, Reason, Record
 from statecore.settings import ServiceSettings
+from statecore.switchboard import Act
 from statecore.testing.oracle import assert_over, assert_settled
 from statecore.testing.world import World
+from statecore.wire import Command, Refused
 
 WHO = {"a1": "alice", "b1": "bob", "c1": "carol", "c2": "carol"}
 FREE = {"when": "known", "unless": ("to_self", "present", "busy")}
@@ -146,6 +148,15 @@ def test_who_cannot_be_invited_is_refused(user: Any, code: str) -> None:
     assert add(world, user) == code
     assert world.record("S").legs[1:] == before.legs[1:]
     assert world.record("S").invitations == before.invitations
+
+
+def test_a_refusal_names_who_was_to_be_invited() -> None:
+    """Not the receiver of the call, nor who asked."""
+    world = active()
+    asked = Act("alice", "a1", "a1-1", Command("S", 2**30, "add", data={"user": "nobody"}))
+    (effect,) = world.decide(asked).effects
+    assert isinstance(effect.message, Refused)
+    assert (effect.message.code, effect.message.data["user"]) == ("unknown_user", "nobody")
 
 
 def test_a_new_call_cannot_be_led_astray() -> None:
