@@ -199,6 +199,15 @@ SCENARIOS = (
         faults={"failures": 1}, always=cared_for, flows=FLOWS_HERE, settings=SETTINGS,
     ),
     Scenario(
+        name="declined", help="every word by which an expert does not take over", devices=WHO, begun=len(HELD) + 1,
+        plans=(
+            *HELD, hands_over("dora"), does("dora", "accept", "ringing"),
+            *(does("dora", word, "ringing", "accepted") for word in ("reject", "reject_busy", "leave", "cancel")),
+            *OVER_AND_OUT,
+        ),
+        timers=False, always=cared_for, flows=FLOWS_HERE, settings=SETTINGS,
+    ),
+    Scenario(
         name="not handed over", help="to whom a held customer cannot be handed over", devices=WHO | {"d1": "dave"},
         begun=len(HELD) + 1,
         plans=(
