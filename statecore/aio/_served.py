@@ -7,7 +7,7 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from ..errors import SignalingLost, SignalingRefused, StatecoreError, TokenForeign
+from ..errors import SignalingLost, SignalingRefused, StatecoreError
 from ..model import Line
 from ..ports import Channel
 from ..tokens import Claims
@@ -29,8 +29,6 @@ class Served:
         self.user = user
         self.hello: Hello | None = None
         """What it said first, once it has."""
-        self.welcomed = False
-        """Whether that was decided upon."""
         self.seen: dict[str, int] = {}
         """The number of the last view of each session that it was sent, or came with."""
 
@@ -69,7 +67,7 @@ class Connections:
         self._patience = patience
         self._open: set[Served] = set()
         self._devices: dict[str, dict[str, Served]] = {}
-        """By user and device, from the hello on."""
+        """By user and device, from when the line was told of it."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -87,21 +85,18 @@ class Connections:
         found = self._devices.get(user, {}).get(device)
         return found if found is not None and found.hello is not None and found.hello.epoch == epoch else None
 
-    def arrive(self, connection: Served, hello: Hello) -> Served | None:
-        """It says who it is, and gets the one whose place it takes, to be shut. Raises SignalingLost if it is late, and
-        TokenForeign if it is a guest's and the place is not."""
+    def settle(self, connection: Served, hello: Hello) -> Served | None:
+        """It is the device's from now on, as its hello was committed. Gives the one that is to be shut: that whose
+        place it took, or itself if a newer one was faster."""
         mine = self._devices.setdefault(connection.user, {})
-        older = mine.get(hello.device)
-        if older is not None and older.hello is not None:
-            if connection.guest is not None and older.confined_to != connection.confined_to:
-                raise TokenForeign(what="device")
-            if older.hello.epoch != hello.epoch:
-                older.refuse(_another_process())
-            elif older.hello.conn > hello.conn:
-                raise SignalingLost
-        connection.hello = hello
+        other = mine.get(hello.device)
+        if other is not None and other.hello is not None:
+            if other.hello.epoch != hello.epoch:
+                other.refuse(_another_process())
+            elif other.hello.conn > hello.conn:
+                return connection
         mine[hello.device] = connection
-        return older
+        return other
 
     async def remove(self, connection: Served) -> None:
         """It is over. Idempotent."""
@@ -129,12 +124,12 @@ class Connections:
         """Close every one there is now."""
         await self.shut(*self._open)
 
-    def welcomed(self, user: str) -> list[Served]:
+    def settled(self, user: str) -> list[Served]:
         """Those of a user that the line has been told of."""
-        return [connection for connection in self._devices.get(user, {}).values() if connection.welcomed]
+        return list(self._devices.get(user, {}).values())
 
     async def keep_listed(self, stood: list[Served], line: Line | None) -> None:
-        """Of the connections that were welcomed before the line was read, close those that it does not have: another
+        """Of the connections that were settled before the line was read, close those that it does not have: another
         one took their place at another service, the lease ran out, the user was deleted."""
         listed = {device.device: device for device in line.devices} if line is not None else {}
         for connection in stood:

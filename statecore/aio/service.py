@@ -22,7 +22,6 @@ from ..errors import (
     StatecoreError,
     StoreConflict,
     StoreUnusable,
-    TokenForeign,
     UnsupportedVersion,
 )
 from ..flow import FLOWS, Flow, Timers
@@ -230,7 +229,7 @@ class CallService(Admitting):
         except (SignalingRefused, UnsupportedVersion) as error:
             connection.refuse(error)
             raise
-        except (StoreConflict, TokenForeign) as error:
+        except StoreConflict as error:
             _log.warning("%s", error, extra=connection.extra)
             connection.refuse(error)
             raise SignalingLost from None
@@ -308,12 +307,17 @@ class CallService(Admitting):
         except InvalidArgument as error:
             raise SignalingRefused(why=str(error)) from None
         connection.seen = dict(hello.sessions)
-        older = self._connections.arrive(connection, hello)
+        connection.hello = hello
+        decision = await self._decide(Connect(connection.user, hello, connection.guest))
+        if not decision.writes:  # it is late, one too many, or not let in: whoever has the place keeps it
+            connection.hello = None
+            for effect in decision.effects:
+                connection.send(effect.message)
+            raise SignalingLost
+        older = self._connections.settle(connection, hello)
+        self._deliver(*decision.effects)
         if older is not None:
             await self._connections.shut(older)
-        if not (await self._decide(Connect(connection.user, hello, connection.guest))).writes:
-            raise SignalingLost  # it is late, or one too many, and was told so
-        connection.welcomed = True
         self._nodes.tell(Look(connection.user))
 
     # --- deciding
@@ -327,12 +331,13 @@ class CallService(Admitting):
         return self.switchboard.step(view, given, self._clock.wall())
 
     def _committed(self, given: Input, decision: Done, view: dict[Key, Any], told: dict[Key, tuple[int, Any]]) -> None:
-        self._wrote(decision.writes, decision.effects, view)
+        turned_away = isinstance(given, Connect) and not decision.writes  # nobody but that connection is to hear it
+        self._wrote(decision.writes, () if turned_away else decision.effects, view)
         if isinstance(given, Connect | Confirm):  # whoever decided these calls may be gone
             for key, value in view.items():
                 self._deadlines.watch(key, next_due(value))
-        for effect in decision.effects:
-            self._deliver(effect)
+        if not isinstance(given, Connect):  # `_hello` does it, once the connection has its place
+            self._deliver(*decision.effects)
         self._outbox.send(told)
         for observer in self._observers:
             observer(observed(given, decision, view))
@@ -349,10 +354,13 @@ class CallService(Admitting):
         if effects or dues:
             self._nodes.tell(Decided(effects, dues))
 
-    def _deliver(self, effect: Deliver) -> None:
-        connection = self._connections.find(effect.user, effect.device, effect.epoch)
-        if connection is None:
-            return
+    def _deliver(self, *effects: Deliver) -> None:
+        for effect in effects:
+            connection = self._connections.find(effect.user, effect.device, effect.epoch)
+            if connection is not None:
+                self._send(connection, effect)
+
+    def _send(self, connection: Served, effect: Deliver) -> None:
         message = effect.message
         if effect.wants_token and isinstance(message, View) and connection.guest is None:
             try:
@@ -371,8 +379,7 @@ class CallService(Admitting):
         if isinstance(news, Decided):
             for key, due in news.due:
                 self._deadlines.watch(key, due + _GRACE)
-            for effect in news.effects:
-                self._deliver(effect)
+            self._deliver(*news.effects)
         elif isinstance(news, Look):
             self._tasks.start(self._keep_listed(news.user), f"statecore service {news.user}")
         else:
@@ -422,7 +429,7 @@ class CallService(Admitting):
 
     async def _keep_listed(self, user: str) -> None:
         """A device whose lease ran out is to connect anew: its connection only seems to stand. And so on."""
-        stood = self._connections.welcomed(user)
+        stood = self._connections.settled(user)
         if not stood and user not in self._users:
             return
         line = await self._read(("line", user))

@@ -27,7 +27,7 @@ from statecore.flow import FLOWS, SESSION, Flow, Row, Trigger
 from statecore.model import Reason
 from statecore.testing import FakeMedia, VirtualClock
 from statecore.tokens import JwtSigner, Keys, Role, user_of
-from statecore.wire import Hello, Welcome, decode_down, encode
+from statecore.wire import Beat, Hello, Welcome, decode_down, encode
 
 
 def test_a_token_is_enough(town: Any, run: Any) -> None:
@@ -198,6 +198,91 @@ def test_a_guest_drives_no_device_out(town: Any, run: Any) -> None:
                     raise AssertionError("it is connected")
             assert not lost
             assert t.clients["alice"].connected
+
+    run(main)
+
+
+async def _says_hello(service: Any, token: str, epoch: str, conn: int) -> list[Any]:
+    """What a guest's connection that takes itself for `phone` hears until it is shut."""
+    channel, heard = await service.guest(token, "phone").connect(), []
+    channel.send(encode(Hello("phone", epoch, conn)))
+    with suppress(SignalingLost):
+        while True:
+            heard.append(decode_down(await channel.receive()))
+    return heard
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_who_is_refused_takes_nobody_s_place(town: Any, run: Any, at: int) -> None:
+    """A token for another device, and one for another session, are refused without a trace to who comes as the device
+    that stands, even as its very process and connection, at its own service and at another."""
+
+    async def main() -> None:
+        async with town("alice", store=MemoryStore(), bus=MemoryBus(), services=2) as t:
+            token = await t.service.generate_token("gast", "room")
+            foreign = [
+                await t.service.generate_token("gast", "room", device="tablet"),
+                await t.service.generate_token("gast", "other"),
+            ]
+            link, told = t.service.guest(token, "phone"), t.log("gast")
+            async with join_session(link, token, FakeMedia(), type="audio", listener=told) as session:
+                before = (await t.service.store.load((("line", "gast"),)))["line", "gast"]
+                (stands,) = before[1].devices
+                for other in foreign:
+                    for epoch in (stands.epoch, "another"):
+                        heard = await _says_hello(t.services[at], other, epoch, stands.conn)
+                        assert [message.code for message in heard] == [TokenForeign.code]
+                assert (await t.service.store.load((("line", "gast"),)))["line", "gast"] == before
+                assert session.state == "active"
+                assert "connection_lost" not in t.names("gast")
+                await asyncio.sleep(100)
+                assert session.state == "active"
+                assert "connection_lost" not in t.names("gast")
+
+    run(main)
+
+
+class _Tardy(MemoryStore):
+    """Holds back that it wrote the line with this connection in it, until it is let go on."""
+
+    def __init__(self, conn: int) -> None:
+        super().__init__()
+        self.conn = conn
+        self.holds, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def commit(self, writes: Any) -> bool:
+        done = await super().commit(writes)
+        line = writes.get(("line", "gast"), (0, None))[1]
+        if done and line is not None and line.devices[0].conn == self.conn and not self.holds.is_set():
+            self.holds.set()
+            await self.go_on.wait()
+        return done
+
+
+def test_the_newer_of_two_hellos_at_once_stands(town: Any, run: Any) -> None:
+    """Of two connections of one device that say hello at once, the newer stands, also if the older hears later that it
+    was committed: that one is shut, and says nothing more."""
+
+    async def main() -> None:
+        store = _Tardy(1)
+        async with town(store=store) as t:
+            token = await t.service.generate_token("gast", "room")
+            older = asyncio.create_task(_says_hello(t.service, token, "epoch", 1))
+            await store.holds.wait()
+            newer = await t.service.guest(token, "phone").connect()
+            newer.send(encode(Hello("phone", "epoch", 2)))
+            assert isinstance(decode_down(await newer.receive()), Welcome)
+            store.go_on.set()
+            await older
+            newer.send(encode(Beat()))
+            async with asyncio.timeout(5):
+                heard = decode_down(await newer.receive())
+                while not isinstance(heard, Beat):
+                    assert isinstance(heard, Welcome)
+                    heard = decode_down(await newer.receive())
+            (device,) = (await store.load((("line", "gast"),)))["line", "gast"][1].devices
+            assert (device.conn, device.online) == (2, True)
+            await newer.close()
 
     run(main)
 
