@@ -429,6 +429,14 @@ def test_verifying_keeps_the_time(signer: JwtSigner) -> None:
     assert JwtSigner(Keys("k1", SECRET), leeway=2).verify(token, made.until + 1_999) == made
 
 
+def test_a_leeway_is_an_hour_at_most() -> None:
+    """What concerns a token is forgotten an hour after its time, so that none may be taken longer."""
+    assert JwtSigner(Keys("k1", SECRET), leeway=3_600).leeway == 3_600
+    for wrong in (-1.0, 3_601.0, float("nan")):
+        with pytest.raises(InvalidArgument, match="leeway"):
+            JwtSigner(Keys("k1", SECRET), leeway=wrong)
+
+
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 
@@ -545,8 +553,11 @@ def test_a_revocation_is_kept_as_long_as_its_token_lives() -> None:
     revoked.revoke("t1", until)
     revoked.revoke("t1", until - 5_000)
     assert revoked.expire(until - 1) == 0
+    assert revoked.expire(until + 1_999, leeway=2) == 0
     assert revoked.revoked(claims())
     assert revoked.expire(until) == 1
+    revoked.revoke("t1", until)
+    assert revoked.expire(until + 2_000, leeway=2) == 1
     assert len(revoked) == 0
     assert not revoked.revoked(claims())
 

@@ -75,7 +75,7 @@ class TokenDesk:
             self._key = await self._write_once(_KEY, secrets.token_bytes(32))
         for (_, token_id), until in await self._store.scan(_REVOKED):
             self.revocations.revoke(token_id, int(until))
-        self.revocations.expire(self._clock.wall())
+        self.revocations.expire(self._clock.wall(), self.leeway)
 
     async def _write_once(self, key: Key, value: bytes) -> bytes:
         """What stands at a key, after writing it if nothing did."""
@@ -146,7 +146,7 @@ class TokenDesk:
         except TokenRevoked:
             return None
         await self._write_once((_REVOKED, claims.token_id), str(claims.until).encode())
-        self.revocations.expire(self._clock.wall())
+        self.revocations.expire(self._clock.wall(), self.leeway)
         self.revocations.revoke(claims.token_id, claims.until)
         return claims
 

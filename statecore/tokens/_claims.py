@@ -238,7 +238,7 @@ def check_time(claims: Claims, now: int, leeway: float = 0.0) -> None:
 
 
 class RevocationList:
-    """Revoked token ids in memory, each kept until its token would have expired anyway."""
+    """Revoked token ids in memory, each kept until its token is refused anyway."""
 
     def __init__(self) -> None:
         self._until: dict[str, int] = {}
@@ -254,8 +254,9 @@ class RevocationList:
         """Whether the token with these claims was revoked."""
         return claims.token_id in self._until
 
-    def expire(self, now: int) -> int:
-        """Forget the tokens that have expired by `now`, which are refused without this list; tells how many."""
-        before = len(self._until)
-        self._until = {token_id: until for token_id, until in self._until.items() if until > now}
+    def expire(self, now: int, leeway: float = 0.0) -> int:
+        """Forget the tokens that have expired by `now`, which are refused without this list; tells how many. `leeway`
+        is that of the signer, in seconds: so much longer it takes a token."""
+        before, slack = len(self._until), round(leeway * 1000)
+        self._until = {token_id: until for token_id, until in self._until.items() if until + slack > now}
         return before - len(self._until)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _LONGEST = 8_192
 _KNOWN = 4_096
 """How many genuine tokens are remembered."""
+_MOST_LEEWAY = 3_600
+"""As many seconds as stores keep what expires for longer."""
 
 _KEY_TYPES: dict[Algorithm, Literal["oct", "RSA", "EC", "OKP"]] = {
     "HS256": "oct",
@@ -64,8 +66,9 @@ class JwtSigner:
     """The TokenSigner that makes JSON Web Tokens. Safe to share.
 
     Signs with the current key of the ring and names it in the token; verifies with the key named there, and with that
-    key's own algorithm only, whatever the token asks for. `leeway` is how many seconds clocks may differ. `revocation`
-    is asked last. Raises AdapterMissing without joserfc, and InvalidArgument for a key that is not what it should be.
+    key's own algorithm only, whatever the token asks for. `leeway` is how many seconds clocks may differ, an hour at
+    most: so much longer than they say stores keep what concerns a token. `revocation` is asked last. Raises
+    AdapterMissing without joserfc, and InvalidArgument for a leeway or a key that is not what it should be.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class JwtSigner:
             from joserfc import errors, jwk, jws  # noqa: PLC0415 - heavy, and optional
         except ImportError:
             raise AdapterMissing(what="joserfc", extra="'statecore[tokens]'") from None
+        if not 0 <= leeway <= _MOST_LEEWAY:
+            raise InvalidArgument(f"leeway must be from 0 to {_MOST_LEEWAY} seconds", name="leeway")
         self._jws = jws
         self._jose_error = errors.JoseError
 

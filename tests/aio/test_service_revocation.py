@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from statecore import MemoryStore
-from statecore.errors import TokenRevoked
+from statecore.errors import TokenExpired, TokenRevoked
 from statecore.tokens import Claims, JwtSigner, Keys
 
 
@@ -47,5 +47,33 @@ def test_a_revoked_token_joins_nothing_whoever_signed_it(town: Any, run: Any) ->
         async with town("bob", store=store, **mine) as t:
             with pytest.raises(TokenRevoked):
                 await t.clients["bob"].start_session(void)
+
+    run(main)
+
+
+def test_a_revocation_holds_for_as_long_as_the_signer_takes_the_token(town: Any, run: Any) -> None:
+    """A signer with a leeway takes a token for longer than it says: a revoked one is refused all that time, also once
+    another was revoked, and after a restart; then it is expired, and the revocation is forgotten."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        mine = {"key": None, "signer": JwtSigner(Keys("k1", b"k" * 32), leeway=30)}
+        async with town(store=store, **mine) as t:
+            void = await t.service.generate_token("bob", "room", lifetime=1)
+            await t.service.revoke_token(void)
+            await asyncio.sleep(2.5)
+            await t.service.revoke_token(await t.service.generate_token("carol", "room"))
+            with pytest.raises(TokenRevoked):
+                await t.service.admit(void)
+            with pytest.raises(TokenRevoked):
+                await t.service.refresh_token(void)
+        async with town(store=store, **mine) as t:
+            with pytest.raises(TokenRevoked):
+                await t.service.admit(void)
+            await asyncio.sleep(40)
+            with pytest.raises(TokenExpired):
+                await t.service.admit(void)
+            await t.service.revoke_token(await t.service.generate_token("carol", "other"))
+            assert len(t.service.revocations) == 2
 
     run(main)
