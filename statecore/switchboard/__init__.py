@@ -156,7 +156,8 @@ class Switchboard:
             return [Deliver(user, hello.device, hello.epoch, Refused("", 0, error.code, error.data))]
         device = Device(hello.device, hello.epoch, hello.conn, True, work.now + self.lease, guest)
         devices = (*(d for d in line.devices if d.device != hello.device), device)
-        name = line.name if guest and line.known else hello.name or line.name
+        kept = line.name if guest or line.known else ""  # what a guest was called is not the user's name
+        name = kept if guest and line.known else hello.name or kept
         work.lines[user] = replace(line, devices=devices, name=name, known=line.known or not guest)
         beat, lease = self.milliseconds["heartbeat"], self.milliseconds["lease"]
         welcome = Welcome(user, heartbeat=beat, lease=lease, rate=self.settings.messages_per_second)

@@ -16,7 +16,8 @@ def register(work: Work, command: Register) -> list[Deliver]:
     """Make a user known, or change the name or how many calls the line takes."""
     line = work.line(command.user)
     known = line or Line(command.user)
-    told = replace(known, name=command.name or known.name, capacity=command.capacity or known.capacity, known=True)
+    kept = known.name if known.known else ""  # not what a guest was called
+    told = replace(known, name=command.name or kept, capacity=command.capacity or known.capacity, known=True)
     if told != line:
         work.lines[command.user] = told
     return []
@@ -35,7 +36,7 @@ def end(work: Work, command: End) -> list[Deliver]:
 def forget(work: Work, command: Forget) -> list[Deliver]:
     """End what a user has a part in: a call that takes the line as a whole, of a session the user's legs."""
     line = work.line(command.user)
-    if line is not None:
+    if line is not None and line.known:  # not if only guests have the name
         for draft in work.listed(command.user):
             mine = [place for place, leg in enumerate(draft.legs) if leg.user == command.user]
             _dismiss(work, draft, range(len(draft.legs)) if draft.session_id in line.holds else mine)

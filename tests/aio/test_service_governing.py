@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from statecore import CallClient, CallService, MemoryStore, ServiceSettings, Status
+from statecore import CallClient, CallService, MemoryStore, ServiceSettings, Status, join_session
 from statecore.errors import (
     AlreadyInCall,
     BlankId,
@@ -21,6 +21,7 @@ from statecore.errors import (
     UserBusy,
 )
 from statecore.model import Reason
+from statecore.testing import FakeMedia
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
@@ -154,6 +155,21 @@ def test_a_user_without_a_device_is_deleted(town: Town, run: Run) -> None:
             with pytest.raises(CallCancelled):
                 await call.answered()
             assert [user.uid for user in await t.service.users()] == ["alice"]
+
+    run(main)
+
+
+def test_a_guest_is_no_user_to_delete(town: Town, run: Run) -> None:
+    """Who is only a guest is nobody known: deleting that user is refused, and the guest stays."""
+
+    async def main() -> None:
+        async with town() as t:
+            token = await t.service.generate_token("gast", "room")
+            async with join_session(t.service.guest(token), token, FakeMedia(), type="audio") as session:
+                with pytest.raises(UnknownUser):
+                    await t.service.delete_user("gast")
+                await asyncio.sleep(60)
+                assert session.state == "active"
 
     run(main)
 

@@ -186,22 +186,45 @@ def test_guests_take_no_room_from_the_user() -> None:
 
 
 def test_who_was_a_guest_becomes_known() -> None:
-    """A user by whose name guests are here is known once the application says so, or once the user logs in; and is no
-    more when deleted, guests and all."""
+    """A user by whose name guests are here is known once the application says so, or once the user logs in, and is not
+    called what a guest chose to be called; and is no more when deleted, guests and all."""
     made = world()
-    connect(made, "g3", claims(), name="Gast")
+    connect(made, "g3", claims(), name="Bank Support")
+    found = line(made)
+    assert found is not None
+    assert (found.known, found.name) == (False, "Bank Support")
+    connect(made, "g3", claims(), "e2")
+    found = line(made)
+    assert found is not None
+    assert found.name == "Bank Support"
     made.decide(Register("gast"))
     found = line(made)
     assert found is not None
-    assert (found.known, found.name) == (True, "Gast")
+    assert (found.known, found.name) == (True, "")
     made.decide(Forget("gast"))
     assert line(made) is None
-    connect(made, "g3", claims(), "e3")
+    connect(made, "g3", claims(), "e3", name="Bank Support")
     connect(made, "b1", None)
     found = line(made)
     assert found is not None
-    assert found.known
+    assert (found.known, found.name) == (True, "")
     assert [device.device for device in found.ringing] == ["b1"]
+    connect(made, "b1", None, "e2", name="Bob")
+    connect(made, "b1", None, "e3")
+    made.decide(Register("gast"))
+    found = line(made)
+    assert found is not None
+    assert found.name == "Bob"
+
+
+def test_who_is_only_a_guest_cannot_be_deleted() -> None:
+    """To delete a user whom nobody made known does nothing to the guests by that name."""
+    made = world()
+    assert enter(made, "a1") == enter(made, "g1") == "ok"
+    before = dict(made.store)
+    assert not made.decide(Forget("gast")).writes
+    assert made.store == before
+    assert_over(made.end_all().pass_time(100))
 
 
 def test_whoever_logged_in_is_bound_to_no_device() -> None:
