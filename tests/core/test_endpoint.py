@@ -30,7 +30,8 @@ from statecore.endpoint import (
     Signal,
     Tick,
 )
-from statecore.errors import CallGone, CallNotFound, IllegalTransition, TokenExpired
+from statecore.endpoint._data import KEPT
+from statecore.errors import CallGone, CallNotFound, IllegalTransition, RateLimited, TokenExpired
 from statecore.flow import FLOWS, RINGING, Custom, Mark, Release, Row, Timers, Trigger
 from statecore.model import Reason
 from statecore.testing.oracle import assert_over, assert_settled
@@ -1031,3 +1032,51 @@ def test_the_longest_data_message_is_taken_and_no_longer_one() -> None:
     assert device.settled() == {6: "invalid_argument"}
     device.give(Say("S", "x" * longest, ticket=7))
     assert [type(message) for message in device.sent()] == [Relay]
+
+
+@pytest.mark.parametrize(
+    ("flag", "own", "others"),
+    [
+        ("audio_muted", ["audio_muted", "audio_unmuted"], ["user_muted", "user_unmuted"]),
+        ("video_paused", ["video_paused", "video_resumed"], ["user_video_paused", "user_video_resumed"]),
+        (
+            "presenting",
+            ["screen_share_started", "screen_share_stopped"],
+            ["screen_share_started", "screen_share_stopped"],
+        ),
+        ("hand_raised", ["hand_raised", "hand_lowered"], ["hand_raised", "hand_lowered"]),
+    ],
+)
+def test_what_goes_on_and_off_is_told_of_oneself_and_of_others(flag: str, own: list[str], others: list[str]) -> None:
+    """Each by its own word, once, and of whom."""
+    device = in_call(BOB)
+    plain, on, seq = device.leg().flags, frozenset({"joined", "connected", flag}), 4
+    told: list[tuple[str, str]] = []
+    for flags, peer in ((on, BOB), (plain, BOB), (plain, replace(BOB, flags=frozenset({flag}))), (plain, BOB)):
+        seq += 1
+        device.hear(view(seq, "active", flags=flags, heard=9, joined=1, peers=(peer,)))
+        told += [(e.event, e.peer.user if e.peer else "") for e in device.effects if isinstance(e, Emit)]
+    assert told == [*((event, "") for event in own), *((event, "bob") for event in others)]
+
+
+def test_a_data_message_that_cannot_be_sent_settles_with_the_leg_as_it_is() -> None:
+    """Too many on the way: the error says for how long, and what waited for it sees the session."""
+    device = in_call(BOB)
+    for ticket in range(1, KEPT + 2):
+        device.give(Say("S", "x", ticket=ticket))
+    [settled] = [effect for effect in device.effects if isinstance(effect, Settle)]
+    assert (settled.ticket, settled.leg) == (KEPT + 1, device.leg())
+    assert isinstance(settled.error, RateLimited)
+    assert settled.error.data == {"what": "data messages", "seconds": 1}
+
+
+def test_coming_back_in_vain_forgets_nothing() -> None:
+    """Who is refused where a session was left before remembers the number of its last view: an older one stays old."""
+    device = in_call(flow="session")
+    device.do("leave", ticket=5)
+    device.hear(view(7, "ended", flow="session", role="member", reason=Reason.HANGUP, heard=99))
+    assert device.endpoint.tomb("S") == 7
+    device.do("join", flow="session", token="t", ticket=6)
+    device.hear(Refused("S", device.leg().owed[0].n, "session_full"))
+    assert device.settled() == {6: "session_full"}
+    assert device.endpoint.tomb("S") == 7

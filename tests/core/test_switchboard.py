@@ -492,6 +492,20 @@ def test_busy_is_a_call_with_one_row() -> None:
     assert_over(made)
 
 
+def test_a_line_of_two_calls_holds_both() -> None:
+    """Each is added and let go of by itself."""
+    made = world(MANY, settings=ServiceSettings(line_capacity=2))
+    ring = {"flow": "ringing", "receiver": "bob"}
+    held = []
+    said = (("S", "a1", "initiate"), ("T", "c1", "initiate"), ("S", "a1", "end"), ("T", "c1", "end"))
+    for session, device, trigger in said:
+        assert made.say(device, trigger, session=session, **(ring if trigger == "initiate" else {})) == "ok"
+        line = made.store["line", "bob"]
+        assert isinstance(line, Line)
+        held.append(line.holds)
+    assert held == [("S",), ("S", "T"), ("T",), ()]
+
+
 @pytest.mark.parametrize("rung_first", [True, False])
 def test_both_call_each_other_is_one_call(rung_first: bool) -> None:
     """The second initiate is the yes to the first, whether or not a leg rings on that device."""
