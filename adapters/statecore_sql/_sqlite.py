@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from statecore.errors import StoreUnusable
 from statecore.ports import Key
 
-from ._lock import Lock
+from ._lock import Lock, lock_of
 from ._records import INDEX, LISTS, SCAN, Row, SqlStore, decoded, wall
 
 T = TypeVar("T")
@@ -60,7 +60,8 @@ class SqliteStore(SqlStore):
 
     Raises StoreUnusable, which says what to do, if the file is no database, another program's, or of a newer version;
     if it cannot be opened, read or written; and if another process had it for `patience` seconds: one at a time may.
-    That one is known by a lock on a file beside it, `calls.db-lock`, which a process that was killed does not hold."""
+    That one is known by a lock on a file beside it, `calls.db-lock`, which a process that was killed does not hold,
+    nor one that was forked off: that one must not use the store."""
 
     def __init__(
         self,
@@ -90,8 +91,14 @@ class SqliteStore(SqlStore):
         except TimeoutError:
             why = "another process has it, and one at a time may: stop that one, or choose another file"
             raise StoreUnusable(store=self._name, why=why) from None
-        except OSError:
-            return None  # where nothing can be written SQLite says it better
+        except OSError as error:
+            if not os.access(self._name, os.W_OK):
+                return None  # SQLite says better why nothing can be written there
+            why = (
+                f"{lock_of(self._name)}, which keeps others out, cannot be locked ({error.strerror}): "
+                "give this process the right to write that file, or choose a file on a local disk"
+            )
+            raise StoreUnusable(store=self._name, why=why) from None
 
     def _unlock(self) -> None:
         if self._lock is not None:

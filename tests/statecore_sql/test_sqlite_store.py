@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sqlite3
 import subprocess
 import sys
@@ -112,10 +114,10 @@ store.close()
 """
 
 
-def _holder(path: Path) -> subprocess.Popen[str]:
+def _holder(path: Path, program: str = _HOLDS) -> subprocess.Popen[str]:
     """A process that has a file until its input ends."""
-    program = [sys.executable, "-P", "-c", _HOLDS, str(path)]
-    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-P", "-c", program, str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
@@ -151,6 +153,54 @@ def test_a_file_is_free_when_its_process_was_killed(tmp_path: Path) -> None:
     with closing(SqliteStore(path, patience=0)) as store:
         assert asyncio.run(store.commit({("line", "a"): (0, Line("a"))}))
     assert {each.name for each in tmp_path.iterdir()} == {"calls.db"}
+
+
+_FORKS = """
+import os, sys
+from statecore_sql import SqliteStore
+store = SqliteStore(sys.argv[1])
+if os.fork() == 0:
+    store._unlock()  # as if it closed what is its parent's
+    print("held", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_forked_process_does_not_have_the_file(tmp_path: Path) -> None:
+    """A child of the process that has the file cannot give it away, and does not keep it when that one is killed."""
+    path = tmp_path / "calls.db"
+    process = _holder(path, _FORKS)
+    with pytest.raises(StoreUnusable, match="another process has it"):
+        SqliteStore(path, patience=0)
+    process.kill()
+    process.wait()
+    SqliteStore(path, patience=0).close()
+    process.communicate()
+
+
+def test_a_file_whose_lock_cannot_be_had_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody goes on without the lock where the file can be written: which file is in the way is said, and no
+    descriptor stays open. Where it cannot be written that is said."""
+    path = tmp_path / "calls.db"
+    SqliteStore(path).close()
+    lock = Path(f"{path}-lock")
+    lock.mkdir()
+    with pytest.raises(StoreUnusable, match=r"calls\.db-lock, which keeps others out, cannot be locked \(Is a"):
+        SqliteStore(path)
+    lock.rmdir()
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)  # as some network file systems do
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(StoreUnusable, match=r"cannot be locked \(No locks available\)"):
+        SqliteStore(path)
+    assert os.listdir("/proc/self/fd") == before
+    with pytest.raises(StoreUnusable, match="it cannot be opened: check that its directory is there"):
+        SqliteStore(tmp_path / "nowhere" / "calls.db")
 
 
 def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -> None:
