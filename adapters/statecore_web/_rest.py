@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import uuid
 from collections.abc import Collection
-from contextlib import suppress
 from typing import Annotated, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from litestar import Controller, Litestar, MediaType, Request, Response, Router, delete, get, post
 from litestar.connection import ASGIConnection
-from litestar.datastructures import Headers
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
@@ -25,6 +21,7 @@ from statecore import CallQuery, StatecoreError, Status, __version__, errors
 
 from ._asyncapi import asyncapi
 from ._ice import ice_path
+from ._local import check_local
 from ._metrics import CONTENT_TYPE
 from .app import CallApp
 
@@ -427,34 +424,12 @@ def _refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorB
     return Response(body, status_code=error.status_code, headers=error.headers)
 
 
-def _local(headers: Headers, origins: Collection[str]) -> None:
-    """Whoever logs in by name is a program on this machine, or a page that it serves. A page from elsewhere says its
-    origin, and can send JSON only where it is allowed to; one whose name was made to lead here says that name. Raises
-    HTTPException."""
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise HTTPException("this takes JSON: say so in Content-Type", status_code=415)
-    host, origin = headers.get("host", ""), headers.get("origin")
-    here = {f"http://{host}", f"https://{host}"}
-    for names in (here, {origin} if origin is not None else here):
-        if not (names & set(origins) or any(map(_is_loopback, names))):
-            raise HTTPException("whoever logs in by name does so on this machine", status_code=403)
-
-
-def _is_loopback(origin: str) -> bool:
-    """Whether an origin is this machine, by its own name for itself."""
-    host = ""
-    with suppress(ValueError):
-        host = urlsplit(origin).hostname or ""
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost" or host.endswith(".localhost")
-
-
 def rest(app: CallApp, api_key: str | None, *, dev: bool, origins: Collection[str] = ()) -> Litestar:
     """The application that answers requests. Without an API key, everything behind it is closed."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         if handler.opt.get("local"):
-            _local(connection.headers, origins)
+            check_local(connection, origins)
         if handler.opt.get("open"):
             return
         scheme, _, given = connection.headers.get("authorization", "").partition(" ")

@@ -40,7 +40,7 @@ class CallApp:
     part to back ends; without one it is closed, but for health and its description. `authenticate` says which user an
     auth token is good for (default: the tokens that `tokens` issues). `origins` are the web origins whose pages may
     connect (default: only the one it serves itself); clients that are no browsers send none. `dev` lets anybody log in
-    by name: for one's own machine."""
+    by name who comes from this machine: behind a proxy on it, that is everybody whom the proxy lets through."""
 
     def __init__(
         self,

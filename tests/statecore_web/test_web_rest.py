@@ -180,6 +180,8 @@ def test_in_development_anybody_logs_in_by_name(served: Any, ask: Any) -> None:
         ({"Origin": "http://127.0.0.1.evil.example"}, 403),
         ({"Host": "evil.example:8765", "Origin": "http://evil.example:8765"}, 403),
         ({"Host": "evil.example:8765"}, 403),
+        ({"Host": "x@localhost"}, 403),
+        ({"Host": "localhost", "Origin": "http://x@localhost"}, 403),
     ],
 )
 def test_nobody_from_elsewhere_logs_in_by_name(served: Any, headers: dict[str, str], status: int) -> None:
@@ -198,6 +200,36 @@ def test_nobody_from_elsewhere_logs_in_by_name(served: Any, headers: dict[str, s
         assert told == status
 
     _run(served, main, dev=True, origins=["https://app.example.org"])
+
+
+@pytest.mark.parametrize(
+    ("client", "status"),
+    [
+        (("127.0.0.1", 1), 201),
+        (("::1", 1), 201),
+        (("::ffff:127.0.0.1", 1), 201),
+        (None, 201),
+        (("", 0), 201),
+        (("203.0.113.9", 1), 403),
+        (("::ffff:203.0.113.9", 1), 403),
+        (("2001:db8::1", 1), 403),
+        (("localhost", 1), 403),
+    ],
+)
+def test_no_program_from_elsewhere_logs_in_by_name(served: Any, ask: Any, client: Any, status: int) -> None:
+    """Whatever host it says it asks: who does not come from this machine is refused, also where the service answers
+    others; a socket file has no address."""
+
+    async def main() -> None:
+        app = CallApp(CallService(), dev=True)
+
+        async def from_there(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+            await app({**scope, "client": client} if scope["type"] == "http" else scope, receive, send)
+
+        async with served(from_there) as url:
+            assert (await ask(url, "POST", "/v1/dev/login", {"uid": "alice"}, None))[0] == status
+
+    asyncio.run(main())
 
 
 def test_calls_are_found(served: Any, ask: Any) -> None:
