@@ -223,7 +223,7 @@ class PostgresStore(SqlStore):
     def _bring_up(self) -> None:
         """Note of the calls of an older version what it did not."""
         found = self._execute(SCAN, "call").fetchall()
-        rows = [self._row(("call", name.decode()), 0, decoded("call", data)) for name, data in found]
+        rows = [self._row(("call", name.decode()), 0, decoded("call", data, self._name)) for name, data in found]
         self._execute(
             """UPDATE records SET made = new.made FROM unnest(?::bytea[], ?::bigint[]) AS new (id, made)
             WHERE kind = 'call' AND records.id = new.id""",

@@ -17,11 +17,13 @@ from statecore.ports import EXPIRING, Key, Place
 T = TypeVar("T")
 
 SCAN = "SELECT id, value FROM records WHERE kind = ? AND value IS NOT NULL ORDER BY place"
+# The kind is hidden in an expression from the planners, and `over` by a sign: one of two indexes has just the few.
+LAPSED = "SELECT 1 FROM records WHERE over > 0 AND kind || '' = 'call' AND over <= ? LIMIT 1"
 LET_GO = """UPDATE records SET value = NULL, over = 0, made = -1, version = version + 1
-    WHERE over > 0 AND kind = 'call' AND over <= ?"""
+    WHERE over > 0 AND kind || '' = 'call' AND over <= ?"""
 LET_GO_OF_PEOPLE = """DELETE FROM people
-    WHERE id IN (SELECT id FROM records WHERE over > 0 AND kind = 'call' AND over <= ?)"""
-PRUNE = "DELETE FROM records WHERE over > 0 AND kind <> 'call' AND over <= ?"
+    WHERE id IN (SELECT id FROM records WHERE over > 0 AND kind || '' = 'call' AND over <= ?)"""
+PRUNE = "DELETE FROM records WHERE kind = ? AND +over > 0 AND +over <= ?"
 INDEX = "CREATE INDEX IF NOT EXISTS records_over ON records (over) WHERE over > 0"
 LISTS = (
     "CREATE INDEX IF NOT EXISTS records_made ON records (made, id) WHERE made >= 0",
@@ -164,9 +166,11 @@ class SqlStore:
         self._pruned = now = self._now()
         if self._keep is not None:
             until = now - round(self._keep * 1000)
-            self._execute(LET_GO_OF_PEOPLE, until)
-            self._execute(LET_GO, until)
-        self._execute(PRUNE, now - HOUR)
+            if self._execute(LAPSED, until).fetchone():  # who stands in the lists is found by reading them all
+                self._execute(LET_GO_OF_PEOPLE, until)
+                self._execute(LET_GO, until)
+        for kind in sorted(EXPIRING):
+            self._execute(PRUNE, kind, now - HOUR)
 
     # --- what each does in its own way, on the thread
 

@@ -181,7 +181,7 @@ class SqliteStore(SqlStore):
         """Note of the calls of an older version what it did not."""
         calls = self._execute("SELECT place, id, value FROM records WHERE kind = 'call' AND value IS NOT NULL")
         for place, name, data in calls.fetchall():
-            row = self._row(("call", name), 0, decoded("call", data))
+            row = self._row(("call", name), 0, decoded("call", data, self._name))
             self._execute("UPDATE records SET over = ?, made = ? WHERE place = ?", row.over, row.made, place)
             for person in row.people:
                 self._execute(_LIST, person, row.made, name)
