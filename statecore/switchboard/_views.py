@@ -53,7 +53,7 @@ def _tidy(work: Work, draft: Draft) -> None:
             draft.changes["empty_until"] = work.now + work.board.milliseconds["empty"]
         else:
             _close(work, draft)
-    for user in {leg.user for leg in draft.legs}:
+    for user in dict.fromkeys(leg.user for leg in draft.legs):
         work.unlist(draft, user)
 
 
@@ -105,7 +105,9 @@ def make_view(machine: FlowMachine, now: int, record: Record, leg: Leg) -> View:
         max(0, now - record.initiated_at),
         (record.initiated_at, record.answered_at, record.active_at, record.ended_at),
         record.metadata,
-        gone([(one.pid, one.control) for one in record.legs]) if control.state in machine.participating else None,
+        gone([(one.pid, one.control) for one in _by_end(record.legs)])
+        if control.state in machine.participating
+        else None,
     )
 
 
@@ -114,17 +116,26 @@ REASONS = {str(reason): reason for reason in Reason}
 
 
 _LATELY = 32
-"""Of how many who are gone it is said why: a device that has missed more does not ask any more."""
+"""Of how many who are gone it is said why: of those who went last. Of anybody before them a device that has missed
+their going is told that they left."""
 
 
 def gone(legs: Sequence[tuple[str, Control]]) -> dict[str, Reason] | None:
-    """Why participants are gone, of those who did not just leave."""
+    """Why participants are gone, of those who did not just leave; in the order of their going, if they are many."""
     found = [
         (pid, REASONS[control.reason])
         for pid, control in legs
         if control.reason and control.reason != Reason.HANGUP and "joined" in control.flags
     ]
     return dict(found[-_LATELY:]) or None
+
+
+def _by_end(legs: tuple[Leg, ...]) -> Sequence[Leg]:
+    return sorted(legs, key=_ended_at) if len(legs) > _LATELY else legs
+
+
+def _ended_at(leg: Leg) -> int:
+    return leg.ended_at
 
 
 def _other(offer: Offer, pid: str) -> str:

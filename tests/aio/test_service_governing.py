@@ -268,3 +268,22 @@ def test_others_hear_why_somebody_is_gone(town: Town, run: Run) -> None:
             assert sorted(told) == [("bob", "left"), ("carol", "lost"), ("dora", "kicked")]
 
     run(main)
+
+
+def test_others_hear_why_the_last_one_is_gone_whenever_he_came(town: Town, run: Run) -> None:
+    """Of many who are gone it is told why of those who went last, not of those who joined last."""
+
+    async def main() -> None:
+        names = [f"user{n}" for n in range(35)]
+        async with town(*names) as t:
+            first, *_ = await t.meet(*names)
+            told: list[tuple[str, str]] = []
+            first.on("user_left", lambda who, reason: told.append((who.uid, reason)))
+            for name in names[2:]:
+                await t.service.delete_user(name)
+            await asyncio.sleep(1)
+            await t.service.delete_user(names[1])
+            await t.until(lambda: len(told) == 34)
+            assert told[-1] == (names[1], "kicked")
+
+    run(main)

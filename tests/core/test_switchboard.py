@@ -265,6 +265,21 @@ def test_it_asks_for_what_it_needs_and_decides_the_same() -> None:
         assert set(decision.writes) <= set(decision.reads) <= set(view)
 
 
+def test_lines_are_asked_for_in_the_order_of_the_legs() -> None:
+    """What a decision asks for does not depend on how a process hashes text."""
+    users = [f"u{n}" for n in range(12)]
+    made = World({f"{user}-1": user for user in users}).settle()
+    for user in users:
+        made.user(f"{user}-1", Do("S", "join", flow="session", token="fresh"))
+        made.settle(media=True)
+    view = {key: value for key, value in made.store.items() if key[0] != "line"}
+    asked: list[Any] = []
+    while isinstance(decision := made.board.step(view, End("S"), made.now), Need):
+        asked += decision.keys
+        view.update({key: made.store[key] for key in decision.keys})
+    assert asked == [("line", user) for user in users]
+
+
 def test_ids_are_checked() -> None:
     """An id is text, not blank, without white space and of bounded length."""
     assert check_id("user", "alice") == "alice"
