@@ -190,7 +190,7 @@ def times(endpoint: Endpoint, leg: LocalLeg) -> Iterator[int]:
     if endpoint.online:
         yield from (lane.due for lane in leg.lanes.values() if lane.due)
         if _owing(leg) or _next(leg):
-            yield -((BURST - endpoint.paced - _cost(endpoint.rate)) // 1000)
+            yield max(1, -((BURST - endpoint.paced - _cost(endpoint.rate)) // 1000))
 
 
 def _retry(timers: dict[str, int]) -> int:

@@ -297,6 +297,7 @@ def test_nothing_is_posted_to_who_has_not_joined() -> None:
     crowd.pass_time()
     assert not crowd.sent
     crowd.told(3, crowd.peers)
+    assert crowd.machine.next_due(crowd.endpoint) == 1, "at once: a time that has passed, and not before all time"
     crowd.run()
     assert crowd.settled == {1: "ok"}
 

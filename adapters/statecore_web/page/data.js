@@ -168,7 +168,7 @@ export function messageTimes(endpoint, leg) {
   const times = lanes.flatMap((lane) => lane.mails.filter((mail) => mail.ticket).map((mail) => mail.due));
   if (!endpoint.online) return times;
   times.push(...lanes.filter((lane) => lane.due).map((lane) => lane.due));
-  if (owing(leg).length || next(leg).length) times.push(Math.ceil((endpoint.paced + cost(endpoint) - BURST) / 1000));
+  if (owing(leg).length || next(leg).length) times.push(Math.max(1, Math.ceil((endpoint.paced + cost(endpoint) - BURST) / 1000)));
   return times;
 }
 
