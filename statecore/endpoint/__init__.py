@@ -164,8 +164,10 @@ class EndpointMachine:
             step.do(Do(leg.session, flow.up))
         elif given.what == "failed":
             step.do(Do(leg.session, flow.failed))
-        elif given.what == "peer_lost" and not any(pid == given.pid for pid, _, _ in leg.lost):
-            step.put(leg, lost=(*leg.lost, (given.pid, step.now, 0)))
+        elif given.what == "peer_lost":
+            peer = _peer(leg, given.pid)  # of who is not here there is no media to lose
+            if peer is not None and peer.joined and not any(pid == given.pid for pid, _, _ in leg.lost):
+                step.put(leg, lost=(*leg.lost, (given.pid, step.now, 0)))
         elif given.what == "peer_connected":
             for pid, _, told in leg.lost:
                 if pid == given.pid and told:

@@ -136,7 +136,7 @@ function media(step, given) {
     step.do({ session: leg.session, trigger: flow.up });
   } else if (given.what === "failed") {
     step.do({ session: leg.session, trigger: flow.failed });
-  } else if (given.what === "peer_lost" && !known) {
+  } else if (given.what === "peer_lost" && !known && isHere(leg, given.pid)) {
     step.put(leg, { lost: [...leg.lost, { pid: given.pid, since: step.now, told: 0 }] });
   } else if (given.what === "peer_connected" && known) {
     const peer = leg.peers.find((one) => one.pid === given.pid);
@@ -144,6 +144,9 @@ function media(step, given) {
     step.put(leg, { lost: leg.lost.filter((entry) => entry !== known) });
   }
 }
+
+/** Whether this is a participant: of anybody else there is no media to lose. */
+const isHere = (leg, pid) => leg.peers.some((peer) => peer.joined && peer.pid === pid);
 
 // --- time
 
