@@ -230,8 +230,8 @@ class Session:
     async def start_screen_share(self, source: Any) -> None:
         """Share a screen, or any source, as a second video stream. Raises SourceError, TokenLacksGrant."""
         self._media.ready("start_screen_share")
-        await self._act("start_screen_share")  # nothing of the source is touched before the grant is known
         try:
+            await self._act("start_screen_share")  # nothing of the source is touched before the grant is known
             await self._media.do("start_screen_share", lambda media: media.set_source("screen", source))
             if "presenting" not in self.leg.flags:  # stopped meanwhile
                 await self._media.do("stop_screen_share", lambda media: media.set_source("screen", None))

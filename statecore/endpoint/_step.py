@@ -25,7 +25,7 @@ from ..machine import FlowMachine
 from ..model import NO_FLAGS, Role
 from ..wire import Command, Peer
 from ._data import tickets_of
-from ._intent import Intent, intent
+from ._intent import Intent, intent, undone
 from ._moves import Stage, stages_of
 from ._outcome import refusal
 from ._types import CloseMedia, Do, Effect, Emit, Endpoint, LocalLeg, Send, Settle, Wait
@@ -308,17 +308,30 @@ class Step:
         late = [wait for wait in leg.waits if wait.due and wait.due <= self.now]
         if not late:
             return
-        # What has failed is not owed any more: a microphone must not open by itself when the link returns.
-        failed = {wait.n for wait in late if wait.goal == "heard"}
-        leg = self.put(
-            leg,
-            waits=tuple(wait for wait in leg.waits if wait not in late),
-            owed=tuple(command for command in leg.owed if command.n not in failed),
-        )
+        # What nobody awaits any more is not owed any more: a microphone must not open by itself when the link returns.
+        waits = tuple(wait for wait in leg.waits if wait not in late)
+        failed = {wait.n: wait.trigger for wait in late if wait.goal == "heard"}
+        for wait in waits:
+            failed.pop(wait.n, None)
+        leg = self.put(leg, waits=waits, owed=tuple(command for command in leg.owed if command.n not in failed))
         for wait in late:
             self.settle(wait.ticket, leg, CommandTimeout(trigger=wait.trigger))
         if any(wait.goal != "heard" for wait in late) and not self.is_over(leg):
             self.end_by(leg, self.machine(leg).flow.lost)
+        else:
+            for n, trigger in failed.items():
+                leg = self._take_back(leg, trigger, n)
+
+    def _take_back(self, leg: LocalLeg, trigger: str, n: int) -> LocalLeg:
+        """A command has failed, but may have been heard: it opens no capture any more, and its opposite is owed, whose
+        outcome nobody waits for: it may well have nothing to take back."""
+        kinds, back = undone(self.machine(leg), leg, trigger, n)
+        leg = self.put(leg, consent=leg.consent - kinds) if kinds else leg
+        if not back:
+            return leg
+        command = self._command(Do(leg.session, back), leg)
+        self._send(command)
+        return self.put(leg, owed=(*leg.owed, command), waits=(*leg.waits, Wait(0, "heard", command.n, back)))
 
 
 @functools.cache

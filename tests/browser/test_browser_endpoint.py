@@ -365,6 +365,41 @@ def test_both_do_the_same_in_a_call(other: Other, steps: list[tuple[Any, int]]) 
     _same(other, steps)
 
 
+OPENING = ["unmute_audio", "resume_video", "switch_to_video", "accept_video", "start_screen_share", "mute_audio"]
+
+
+@st.composite
+def _lapses(draw: st.DrawFn) -> list[tuple[Any, int]]:
+    """A call in which commands that open capture are given, and the service is heard late or not at all."""
+    asked = st.sampled_from([frozenset(), frozenset({"wants_video"})])
+    here = wire.View(session="s1", seq=1, pid="p9", state="active", initiator="alice", flow="session", role="member",
+                     heard=1, flags=frozenset({"joined"}), grants=frozenset(GRANTS), type="audio")  # fmt: skip
+    views = st.builds(
+        lambda seq, kind, flags, heard, others: msgspec.structs.replace(
+            here, seq=seq, type=kind, flags=flags, heard=heard, peers=(wire.Peer("p1", "bob", joined=2, flags=others),)
+        ),
+        st.integers(2, 9), st.sampled_from(["audio", "video"]), _flags("joined"), st.integers(1, 6), asked,
+    )  # fmt: skip
+    orders = st.builds(Do, st.just("s1"), st.sampled_from(OPENING), st.integers(0, 99))
+    relink = [LinkUp(), Received(wire.Welcome("alice"))]
+    single = orders | orders | views.map(Received) | st.sampled_from([Tick(), LinkDown()])
+    steps: list[Any] = [Do("s1", "join", 1, flow="session", token="t"), Received(here)]
+    for more in draw(st.lists(single.map(lambda one: [one]) | st.just(relink), max_size=14)):
+        steps += more
+    now, timed = 2, list(BEGIN)
+    for step in steps:
+        now += draw(st.sampled_from([0, 0, 5000, 10_000]))
+        timed += [(step, now), (Tick(), now)]
+    return timed
+
+
+@given(_lapses())
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+def test_both_take_back_the_same(other: Other, steps: list[tuple[Any, int]]) -> None:
+    """What failed and may have been heard all the same is taken back alike."""
+    _same(other, steps)
+
+
 @st.composite
 def _chats(draw: st.DrawFn) -> list[tuple[Any, int]]:
     """A session in which many messages are sent, while some get lost and the link breaks."""

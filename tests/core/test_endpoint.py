@@ -380,6 +380,108 @@ def test_a_call_that_the_service_refuses_never_was() -> None:
     assert not device.endpoint.legs
 
 
+SEEN = {"heard": 9, "peers": (BOB,), "joined": 1, "grants": frozenset({"audio", "video", "screen"})}
+HERE = frozenset({"joined", "connected"})
+
+
+def shown(seq: int, *flags: str, **more: Any) -> View:
+    """A fact about Alice in the call, with these flags."""
+    return view(seq, "active", flags=HERE | set(flags), **{**SEEN, **more})
+
+
+def overdue(device: Device, trigger: str) -> Device:
+    """Alice gives a command, and nobody answers in time."""
+    device.do(trigger, ticket=8)
+    device.give(LinkDown())
+    device.now += 10_000
+    device.give(Tick())
+    assert device.settled() == {8: "command_timeout"}
+    return device
+
+
+@pytest.mark.parametrize(
+    ("trigger", "kind", "flags", "back", "closed"),
+    [
+        ("unmute_audio", "audio", {"audio_muted"}, "mute_audio", "audio"),
+        ("resume_video", "video", {"camera", "video_paused"}, "pause_video", "video"),
+        ("resume_video", "video", set(), "withdraw_video", "video"),
+        ("switch_to_video", "audio", set(), "withdraw_video", "video"),
+        ("start_screen_share", "video", set(), "stop_screen_share", ""),
+    ],
+)
+def test_what_failed_opens_nothing_when_it_was_heard_all_the_same(
+    trigger: str, kind: str, flags: set[str], back: str, closed: str
+) -> None:
+    """Its opposite is owed, and until that is heard no capture opens under it; nobody hears that it was not needed."""
+    device = in_call(BOB, machine={"timers": CALM})
+    device.hear(shown(5, *flags, type=kind))
+    overdue(device, trigger)
+    assert [command.trigger for command in device.leg().owed] == [back]
+    assert device.leg().consent == {"audio", "video"} - {closed}
+    device.give(LinkUp())
+    device.hear(Welcome("alice"))
+    (said,) = [message.trigger for message in device.sent() if isinstance(message, Command)]
+    assert said == back
+    device.hear(shown(6, "camera", "presenting", type="video", heard=device.endpoint.n - 1))
+    assert (closed, True) not in [entry[1:] for entry in device.driven() if entry[0] == "capture"]
+    device.hear(Refused("S", device.endpoint.n, "illegal_transition"))
+    assert device.events() == []
+    assert device.leg().owed == device.leg().waits == ()
+
+
+def test_agreeing_to_video_is_taken_back() -> None:
+    """Who was told that his agreement failed has no camera on, although it has become a video call."""
+    device = in_call(BOB, machine={"timers": CALM})
+    asking = replace(BOB, flags=frozenset({"wants_video"}))
+    device.hear(shown(5, type="audio", peers=(asking,)))
+    overdue(device, "accept_video")
+    device.hear(shown(6, "camera", type="video", heard=device.endpoint.n - 1))
+    assert not [entry for entry in device.driven() if entry[0] == "capture"]
+    assert [command.trigger for command in device.leg().owed] == ["withdraw_video"]
+
+
+def test_what_opens_nothing_is_not_taken_back() -> None:
+    """Sound that is on goes on, whatever became of the command to turn it on."""
+    device = overdue(in_call(BOB, machine={"timers": CALM}), "unmute_audio")
+    assert device.leg().owed == ()
+    assert device.leg().consent == {"audio", "video"}
+
+
+def test_what_was_said_later_to_open_the_same_stands() -> None:
+    """The first of two requests to be heard has failed, the second not yet: nothing is taken back before that has."""
+    device = in_call(BOB, machine={"timers": CALM})
+    device.hear(shown(5, "audio_muted"))
+    device.do("unmute_audio", ticket=8)
+    device.do("mute_audio")
+    device.now += 5000
+    device.do("unmute_audio", ticket=9)
+    device.now += 5000
+    device.give(Tick())
+    assert device.settled() == {8: "command_timeout"}
+    assert [command.trigger for command in device.leg().owed] == ["mute_audio", "unmute_audio"]
+    assert device.leg().consent == {"audio", "video"}
+    device.now += 5000
+    device.give(Tick())
+    assert [command.trigger for command in device.leg().owed] == ["mute_audio", "mute_audio"]
+    assert device.leg().consent == {"video"}
+
+
+def test_a_command_is_owed_as_long_as_anybody_waits_for_it() -> None:
+    """The first of two who say the same has waited long enough; the second has not, and it is not taken back yet."""
+    device = in_call(BOB, machine={"timers": CALM})
+    device.hear(shown(5, "audio_muted"))
+    device.do("unmute_audio", ticket=8)
+    device.now += 5000
+    device.do("unmute_audio", ticket=9)
+    device.now += 5000
+    device.give(Tick())
+    assert device.settled() == {8: "command_timeout"}
+    assert [command.trigger for command in device.leg().owed] == ["unmute_audio"]
+    device.hear(shown(6, heard=device.endpoint.n))
+    assert device.settled() == {9: "ok"}
+    assert device.driven() == [("capture", "audio", True)]
+
+
 def test_a_command_that_nobody_hears_times_out() -> None:
     """A wait has its bound; what was to begin something ends it, anything else only fails."""
     device = in_call(BOB, machine={"timers": CALM})
@@ -786,6 +888,18 @@ def test_one_of_several_who_is_lost_ends_nothing() -> None:
     device.wait()
     device.wait()
     assert [message.trigger for message in device.sent()] == ["failed"]
+
+
+def test_there_is_no_media_to_lose_with_who_is_not_here() -> None:
+    """What an adapter reports of a stranger, or of who has left, ends nobody and is told to nobody."""
+    device = in_call(BOB, flow="session")
+    left = view(
+        5, "active", flow="session", role="member", flags=HERE, **{**SEEN, "peers": (BOB, replace(CAROL, joined=0))}
+    )
+    device.hear(left)
+    for pid in ("3", "9", "1"):
+        device.give(Media("S", "peer_lost", pid))
+    assert device.leg().lost == ()
 
 
 def test_of_two_in_a_session_who_cannot_reach_the_other_waits_for_who_is_gone() -> None:

@@ -1,9 +1,9 @@
 // What the switchboard tells of a leg, and what becomes of the leg by it: views, refusals, and that it knows no such leg.
 
 import { CallError, refusal } from "./errors.js";
-import { intent, reached, set, walk, without } from "./machine.js";
+import { capturing, intent, reached, set, walk, without } from "./machine.js";
 import { LEG } from "./step.js";
-import { capturing, differences, drivePeers } from "./tell.js";
+import { differences, drivePeers } from "./tell.js";
 
 const PEER = { device: "", name: "", role: "member", joined: 0 };
 const VIEW = {

@@ -46,18 +46,22 @@ export const closes = (row) => row.effects.some((effect) => effect.do === "Close
 export const tells = (row) => row.effects.filter((effect) => effect.do === "Tell").map((effect) => effect.event);
 export const customs = (row) => row.effects.filter((effect) => effect.do === "Custom");
 const unjoins = (row) => closes(row) && row.reason === null;
-const marks = (row) => [
-  ...row.effects.filter((effect) => effect.do === "Mark").map((effect) => effect.flag),
-  ...(opens(row) ? ["joined"] : []),
-  ...(unjoins(row) ? ["joined", "connected"] : []),
+/** What a row does to flags: which, and whether it sets or clears them, as one name each. */
+const turns = (row) => [
+  ...row.effects.filter((effect) => effect.do === "Mark").map((effect) => turn(effect.flag, effect.on)),
+  ...(opens(row) ? [turn("joined", true)] : []),
+  ...(unjoins(row) ? [turn("joined", false), turn("connected", false)] : []),
 ];
+const turn = (flag, on) => `${on ? "+" : "-"}${flag}`;
+const isOn = (one) => one.startsWith("+");
+const flagOf = (one) => one.slice(1);
 const opens = (row) => row.effects.some((effect) => effect.do === "OpenMedia");
 
 /** What a command may come to for a leg, as far as the device can tell. */
 export function intent(machine, leg, trigger) {
   const named = machine.triggers.get(trigger);
   const others = set(...leg.peers.map((peer) => peer.flags));
-  const changing = leg.owed.flatMap((command) => machine.rows(leg.state, command.trigger).flatMap(marks));
+  const changing = changingOf(machine, leg);
   const knows = (name) => {
     // What an owed command is about to change, nobody knows here.
     if (machine.flags.includes(name)) return changing.includes(name) ? null : leg.flags.includes(name);
@@ -80,6 +84,48 @@ export function intent(machine, leg, trigger) {
     agreed: set(named?.consent ?? []),
     revoked: set(named?.revokes ?? []),
   };
+}
+
+/** The flags that what is owed may change. */
+const changingOf = (machine, leg) =>
+  leg.owed.flatMap((command) => machine.rows(leg.state, command.trigger).flatMap(turns)).map(flagOf);
+
+/**
+ * How a command that failed is taken back, which may have been heard all the same: what capture it is not to open, and
+ * the user's command that turns back the flags it may have turned (of several the one that turns back most). Nothing,
+ * and none, if it opens no capture, or what was said after it opens the same.
+ */
+export function undone(machine, leg, trigger, n) {
+  const { rows } = intent(machine, leg, trigger);
+  const changing = changingOf(machine, leg);
+  const turned = set(rows.flatMap(turns)).filter(
+    (one) => changing.includes(flagOf(one)) || isOn(one) !== leg.flags.includes(flagOf(one)),
+  );
+  const { captures } = machine.flow;
+  const switches = captures.flatMap(({ on, off }) => [...(on ? [turn(on, true)] : []), ...off.map((f) => turn(f, false))]);
+  const kinds = machine.triggers.get(trigger).consent;
+  const does = (state, name) => machine.rows(state, name).flatMap(turns);
+  const meet = (some, others) => some.filter((one) => others.includes(one));
+  const later = leg.owed.filter((command) => command.n > n).flatMap((command) => does(leg.state, command.trigger));
+  if ((!kinds.length && !meet(turned, switches).length) || meet(turned, later).length) return { kinds: [], back: "" };
+  const wanted = turned.map((one) => turn(flagOf(one), !isOn(one)));
+  const best = { back: "", most: 0 };
+  for (const other of machine.flow.triggers) {
+    if (other.by !== "user" || other.grant || other.consent.length) continue;
+    const most = Math.max(0, ...rows.map((row) => meet(wanted, does(row.to, other.name)).length));
+    if (most > best.most) Object.assign(best, { back: other.name, most });
+  }
+  return { kinds: turned.length ? without(kinds, capturing(machine, leg)) : [], back: best.back };
+}
+
+/** What a device is to capture: granted, agreed to, and on. */
+export function capturing(machine, leg) {
+  const wanted = (capture) =>
+    leg.grants.includes(capture.kind) &&
+    (leg.consent.includes(capture.kind) || !capture.at_join) &&
+    (capture.on === null || leg.flags.includes(capture.on)) &&
+    !capture.off.some((flag) => leg.flags.includes(flag));
+  return machine.flow.captures.filter(wanted).map((capture) => capture.kind).sort();
 }
 
 /** The users' triggers that a leg takes, as far as the device can tell. */

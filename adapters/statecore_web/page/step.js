@@ -2,7 +2,7 @@
 
 import { drop } from "./data.js";
 import { CallError, refusal } from "./errors.js";
-import { closes, customs, endsMore, intent, legal, set, tells, without } from "./machine.js";
+import { closes, customs, endsMore, intent, legal, set, tells, undone, without } from "./machine.js";
 
 const TOMBS = 256; // ended sessions that a device remembers
 
@@ -276,13 +276,30 @@ export class Step {
   timeouts(leg) {
     const late = leg.waits.filter((wait) => wait.due && wait.due <= this.now);
     if (!late.length) return;
-    // What has failed is not owed any more: a microphone must not open by itself when the link returns.
-    const failed = late.filter((wait) => wait.goal === "heard").map((wait) => wait.n);
-    leg = this.put(leg, {
-      waits: leg.waits.filter((wait) => !late.includes(wait)),
-      owed: leg.owed.filter((command) => !failed.includes(command.n)),
-    });
+    // What nobody awaits any more is not owed any more: a microphone must not open by itself when the link returns.
+    const waits = leg.waits.filter((wait) => !late.includes(wait));
+    const failed = new Map(late.filter((wait) => wait.goal === "heard").map((wait) => [wait.n, wait.trigger]));
+    for (const wait of waits) failed.delete(wait.n);
+    leg = this.put(leg, { waits, owed: leg.owed.filter((command) => !failed.has(command.n)) });
     for (const wait of late) this.settle(wait.ticket, leg, new CallError("command_timeout", { trigger: wait.trigger }));
-    if (late.some((wait) => wait.goal !== "heard") && !this.isOver(leg)) this.endBy(leg, this.machine(leg).flow.lost);
+    if (late.some((wait) => wait.goal !== "heard") && !this.isOver(leg)) {
+      this.endBy(leg, this.machine(leg).flow.lost);
+    } else {
+      for (const [n, trigger] of failed) leg = this.takeBack(leg, trigger, n);
+    }
+  }
+
+  /**
+   * A command has failed, but may have been heard: it opens no capture any more, and its opposite is owed, whose outcome
+   * nobody waits for: it may well have nothing to take back.
+   */
+  takeBack(leg, trigger, n) {
+    const { kinds, back } = undone(this.machine(leg), leg, trigger, n);
+    const after = this.put(leg, { consent: without(leg.consent, kinds) });
+    if (!back) return after;
+    const command = this.command({ session: leg.session, trigger: back }, after);
+    this.say(command);
+    const wait = { ticket: 0, goal: "heard", n: command.n, trigger: back, due: 0, until: "" };
+    return this.put(after, { owed: [...after.owed, command], waits: [...after.waits, wait] });
   }
 }

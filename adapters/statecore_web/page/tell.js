@@ -1,6 +1,7 @@
 // What a new view changed, told: events for the listeners, and word for the open media session.
 
 import { forget } from "./data.js";
+import { capturing } from "./machine.js";
 
 const CORE = ["joined", "connected"];
 const FLAG_EVENTS = {
@@ -45,16 +46,6 @@ function forgetLost(step, leg) {
   const here = leg.peers.filter((peer) => peer.joined).map((peer) => peer.pid);
   if (leg.lost.length) leg = step.put(leg, { lost: leg.lost.filter((entry) => here.includes(entry.pid)) });
   return leg.lanes.size ? forget(step, leg) : leg;
-}
-
-/** What a device is to capture: granted, agreed to, and on. */
-export function capturing(machine, leg) {
-  const wanted = (capture) =>
-    leg.grants.includes(capture.kind) &&
-    (leg.consent.includes(capture.kind) || !capture.at_join) &&
-    (capture.on === null || leg.flags.includes(capture.on)) &&
-    !capture.off.some((flag) => leg.flags.includes(flag));
-  return machine.flow.captures.filter(wanted).map((capture) => capture.kind).sort();
 }
 
 /** Tell the media session with whom it is to exchange. */
