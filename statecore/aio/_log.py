@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ..endpoint import LocalLeg
+from ..errors import StoreUnusable
 from ..model import STATUS, Call, EndReason, Leg, Participant, Reason, Record, Status, User
 from ..wire import Peer
 
@@ -23,11 +24,20 @@ def _metadata(text: str) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
+def _reason(record: Record) -> Reason:
+    try:
+        return Reason(record.reason)
+    except ValueError:
+        why = f"the call {record.session_id} in it ended for a reason that is none: {record.reason!r}"
+        raise StoreUnusable(store="the store", why=why) from None
+
+
 def call_of_record(record: Record, user: str | None = None) -> Call:
-    """A call as the service knows it: for the log, for looking up. With a user, as that one sees it."""
+    """A call as the service knows it: for the log, for looking up. With a user, as that one sees it. Raises
+    StoreUnusable for a record that no service has written."""
     end = None
     if record.ended_at:
-        end = EndReason(what=Reason(record.reason), by=record.by or None, when=record.ended_at / 1000)
+        end = EndReason(what=_reason(record), by=record.by or None, when=record.ended_at / 1000)
     live = [leg for leg in record.legs if not leg.ended_at]
     return Call(
         session_id=record.session_id,

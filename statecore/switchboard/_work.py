@@ -375,7 +375,7 @@ class Work:
         line = self.line(user)
         if line is None or not line.known:
             return
-        if len(draft.legs) + len(line.devices) > self.board.settings.session_joins:
+        if len(draft.legs) + len(line.ringing) > self.board.settings.session_joins:
             raise SessionFull(session_id=draft.session_id)
         draft.invitations = (*(i for i in draft.invitations if i.user != user), Invitation(user))
         draft.changes["ring_until"] = self.now + self.board.milliseconds["ring"]

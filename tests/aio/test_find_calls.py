@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from statecore import CallQuery, CallService, MemoryStore, Status
-from statecore.errors import InvalidArgument
+from statecore.errors import InvalidArgument, StoreUnusable
 from statecore.model import Record, people
 from statecore.ports import Key, Place
 
@@ -215,3 +215,16 @@ def test_what_is_rare_is_found_however_far_away_it_is() -> None:
         assert (found, first.older, bool(again.older)) == (["s99", "s0", "s99"], "", True)
 
     asyncio.run(main())
+
+
+def test_a_call_that_ended_for_no_reason_there_is(run: Any) -> None:
+    """A record that no service has written is the store's fault, and is told by the call's id."""
+
+    async def main() -> None:
+        async with CallService() as service:
+            bad = Record("S7", "ringing", "audio", "alice", "bob", initiated_at=5, ended_at=9)
+            assert await service.store.commit({("call", "S7"): (0, bad)})
+            with pytest.raises(StoreUnusable, match="the call S7 in it ended for a reason that is none: ''"):
+                await service.find_calls()
+
+    run(main)

@@ -27,7 +27,7 @@ from statecore.flow import (
 )
 from statecore.model import Line, Reason, Record
 from statecore.settings import ServiceSettings
-from statecore.switchboard import Act
+from statecore.switchboard import Act, Disconnect
 from statecore.testing.oracle import assert_over, assert_settled
 from statecore.testing.world import World
 from statecore.wire import Command, Refused
@@ -174,6 +174,16 @@ def test_invitations_have_an_end() -> None:
         outcomes.append(add(world, "carol"))
         world.say("a1", "stop_adding")
     assert outcomes == ["ok", "ok", "session_full", "session_full"]
+
+
+def test_who_is_not_there_takes_no_room() -> None:
+    """Of who is rung into a call, the devices count that ring: not one that is offline."""
+    world = active(settings=ServiceSettings(session_capacity=3, session_joins=3))
+    assert add(world, "carol") == "session_full"
+    world.decide(Disconnect("carol", "c2", "c2-1", 1))
+    assert [device.device for device in line(world, "carol").ringing] == ["c1"]
+    assert add(world, "carol") == "ok"
+    assert [leg.device for leg in world.record("S").legs] == ["a1", "b1", "c1"]
 
 
 def test_a_deadline_of_its_own() -> None:
