@@ -1194,3 +1194,42 @@ def test_coming_back_in_vain_forgets_nothing() -> None:
     device.hear(Refused("S", device.leg().owed[0].n, "session_full"))
     assert device.settled() == {6: "session_full"}
     assert device.endpoint.tomb("S") == 7
+
+
+def test_a_refusal_that_a_device_can_tell_says_of_what() -> None:
+    """Where a row refuses by what the device knows itself, the error names the session, the state and the user."""
+    device = in_call(BOB)
+    device.do("join", token="t", ticket=7)
+    [settled] = [effect for effect in device.effects if isinstance(effect, Settle)]
+    assert settled.error is not None
+    assert settled.error.code == "already_joined"
+    assert settled.error.data == {"session_id": "S", "reason": "active", "user": "alice"}
+
+
+def test_of_a_call_that_nobody_has_heard_of_yet_only_what_was_asked_is_known() -> None:
+    """The rest is empty: there is no number, nobody else, no token, and media has not been asked for."""
+    device = Device()
+    device.do("initiate", flow="ringing", receiver="bob", type="audio", metadata="m", ticket=1)
+    known = {name: repr(value) for name, value in msgspec.structs.asdict(device.leg()).items()}
+    asked = {
+        "session": "'S'", "flow": "'ringing'", "state": "'idle'", "role": "'caller'", "type": "'audio'",
+        "initiator": "'alice'", "receiver": "'bob'", "metadata": "'m'", "first": "1", "media": "'none'",
+    }  # fmt: skip
+    texts = dict.fromkeys(("pid", "by", "token"), "''")
+    numbers = dict.fromkeys(("seq", "joined", "age", "alone_since", "until", "longest"), "0")
+    sets = dict.fromkeys(("flags", "grants"), "frozenset()") | dict.fromkeys(("peers", "lost"), "()")
+    empty = texts | numbers | sets | dict.fromkeys(("offers", "lanes"), "{}")
+    plain = {"reason": "None", "reported": "False", "at": "(0, 0, 0, 0)", "idle": "(0, 0)"}
+    assert known == known | asked | empty | plain
+    assert known.keys() - {*asked, *empty, *plain} == {"owed", "waits", "consent"}
+
+
+def test_a_data_message_that_nobody_has_taken_in_time_says_what_failed() -> None:
+    """It settles with the error of a command that nobody heard, by the name of what was to be done."""
+    device = in_call(BOB)
+    device.give(Say("S", "x", ticket=5))
+    while 5 not in device.settled():
+        device.wait()
+    [settled] = [effect for effect in device.effects if isinstance(effect, Settle)]
+    assert settled.error is not None
+    assert (settled.error.code, settled.error.data) == ("command_timeout", {"trigger": "send_message"})

@@ -174,6 +174,10 @@ def test_invitations_have_an_end() -> None:
         outcomes.append(add(world, "carol"))
         world.say("a1", "stop_adding")
     assert outcomes == ["ok", "ok", "session_full", "session_full"]
+    asked = Act("alice", "a1", "a1-1", Command("S", 2**30, "add", data={"user": "carol"}))
+    refused = world.decide(asked).effects[0].message
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.data) == ("session_full", {"session_id": "S"})
 
 
 def test_who_is_not_there_takes_no_room() -> None:

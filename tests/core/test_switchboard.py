@@ -307,6 +307,7 @@ def test_no_call_comes_of_a_wrong_initiate(more: dict[str, Any], code: str) -> N
     made = world()
     decision = command(made, "a1", "initiate", **{"flow": "ringing", **more})
     assert refusal(decision) == code
+    assert decision.effects[0].message.data.get("name", "receiver") in {"receiver", "metadata"}
     assert not decision.writes
 
 
