@@ -406,8 +406,8 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "what has failed comes true later",
         STEP,
-        "owed=tuple(command for command in leg.owed if command.n not in failed),",
-        "owed=leg.owed,",
+        "owed=tuple(command for command in leg.owed if command.n not in failed))",
+        "owed=leg.owed)",
     ),
     (
         "an end that is repeated is said twice",
@@ -521,14 +521,10 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
 )
 """Name, module, what stands there once, and what the mistake is."""
 
-_ONE_MOMENT = "all legs of a call carry the same deadline, and one decision fires every timer that is due"
 _TWO = "a call of two has, once it is accepted, exactly one other live leg"
 EQUIVALENT = {
-    "the ring timer of the caller stops nobody else's ringing": _ONE_MOMENT,
-    "media that never connects ends one side only": _ONE_MOMENT,
     "ready asks for one of the others only": _TWO,
     "ready alone": _TWO,
-    "everybody is told of what the flow calls connected": "a flag that has no event is told nobody",
 }
 """Those that behave no differently, and why."""
 

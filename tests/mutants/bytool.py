@@ -45,7 +45,14 @@ EQUIVALENT = (
     ),
     ("switchboard/__init__.py", "value=value[:", "how much of a bad id an error quotes"),
     ("switchboard/_plans.py", "_at > 1,", "no call was answered in the first millisecond of 1970"),
-    ("switchboard/_plans.py", '->  issuer="XXXX"', "nothing that decides reads these fields of a placeholder"),
+    ("switchboard/_plans.py", 'issuer="", user=me.user', "nothing that decides reads these fields of a placeholder"),
+    ("switchboard/_plans.py", 'initiator="0",', "nothing that decides reads these fields of a placeholder"),
+    (
+        "switchboard/_plans.py",
+        "Command(_SESSION, _N, None",
+        "a trial does not read the trigger of its command",
+    ),
+    ("switchboard/_plans.py", "self.hidden.get(", "a remembered list of names is the same as a new one, but faster"),
     ("switchboard/_plans.py", "strict=", "both are of one length"),
     (
         "switchboard/__init__.py",
@@ -53,6 +60,13 @@ EQUIVALENT = (
         "a remembered decision is the same as a new one, but faster",
     ),
     ("switchboard/_work.py", "fresh=None", "None counts as false"),
+    ("switchboard/_commands.py", "capacity: int = None", "None counts as 0, which leaves the capacity as it is"),
+    (
+        "switchboard/_work.py",
+        "line 277: draft.dirty = True",
+        "what a row changes says so itself",
+    ),
+    ("endpoint/_facts.py", "tell_peers(step, (), leg, ", "who begins was told of nobody, so nobody can be gone"),
     ("endpoint/__init__.py", "if leg.alone_since <= 0", "a leg that is not alone does not come as far"),
     ("endpoint/_step.py", 'refusal(leg, "', "of an ended leg all goals but two, which are not these, give one error"),
 )
@@ -141,7 +155,7 @@ def _log() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
 def _is_left(done: dict[str, Any] | None, args: argparse.Namespace) -> bool:
     if done is None:
         return True
-    return (done["what"] == "undecided" and args.full) or (done["what"] == "survived" and args.again)
+    return (done["what"] == "undecided" and (args.full or args.again)) or (done["what"] == "survived" and args.again)
 
 
 def _work(package: Path, chosen: Sequence[Place], record: Record, *, full: bool) -> None:
