@@ -283,8 +283,9 @@ class Session:
         await self._act("withdraw_video")
 
     async def send_message(self, data: Any, to: str | None = None) -> None:
-        """Send anything that JSON can carry to a participant (by pid or user id) or to everyone who has joined;
-        resolves when all of them have it. In order, once, also across a cut of the link; at most 32 KiB on the wire.
+        """Send anything that JSON can carry to a participant (by user id or pid) or to everyone who has joined;
+        resolves when all of them have it. What is one's user id and another's pid means the user. In order, once, also
+        across a cut of the link; at most 32 KiB on the wire.
         What the service would not take as fast is held back, and may still arrive after a CommandTimeout.
 
         Raises InvalidArgument, RateLimited if 256 are on the way to somebody, CommandTimeout, SessionInactive."""
@@ -329,7 +330,7 @@ class Session:
     # --- media
 
     def audio(self, uid: str) -> AsyncIterator[AudioFrame]:
-        """The sound of a participant, by pid or user id: int16 arrays (samples, channels). Bounded: drops the oldest.
+        """The sound of a participant, by user id or pid: int16 arrays (samples, channels). Bounded: drops the oldest.
         Raises SessionInactive, InvalidArgument for who is not here, and a MediaError, at once or while it is read, if
         media breaks; `on_error` is told of that, too."""
         return self._media.frames("audio", lambda media: media.audio(self._pid(uid)))
@@ -343,9 +344,9 @@ class Session:
         return await self._media.ask("stats", lambda media: media.stats())
 
     def _pid(self, name: str) -> str:
-        for peer in self.leg.peers:
-            if name in (peer.pid, peer.user):
-                return peer.pid
+        peers = self.leg.peers
+        for peer in (*(peer for peer in peers if peer.user == name), *(peer for peer in peers if peer.pid == name)):
+            return peer.pid
         raise InvalidArgument(f"nobody here is called {name!r}", name="participant")
 
     # --- driven by the client

@@ -603,3 +603,19 @@ def test_a_call_on_the_usual_loops(town: Town) -> None:
     for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
         with asyncio.Runner(debug=True, loop_factory=factory) as runner:
             runner.run(main())
+
+
+def test_a_user_id_is_no_pid(town: Town, run: Run) -> None:
+    """Users are called by numbers, as pids are: who is called by his own id is meant, not whose pid it is."""
+
+    async def main() -> None:
+        names = ("2", "1", "3")
+        async with town(*names) as t:
+            sessions = dict(zip(names, await t.meet(*names), strict=True))
+            assert [(one.uid, one.pid) for one in sessions["3"].participants[1:]] == [("2", "1"), ("1", "2")]
+            for name in names[:2]:
+                await sessions["3"].send_message(f"to {name}", to=name)
+            heard = {name: [args[1] for event, args in t.told[name] if event == "message_received"] for name in names}
+            assert heard == {"1": ["to 1"], "2": ["to 2"], "3": []}
+
+    run(main)
