@@ -98,6 +98,7 @@ class Connection:
                 _log.info("the link broke: %s", error, extra=self._device.extra)
             except Exception:  # noqa: BLE001 - and whatever it is
                 # A fault of the transport or of this client: it costs the connection, never the client.
+                self.failure = SignalingLost()
                 _log.exception("the link failed", extra=self._device.extra)
             failures = 0 if loop.time() - began > _STEADY else failures + 1
             delay = _BACKOFF[min(failures, len(_BACKOFF) - 1)]
@@ -118,7 +119,7 @@ class Connection:
             while True:
                 self._take(await channel.receive())
                 if self._device.online and not welcomed:
-                    welcomed = True
+                    welcomed, self.failure = True, None
                     scope.reschedule(None)
                     patience.reschedule(None)
         finally:

@@ -53,7 +53,7 @@ from ._log import fields_of_leg
 from ._tasks import Mailboxes, Tasks, cancel
 from ._time import Alarm
 from ._tracing import TraceSink
-from ._waits import Waits
+from ._waits import Waits, refuse
 from .call import Call
 from .ice import FreshIce
 from .session import Session
@@ -114,6 +114,10 @@ class Driver:
         self._draining = False
         self._link: asyncio.Task[None] | None = None
         self._linked: asyncio.Future[None] | None = None
+        self._awaited: list[asyncio.Task[None]] = []
+        """The link that somebody awaits, once for each: the last of them ends it, should he give up."""
+        self._wanted: asyncio.Task[None] | None = None
+        """The link that somebody has got."""
         self._closing: asyncio.Task[None] | None = None
         self._waits = Waits()
         self._requests: dict[int, TokenRequest] = {}
@@ -178,31 +182,36 @@ class Driver:
     async def connect(self) -> None:
         """See `CallClient.connect`."""
         self.usable(connected=False)
-        mine = self._link is None or self._link.done()
-        if mine:
+        link, linked = self._link, self._linked
+        if link is None or linked is None or link.done():
             self._endpoint = replace(self._endpoint, confirmed=self._clock.monotonic())
-            self._linked = asyncio.get_running_loop().create_future()
-            self._link = self.tasks.start(self._stay_connected(self._linked), f"statecore client {self.user} link")
+            linked = self._linked = asyncio.get_running_loop().create_future()
+            link = self._link = self.tasks.start(self._stay_connected(linked), f"statecore client {self.user} link")
+        self._awaited.append(link)
         try:
             async with asyncio.timeout(self.timers.command):
-                await asyncio.shield(self._linked)  # type: ignore[arg-type]  # made above
+                await asyncio.shield(linked)
+            self._wanted = link
         except BaseException as error:
-            if mine and self._link is not None and self._closing is None:
-                link, self._link = self._link, None
+            if self._link is link is not self._wanted and self._awaited.count(link) == 1 and self._closing is None:
+                self._link = None
                 await cancel(link, seconds=self.timers.close + 1)
             if isinstance(error, TimeoutError):
                 raise self._connection.failure or SignalingLost() from None
             raise
+        finally:
+            self._awaited.remove(link)
 
     async def _stay_connected(self, linked: asyncio.Future[None]) -> None:
         try:
             await self._connection.run()
         except StatecoreError as error:  # the service will not have this device: there is no use in trying again
             _log.warning("the link is given up: %s", error, extra=self.extra)
-            if not linked.done():
-                _fail(linked, error)
+            refuse(linked, error)
             self._tell_of_link("connection_failed", error.code, recoverable=False)
             self._let_go(expired=isinstance(error, TokenExpired))
+        finally:
+            refuse(linked, SignalingLost())
 
     def _let_go(self, *, expired: bool) -> None:
         """There is no link any more: what lives is over, at once; by the token that ran out, where that may be."""
@@ -244,8 +253,8 @@ class Driver:
             await asyncio.gather(*(self._buried(session, self.timers.close) for session in legs))
             self._connection.send(Bye())
         self._waits.fail(ClientClosed())
-        if self._linked is not None and not self._linked.done():
-            _fail(self._linked, ClientClosed())
+        if self._linked is not None:
+            refuse(self._linked, ClientClosed())
         if self._link is not None:
             await cancel(self._link, seconds=self.timers.close + 1)
         await cancel(*self._retiring.values())
@@ -485,12 +494,6 @@ def _keep(memory: dict[str, T], key: str, value: T) -> None:
     memory[key] = value
     if len(memory) > _REMEMBERED:
         del memory[next(iter(memory))]
-
-
-def _fail(future: asyncio.Future[None], error: StatecoreError) -> None:
-    """Whoever waits is told; nobody may be waiting."""
-    future.set_exception(error)
-    future.exception()
 
 
 __all__ = ["Driver"]

@@ -34,8 +34,7 @@ class Waits:
         if error is None:
             future.set_result(result)
         else:
-            future.set_exception(error)
-            future.exception()  # he may just have given up: nobody is to complain that it was not looked at
+            refuse(future, error)
 
     def fail(self, error: Exception) -> None:
         """Nobody waits in vain."""
@@ -43,4 +42,11 @@ class Waits:
             self.settle(n, None, error)
 
 
-__all__ = ["Waits"]
+def refuse(future: asyncio.Future[Any], error: Exception) -> None:
+    """Whoever awaits this is told, unless it is decided."""
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # he may just have given up: nobody is to complain that it was not looked at
+
+
+__all__ = ["Waits", "refuse"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from statecore import CallClient, CallListener, OngoingCallListener, Reason
-from statecore.errors import InvalidArgument, NotConnected, SignalingLost
+from statecore.errors import InvalidArgument, NotConnected, SignalingLost, SignalingRefused, TooManyDevices
 from statecore.listeners import events
 from statecore.testing import VirtualClock
 
@@ -186,5 +186,104 @@ def test_a_bound_that_is_none(town: Town, run: Run, seconds: Any) -> None:
         async with town() as t:
             with pytest.raises(InvalidArgument, match="give_up_after"):
                 t.make("alice", give_up_after=seconds)
+
+    run(main)
+
+
+# --- whose link it is -------------------------------------------------------------------------------------------------
+
+
+class Choosy:
+    """A service that refuses a device so often, by something different each time, and then takes it."""
+
+    def __init__(self, real: Any, *errors: Exception) -> None:
+        self.user, self.device, self._real, self.errors = real.user, real.device, real, list(errors)
+
+    async def connect(self) -> Any:
+        """A connection, or the next error."""
+        if self.errors:
+            raise self.errors.pop(0)
+        return Brittle(await self._real.connect(), self.errors)
+
+
+def test_who_connects_again_at_once_keeps_that_link(town: Town, run: Run) -> None:
+    """A handler that connects anew when it hears that the link failed has that link, whatever who failed cleans up."""
+
+    async def main() -> None:
+        async with town(check=False) as t:
+            link = Choosy(t.service.signaling("alice", "d"), SignalingRefused(why="once"))
+            alice, again = t.make("alice", link=link), []
+
+            async def connect(*_: Any) -> None:
+                await alice.connect()
+                again.append(alice.connected)
+
+            alice.on("connection_failed", connect)
+            with pytest.raises(SignalingRefused):
+                await alice.connect()
+            await t.until(lambda: again, 10)
+            await asyncio.sleep(5)
+            assert again == [alice.connected] == [True]
+            await alice.close()
+
+    run(main)
+
+
+def test_who_gives_up_takes_nobody_elses_link(town: Town, run: Run) -> None:
+    """Of two who wait for the link one is cancelled: the other gets it. Once nobody waits, nothing is tried more."""
+
+    async def main() -> None:
+        async with town(check=False) as t:
+            alice = t.make("alice")
+            t.links["alice"].cut()
+            first, second = (asyncio.create_task(alice.connect()) for _ in range(2))
+            await asyncio.sleep(1)
+            first.cancel()
+            await asyncio.sleep(0.1)
+            t.links["alice"].mend()
+            await second
+            assert alice.connected
+            await alice.close()
+            bob = t.make("bob")
+            t.links["bob"].cut()
+            waiting = [asyncio.create_task(bob.connect()) for _ in range(2)]
+            await asyncio.sleep(1)
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+            t.links["bob"].mend()
+            await asyncio.sleep(10)
+            assert not bob.connected
+            await bob.close()
+
+    run(main)
+
+
+class Brittle:
+    """A connection that breaks as its link would, once something has come over it."""
+
+    def __init__(self, real: Any, errors: list[Exception]) -> None:
+        self.send, self.close, self._receive, self.errors = real.send, real.close, real.receive, errors
+
+    async def receive(self) -> Any:
+        """The next message, or the next error."""
+        if self.errors:
+            raise self.errors.pop(0)
+        return await self._receive()
+
+
+def test_a_link_fails_by_what_it_failed_by_last(town: Town, run: Run) -> None:
+    """What kept a device waiting before it was welcomed is not named when its link is given up later."""
+
+    async def main() -> None:
+        async with town(check=False) as t:
+            link = Choosy(t.service.signaling("alice", "d"), TooManyDevices(user="alice", limit=1, seconds=1))
+            alice, told = t.make("alice", link=link, give_up_after=5), []
+            alice.on("connection_failed", lambda *args: told.append(args))
+            await alice.connect()
+            link.errors += [OSError("no route") for _ in range(99)]
+            await t.until(lambda: told, 60)
+            assert told == [("signaling_lost", False)]
+            await alice.close()
 
     run(main)
