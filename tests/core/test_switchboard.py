@@ -317,8 +317,25 @@ def test_only_the_newest_incarnation_begins_something() -> None:
     stranger = Act("alice", "a1", "a1-0", Command("S", 1, "initiate", flow="ringing", receiver="bob"))
     assert refusal(made.decide(stranger)) == "not_connected"
     assert refusal(made.decide(replace(stranger, user="nobody"))) == "not_connected"
-    spaced = replace(stranger, epoch="a1-1", command=replace(stranger.command, session="a b"))
-    assert refusal(made.decide(spaced)) == "spaced_id"
+    spaced = made.decide(replace(stranger, epoch="a1-1", command=replace(stranger.command, session="a b")))
+    assert refusal(spaced) == "spaced_id"
+    assert spaced.effects[0].message.data["name"] == "session_id"
+
+
+def test_a_refusal_names_whom_and_what_it_is_about() -> None:
+    """Who has no part in a call, a call that is over and one that never was, a session that is full: each by its id."""
+    made = ringing(MANY)
+    told = [command(made, "c1", "end"), command(made, "c1", "end", session="T")]
+    made.say("a1", "cancel")
+    told.append(command(made, "c1", "end"))
+    full = meeting("a1", "b1", world={"settings": ServiceSettings(session_capacity=2, session_joins=2)})
+    told.append(command(full, "c1", "join", flow="session", claims=claims(full, "carol")))
+    assert [(refusal(each), each.effects[0].message.data) for each in told] == [
+        ("not_a_party", {"user": "carol", "session_id": "S"}),
+        ("call_not_found", {"session_id": "T"}),
+        ("call_gone", {"session_id": "S", "reason": "cancelled"}),
+        ("session_full", {"session_id": "S"}),
+    ]
 
 
 # --- commands, again --------------------------------------------------------------------------------------------------
