@@ -54,6 +54,8 @@ EQUIVALENT = (
     ),
     ("switchboard/_plans.py", "self.hidden.get(", "a remembered list of names is the same as a new one, but faster"),
     ("switchboard/_plans.py", "strict=", "both are of one length"),
+    ("switchboard/_plans.py", 'self.known[shape] = ""', "without a plan a decision is worked out anew"),
+    ("switchboard/_filling.py", "if type(value) is int or (", "a literal and a name for it are one value"),
     (
         "switchboard/__init__.py",
         "->  done = None",
