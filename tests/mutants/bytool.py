@@ -70,6 +70,10 @@ EQUIVALENT = (
     ),
     ("endpoint/_facts.py", "tell_peers(step, (), leg, ", "who begins was told of nobody, so nobody can be gone"),
     ("endpoint/__init__.py", "if leg.alone_since <= 0", "a leg that is not alone does not come as far"),
+    *(
+        ("endpoint/_types.py", field, "whoever makes a leg gives it")
+        for field in ("role: Role", "line 74:", "initiator: str")
+    ),
     ("endpoint/_step.py", 'refusal(leg, "', "of an ended leg all goals but two, which are not these, give one error"),
 )
 """Changes that make no difference: module, a part of what was changed, and why."""
