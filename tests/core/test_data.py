@@ -228,8 +228,10 @@ class Crowd:
                 self.give(Received(Relayed("S", to, "data", json.dumps({"got": parcel["n"]}))))
 
     def pass_time(self) -> None:
-        """Until the next timer."""
-        self.now = max(self.now, self.machine.next_due(self.endpoint))
+        """Until the next timer, which is due at a whole millisecond."""
+        due = self.machine.next_due(self.endpoint)
+        assert isinstance(due, int)
+        self.now = max(self.now, due)
         self.give(Tick())
 
     def run(self) -> None:

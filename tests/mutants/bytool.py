@@ -61,6 +61,11 @@ EQUIVALENT = (
         "->  done = None",
         "a remembered decision is the same as a new one, but faster",
     ),
+    (
+        "switchboard/__init__.py",
+        "(fill is not None) and False",
+        "a remembered decision is the same as a new one, but faster",
+    ),
     ("switchboard/_work.py", "fresh=None", "None counts as false"),
     ("switchboard/_commands.py", "capacity: int = None", "None counts as 0, which leaves the capacity as it is"),
     (
