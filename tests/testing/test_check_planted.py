@@ -15,9 +15,9 @@ from statecore.wire import View
 
 LATE = {
     "ringing": 9, "cuts": 9, "overtaking": 9, "crash": 9, "death": 16, "media": 9, "session": 9, "host": 9, "glare": 9,
-    "devices": 11, "video": 20, "reconnect": 9, "recall": 9, "actions": 18, "session-actions": 14, "session-video": 12,
-    "for-all": 9, "alone": 9, "session-alone": 9, "session-crash": 9, "late": 9, "words": 9, "session-words": 9,
-    "full": 6, "full-call": 7, "dismissed": 9, "session-dismissed": 9, "glare-dismissed": 9,
+    "devices": 11, "video": 20, "video-both": 20, "reconnect": 9, "recall": 9, "actions": 18, "session-actions": 14,
+    "session-video": 12, "for-all": 9, "alone": 9, "session-alone": 9, "session-crash": 9, "late": 9, "words": 9,
+    "session-words": 9, "full": 6, "full-call": 7, "dismissed": 9, "session-dismissed": 9, "glare-dismissed": 9,
 }  # fmt: skip
 """How many changes of its legs a call must have seen before the service forgets to tell of the next."""
 LATER = {"busy": 8, "refused": 7, "recall-elsewhere": 11}

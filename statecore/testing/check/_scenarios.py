@@ -67,6 +67,16 @@ def _one_by_one(place: int, device: str, triggers: tuple[str, ...]) -> list[Plan
     return [replace(plan, after=(place + n - 1,) if n else ()) for n, plan in enumerate(plans)]
 
 
+def _to_video(*asking: str) -> tuple[Plan, ...]:
+    """A call with sound, in which some ask for video; the callee may say yes or no, and the caller think better."""
+    return (
+        calls(type="audio"), does("b1", "accept", "ringing"), joins("a1"), joins("b1"),
+        *(does(device, "switch_to_video", "active") for device in asking),
+        does("b1", "accept_video", "active"), does("b1", "decline_video", "active"),
+        does("a1", "withdraw_video", "active"), does("a1", "end", "active"),
+    )  # fmt: skip
+
+
 STANDARD: tuple[Scenario, ...] = (
     Scenario(
         name="ringing", help="a call, and everything its two people may do", devices=TWO,
@@ -122,14 +132,11 @@ STANDARD: tuple[Scenario, ...] = (
         faults={"cuts": 1},
     ),
     Scenario(
-        name="video", help="from audio to video, with consent", devices=TWO, begun=4,
-        plans=(
-            calls(type="audio"), does("b1", "accept", "ringing"), joins("a1"), joins("b1"),
-            *(does(d, "switch_to_video", "active") for d in TWO),
-            does("b1", "accept_video", "active"), does("b1", "decline_video", "active"),
-            does("a1", "withdraw_video", "active"), does("a1", "end", "active"),
-        ),
-        faults={"cuts": 1},
+        name="video", help="from audio to video, with consent, and one link breaks", devices=TWO, begun=4,
+        plans=_to_video("a1"), faults={"cuts": 1},
+    ),
+    Scenario(
+        name="video-both", help="the same, and both ask for it", devices=TWO, begun=4, plans=_to_video("a1", "b1"),
     ),
     Scenario(
         name="reconnect", help="a call in which links break again and again", devices=TWO, begun=4,
@@ -306,6 +313,10 @@ UNREACHED: dict[tuple[str, str, str, str], str] = {
 flows are extended."""
 
 DEEP: tuple[Scenario, ...] = (
+    Scenario(
+        name="video-deep", help="from audio to video, both ask for it, and one link breaks", devices=TWO, begun=4,
+        plans=_to_video("a1", "b1"), faults={"cuts": 1}, deep=True,
+    ),
     Scenario(
         name="ringing-deep", help="a call, everything its two people may do, and two broken links", devices=TWO,
         plans=(*_BASIC, *_WAYS_OUT, *_BOTH_END), faults={"cuts": 2}, deep=True,
