@@ -73,6 +73,8 @@ EQUIVALENT = (
         "line 277: draft.dirty = True",
         "what a row changes says so itself",
     ),
+    ("switchboard/_views.py", "line 30: deliver(", "who hears without having moved has joined, and gets no token"),
+    ("endpoint/_facts.py", "metadata=view.metadata,  ->", "the view that makes a leg says it again"),
     ("endpoint/_facts.py", "tell_peers(step, (), leg, ", "who begins was told of nobody, so nobody can be gone"),
     ("endpoint/__init__.py", "if leg.alone_since <= 0", "a leg that is not alone does not come as far"),
     *(
