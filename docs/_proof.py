@@ -170,20 +170,28 @@ def _by_a_tool(told: dict[str, Any]) -> str:
         raise SystemExit(
             f"{told['alarms']} tests failed on unchanged code: the other figures of the tool count for nothing"
         )
-    low, high = told["interval"]
     tried, share = told["tried"], told["killed"] / told["tried"]
     some = tried + told["words"] < told["of"]
     text = [
         f"- *Mistakes by a tool*: of the {told['of']:,} changes that a mutation tool makes to the same sources, {tried:,} were\n  tried"
         + (f", drawn by seed {told['seed']}" if some else f"; the other {told['words']:,} change words for people")
-        + f". The tests notice {told['killed']:,} of them, {share:.1%}"
-        + (f"; of all, then, between {low:.1%} and {high:.1%}, with 95 % confidence" if some else "")
-        + f".\n  Unchanged code, tried {told['controls']:,} times between them, fails none. {when(told).capitalize()}.\n  `make mutants ARGS=--tool`. Of those not noticed"
+        + f". The tests notice {told['killed']:,} of them, {share:.1%}."
+        + (_at_first(told) if some else "")
+        + f"\n  Unchanged code, tried {told['controls']:,} times between them, fails none. {when(told).capitalize()}.\n  `make mutants ARGS=--tool`. Of those not noticed"
     ]
     if told["undecided"]:
         text.append(f"  - {told['undecided']:,} outlived all but the longest tests, and have not met those yet;")
     text += [f"  - {count:,}: {why};" for why, count in told["equivalent"].items()]
     return "\n".join(text).removesuffix(";") + "."
+
+
+def _at_first(told: dict[str, Any]) -> str:
+    """What a sample says of all: by the tests there were before it was drawn."""
+    low, high = told["interval"]
+    return (
+        f"\n  Before there were tests for those drawn it was {told['at_first']:,}: of all, then, they notice between {low:.1%} and "
+        f"{high:.1%},\n  with 95 % confidence."
+    )
 
 
 def when(figures: dict[str, Any]) -> str:

@@ -149,7 +149,7 @@ def run(package: Path, args: argparse.Namespace) -> int:
 def _begun(about: dict[str, Any], *, resume: bool) -> dict[str, dict[str, Any]]:
     """What was done before, by key; and the log, open for more."""
     if resume and LOG.exists():
-        before, done = _log()
+        before, _, done = _log()
         changed = {name for name in ("core", "seed", "of") if before[name] != about[name]}
         if changed:
             raise SystemExit(f"The run that was begun is of another {' and '.join(sorted(changed))}: begin a new one.")
@@ -159,10 +159,10 @@ def _begun(about: dict[str, Any], *, resume: bool) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def _log() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Of what the run is, and the last word on each mutant."""
+def _log() -> tuple[dict[str, Any], dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Of what the run is, and the first and the last word on each mutant."""
     about, *lines = (json.loads(line) for line in LOG.read_text(encoding="utf-8").splitlines())
-    return about, {line["key"]: line for line in lines}
+    return about, {line["key"]: line for line in reversed(lines)}, {line["key"]: line for line in lines}
 
 
 def _is_left(done: dict[str, Any] | None, args: argparse.Namespace) -> bool:
@@ -231,7 +231,8 @@ def _tried(package: Path, place: Place, record: Record, *, full: bool) -> dict[s
 
 def written() -> dict[str, Any]:
     """Write what is known so far to out/mutants-tool.json."""
-    about, done = _log()
+    about, drawn, done = _log()
+    at_first = sum(line["what"] == "killed" for line in drawn.values())
     count = Counter(line["what"] for line in done.values())
     controls, alarms = count.pop("control", 0), count.pop("alarm", 0)
     names = sorted(line["name"] for line in done.values() if line["what"] in ("survived", "undecided"))
@@ -243,7 +244,8 @@ def written() -> dict[str, Any]:
         "words": count["words"],
         "tried": tried,
         "killed": count["killed"],
-        "interval": wilson(count["killed"], tried),
+        "at_first": at_first,  # before tests were written for those that were drawn: this is fair to the others
+        "interval": wilson(at_first, tried),
         "undecided": undecided,
         "controls": controls + alarms,
         "alarms": alarms,
