@@ -50,11 +50,6 @@ class Served:
         self.send(Refused("", 0, error.code, error.data))
 
     @property
-    def confined_to(self) -> str:
-        """The only session of a guest; empty where the user has logged in."""
-        return self.guest.session if self.guest is not None else ""
-
-    @property
     def extra(self) -> dict[str, str]:
         """What every log record carries."""
         return {"session": "", "user": self.user, "device": self.hello.device if self.hello is not None else ""}

@@ -86,8 +86,8 @@ class MemoryStore:
         """What is too old to be kept, and what has expired if this commit wrote something that does."""
         while self._limit is not None and len(self._ended) > self._limit:
             kind, name = self._ended.popleft()
-            if self._records[kind].pop(name, None) is not None:
-                self._use_up(name)
+            self._records[kind].pop(name, None)
+            self._use_up(name)
         while self._limit is not None and len(self._deleted) > self._limit:
             key = self._deleted.popleft()
             if self._entry(key).value is None:

@@ -111,7 +111,9 @@ def test_races_are_walked_without_a_file(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_races_can_be_walked_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A part of a name chooses; the counts are printed and written."""
     assert walk(["both end at once", "--limit", "300", "--out", str(tmp_path / "counts.json")]) == 0
-    counts = json.loads((tmp_path / "counts.json").read_text(encoding="utf-8"))
+    written = json.loads((tmp_path / "counts.json").read_text(encoding="utf-8"))
+    assert {*written} == {"core", "measured", "races"}
+    counts = written["races"]
     assert list(counts) == ["both end at once"]
     assert counts["both end at once"]["interleavings"] > 50
     assert "both end at once: " in capsys.readouterr().out

@@ -58,7 +58,7 @@ class Forgetful:
         return sum(leg.seq for leg in legs) >= self._changes
 
 
-SAMPLE = 6
+SAMPLE = 3
 """In so many scenarios `make test` looks for a mistake, drawn by its seed; `make soak` in all."""
 
 

@@ -104,9 +104,7 @@ def _recalled(made: World) -> None:
 
 
 def _rings_or_busy(made: World) -> None:
-    record = made.store["call", "N"]
-    if record is not None:
-        assert record.reason in ("", "busy", "rejected", "cancelled", "lost")
+    assert getattr(made.store["call", "N"], "reason", "") in ("", "busy", "rejected", "cancelled", "lost")
 
 
 def _busy_then_free(made: World) -> None:
