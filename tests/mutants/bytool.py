@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 
 from forked import OUT, ROOT, Mutant, elapsed, noticed, warm
 from mutmut.mutation.file_mutation import create_mutations, deep_replace
-from record import CORE, LONG, QUICK, Record, recorded, split
+from record import CORE, LONG, QUICK, READY, Record, recorded, split
+from standing import FILES, Standing
 
 LOG = OUT / "mutants-tool.jsonl"
 """What became of each, a line each as it comes, under a line that says of what the run is."""
@@ -125,7 +126,7 @@ def run(package: Path, args: argparse.Namespace) -> int:
     for number in range(args.jobs):
         pid = os.fork()
         if pid == 0:
-            _work(package, left[number :: args.jobs], record, full=args.full)
+            _work(package, left[number :: args.jobs], record, args)
         workers.append(pid)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -171,9 +172,10 @@ def _is_left(done: dict[str, Any] | None, args: argparse.Namespace) -> bool:
     return (done["what"] == "undecided" and (args.full or args.again)) or (done["what"] == "survived" and args.again)
 
 
-def _work(package: Path, chosen: Sequence[Place], record: Record, *, full: bool) -> None:
+def _work(package: Path, chosen: Sequence[Place], record: Record, args: argparse.Namespace) -> None:
     """One of the processes at work: each mutant in turn, as long as nobody interrupts."""
     since = time.time()
+    standing = Standing(package, record.times)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it would be ignored
     try:
         for number, place in enumerate(chosen):
@@ -181,10 +183,11 @@ def _work(package: Path, chosen: Sequence[Place], record: Record, *, full: bool)
             if _newest(package) > since:
                 print("The code or the tests have been changed under the run: copy the tree, and run it there.")
                 os._exit(2)
-            line = {"key": place.key, **_tried(package, place, record, full=full), "seconds": elapsed(began)}
+            line = {"key": place.key, **_tried(package, place, record, standing, args), "seconds": elapsed(began)}
             _note(line)
             if number % CONTROL == 0 and line["what"] != "words":
-                _note({"key": f"{place.key} unchanged", **_control(package, place, record), "seconds": elapsed(began)})
+                control = _control(package, place, record, standing)
+                _note({"key": f"{place.key} unchanged", **control, "seconds": elapsed(began)})
     except KeyboardInterrupt:
         os._exit(1)
     os._exit(0)
@@ -196,12 +199,14 @@ def _note(line: dict[str, Any]) -> None:
     print(f"{line['what']:10}{line['seconds']:7.1f} s  {line.get('name', '')[:150]}", flush=True)
 
 
-def _control(package: Path, place: Place, record: Record) -> dict[str, str]:
-    """What the quick tests say of the same module unchanged, in the very same way: an `alarm` is a false one."""
+def _control(package: Path, place: Place, record: Record, standing: Standing) -> dict[str, str]:
+    """What the quick tests say of the same module unchanged, in the very same ways: an `alarm` is a false one."""
     mutant = _made(place)
     assert mutant is not None
-    tests, _ = split(record.watchers(place.path, place.before, mutant.source), QUICK)
-    by = noticed(package, mutant._replace(source=place.before), tests, record.times)
+    ready, rest = _ready(record.watchers(place.path, place.before, mutant.source))
+    unchanged = mutant._replace(source=place.before)
+    tests, _ = split(rest, QUICK)
+    by = standing.noticed(unchanged, place.before, ready) or noticed(package, unchanged, tests, record.times)
     return {"what": "alarm" if by else "control", "name": by}
 
 
@@ -210,23 +215,33 @@ def _newest(package: Path) -> float:
     return max(file.stat().st_mtime for folder in (package, ROOT / "tests") for file in folder.rglob("*.py"))
 
 
-def _tried(package: Path, place: Place, record: Record, *, full: bool) -> dict[str, str]:
+def _tried(package: Path, place: Place, record: Record, standing: Standing, args: argparse.Namespace) -> dict[str, str]:
     """What becomes of it. An `undecided` one outlived many tests, and the longest have not run."""
     mutant = _made(place)
     if mutant is None:
         return {"what": "words"}
     name = f"{mutant.path}: {mutant.name}"
-    first, rest = split(record.watchers(mutant.path, place.before, mutant.source), QUICK)
-    long, rest = split(rest, LONG)
-    by = noticed(package, mutant, first, record.times)
+    rest = record.watchers(mutant.path, place.before, mutant.source)
+    by = None
+    if not record.runs_on_import(mutant.path, place.before, mutant.source):
+        ready, others = _ready(rest)
+        by = standing.noticed(mutant, place.before, ready)
+        rest = rest if by is None else others
+    for seconds in (QUICK,) if mutant.equivalent or args.quick else (QUICK, LONG):
+        tests, rest = ({}, rest) if by else split(rest, seconds)
+        by = by or noticed(package, mutant, tests, record.times)
     if mutant.equivalent:
         rest = {}
-    elif not by:
-        by = noticed(package, mutant, long, record.times)
-    if full and not by:
+    if args.full and not by:
         by = noticed(package, mutant, rest, record.times)
-    what = "killed" if by else "undecided" if rest and not full else "survived"
-    return {"what": what, "name": name, "by": by}
+    what = "killed" if by else "undecided" if rest and not args.full else "survived"
+    return {"what": what, "name": name, "by": by or ""}
+
+
+def _ready(tests: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Those that stand ready, as many as are quick, and the rest."""
+    ready, _ = split({name: takes for name, takes in tests.items() if name.partition("::")[0] in FILES}, READY)
+    return ready, {name: takes for name, takes in tests.items() if name not in ready}
 
 
 def written() -> dict[str, Any]:

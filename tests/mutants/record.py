@@ -21,6 +21,8 @@ from forked import OUT, ROOT, in_child, run_tests
 
 CORE = ("flow.py", "switchboard/*.py", "endpoint/*.py")
 """What is changed, below the package."""
+READY = 8.0
+"""Seconds of tests, as recorded, of those that stand ready (`standing.py`)."""
 QUICK = 4.0
 """Seconds of tests, as recorded, in the quick part, which most mutants do not outlive."""
 LONG = 40.0
@@ -60,12 +62,16 @@ class Record:
         """The tests that may notice this change, the quickest first, with their seconds."""
         lines, seen = _touched(before, after), self.seen.get(path, {})
         names = {name for line in lines for name in seen.get(line, ())}
-        if lines & self.loaded.get(path, set()):  # what no other line of the module is run by comes last
+        if self.runs_on_import(path, before, after):  # what no other line of the module is run by comes last
             near = {name for by in seen.values() for name in by} - names
             far = self.times.keys() - near - names
         else:
             near = far = set()
         return {name: self.times[name] for part in (names, near, far) for name in sorted(part, key=self._rank)}
+
+    def runs_on_import(self, path: str, before: str, after: str) -> bool:
+        """Whether some of the change runs as soon as the module is imported."""
+        return bool(_touched(before, after) & self.loaded.get(path, set()))
 
     def _rank(self, name: str) -> tuple[float, str]:
         return self.times[name], name

@@ -7,7 +7,8 @@ it cannot even be imported, or when a test takes much longer than it should. One
 unless it behaves no differently, which then has to be said, and why.
 
 Without options: those written by hand (`byhand.py`). With `--tool`: those that a mutation tool makes of the table, the
-switchboard and the endpoint (`bytool.py`), in an order drawn by a seed, so that whatever part of them has been run is a
+switchboard and the endpoint (`bytool.py`). Most of these need not even be loaded: they are tried where the tests stand
+ready (`standing.py`). They come in an order drawn by a seed, so that whatever part of them has been run is a
 fair sample of all. It keeps what it has done: interrupt it, and go on with `--resume`.
 """
 
@@ -44,6 +45,7 @@ def main() -> int:
     tool.add_argument("--shard", default="1/1", metavar="K/N", help="only the K-th of N parts, for several machines")
     tool.add_argument("--resume", action="store_true", help="go on where an earlier run of the same core ended")
     tool.add_argument("--again", action="store_true", help="with --resume: try those once more that were not noticed")
+    tool.add_argument("--quick", action="store_true", help="leave undecided what the quick tests do not notice")
     tool.add_argument("--full", action="store_true", help="leave none undecided: run even the longest tests")
     args = parser.parse_args()
     package = Path(importlib.util.find_spec("statecore").submodule_search_locations[0])  # type: ignore[union-attr, index]

@@ -64,3 +64,22 @@ def test_a_change_meets_the_tests_that_run_its_statement() -> None:
         ["quick", "other"],
         ["slow"],
     ]
+
+
+@pytest.mark.usefixtures("_here")
+def test_what_can_be_changed_where_it_stands() -> None:
+    """The inside of functions can, whatever they are in; what a module or a class does when it is made cannot."""
+    from standing import functions
+
+    before = "A = 1\nclass C:\n    b = 2\n    @property\n    def f(self):\n        return [A for _ in self.b]\n"
+
+    def differ(old: str, new: str) -> list[str] | None:
+        pairs = functions(before, before.replace(old, new), "file.py")
+        return None if pairs is None else [code.co_qualname for code, _ in pairs]
+
+    assert differ("A for", "-A for") == ["C.f"]
+    assert differ("A", "A") == []
+    assert differ("A = 1", "A = None") is None
+    assert differ("b = 2", "b = 2.0") is None
+    assert differ("@property", "@cached") is None
+    assert differ("return", "return =") is None
