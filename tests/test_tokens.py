@@ -291,6 +291,21 @@ def test_the_token_is_a_json_web_token_that_others_read(signer: JwtSigner) -> No
     assert read[1] | {"iss": "statecore", "sub": "bob", "sid": "s1", "jti": "t1", "exp": 1_800_003_600} == read[1]
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "secret", "kind"), [("HS256", SECRET, "oct"), ("RS256", private(RSA_KEY), "RSA")]
+)
+def test_a_token_is_what_the_library_would_make_of_it(algorithm: Any, secret: bytes, kind: Any) -> None:
+    """Header, claims and signature are put together as joserfc does it, byte by byte, whatever the key is called."""
+    for kid in ("k1", 'caf\u00e9 "1"'):
+        token = JwtSigner(Keys(kid, secret, algorithm=algorithm)).sign(claims())
+        header, key = {"alg": algorithm, "kid": kid, "typ": "JWT"}, jwk.import_key(secret, kind)
+        opened = jws.deserialize_compact(token, key, [algorithm])
+        assert opened.headers() == header
+        assert token.count("=") == 0
+        if kid.isascii():  # joserfc escapes what is not
+            assert token == jws.serialize_compact(header, opened.payload, key, [algorithm])
+
+
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_no_token_is_missing(signer: JwtSigner, nothing: Any) -> None:
     """None and an empty text are told apart from a bad token."""
