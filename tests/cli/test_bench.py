@@ -117,12 +117,13 @@ def test_calls_go_through_a_service_on_the_network() -> None:
     pytest.importorskip("psutil")
     written = figures("--only", "network")
     assert all(figure["value"] and figure["value"] > 0 for figure in written)
-    rate, messages, *beside, one, other = written[:6]
-    units = ["calls/s", "messages/s", "calls/s", "ms", "ms", "ms", "KiB", "ms", "ms"]
+    rate, messages, kept, *beside, one, other = written[:7]
+    units = ["calls/s", "messages/s", "calls/s", "calls/s", "ms", "ms", "ms", "KiB", "ms", "ms"]
     assert [figure["unit"] for figure in written] == units
     assert [(figure["peer"], figure["ratio"]) for figure in beside] == [("Janus (not installed)", None)] * 2
     assert rate["target"] == ">= 1,000/s"
     assert messages["peer_value"] > messages["value"]
+    assert (kept["peer"], kept["peer_value"], kept["target"]) == ("in memory", rate["value"], ">= 0.5x")
     assert one["peer_value"]
     assert other["peer_value"]
 

@@ -35,6 +35,8 @@ TRIALS = 10
 """How often Janus may crash in a turn."""
 SHARE = 0.5
 """What part of the messages of a bare echo it is to carry."""
+KEPT = 0.5
+"""What part of its calls it is to carry with every record on the disk before it is told."""
 _KEY = "key"
 _OPEN = ("--api-key", _KEY, "--set", "calls_per_minute=1000000", "--set", "messages_per_second=1000000")
 _MESSAGE = b'"' + b"x" * 318 + b'"'
@@ -126,16 +128,25 @@ class _Turn:
 
 
 async def _rates(size: _Size) -> list[Figure]:
-    with service(*_OPEN) as ours, echo() as bare:
-        async with _pairs(ours, size.pairs) as pairs, _channels(bare, 2 * size.pairs) as channels:
-            calling = [partial(_call, *pair) for pair in pairs]
-            echoing = [partial(_echo, channel) for channel in channels]
-            turns = [
-                (await _turn(ours, size.seconds, calling), await _turn(bare, size.seconds, echoing))
-                for _ in range(size.turns + 1)
-            ]
-    calls, echoes = zip(*turns[1:], strict=True)  # the first warmed up
-    rate = median(turn.rate for turn in calls)
+    with (
+        TemporaryDirectory() as folder,
+        service(*_OPEN) as ours,
+        service(*_OPEN, "--store", f"sqlite:{Path(folder, 'calls.db')}") as kept,
+        echo() as bare,
+    ):
+        async with (
+            _pairs(ours, size.pairs) as pairs,
+            _pairs(kept, size.pairs) as others,
+            _channels(bare, 2 * size.pairs) as channels,
+        ):
+            sides: tuple[tuple[Server, list[_Act]], ...] = (
+                (ours, [partial(_call, *pair) for pair in pairs]),
+                (kept, [partial(_call, *pair) for pair in others]),
+                (bare, [partial(_echo, channel) for channel in channels]),
+            )
+            turns = [[await _turn(server, size.seconds, acts) for server, acts in sides] for _ in range(size.turns + 1)]
+    calls, written, echoes = zip(*turns[1:], strict=True)  # the first warmed up
+    rate, slower = (median(turn.rate for turn in side) for side in (calls, written))
     value, peer = (median(turn.messages for turn in side) for side in (calls, echoes))
     return [
         Figure(
@@ -146,6 +157,11 @@ async def _rates(size: _Size) -> list[Figure]:
             name="messages of calls in a second of the server's processor time", value=value, unit="messages/s",
             peer="a bare echo on the same server", peer_value=peer, ratio=value / peer, target=f">= {SHARE:g}x",
             met=at_least(SHARE, value / peer),
+        ),
+        Figure(
+            name=f"calls through the service, {size.pairs} at a time, in an SQLite file", value=slower, unit="calls/s",
+            peer="in memory", peer_value=rate, ratio=slower / rate, target=f">= {KEPT:g}x",
+            met=at_least(KEPT, slower / rate),
         ),
     ]  # fmt: skip
 
