@@ -26,6 +26,7 @@ class Metrics:
         self._ended = Counter("statecore_ended_calls", "What ended, by reason.", ["flow", "reason"], registry=mine)
         self._counted = functools.cache(self._commands.labels)
         """To be had at once: every command is counted, and there are but so many triggers and codes."""
+        self._counted_ends = functools.cache(self._ended.labels)
         self._triggers = {trigger.name for flow in service.flows.values() for trigger in flow.triggers}
         service.observe(self._decided)
 
@@ -40,7 +41,7 @@ class Metrics:
             trigger = decision.command if decision.command in self._triggers else "unknown"
             self._counted(trigger, decision.refused or "ok").inc()
         for record in decision.ended:
-            self._ended.labels(record.flow, record.reason).inc()
+            self._counted_ends(record.flow, record.reason).inc()
 
 
 __all__ = ["CONTENT_TYPE", "Metrics"]

@@ -15,7 +15,8 @@ class Outbox:
         self._messages: deque[bytes] = deque()
         self._size = 0
         self._limit = limit
-        self._wake = asyncio.Event()
+        self._reader: asyncio.Future[None] | None = None
+        """Who waits in `get`."""
         self.closed = False
         """Whether nothing more is taken."""
 
@@ -29,20 +30,27 @@ class Outbox:
             raise SignalingLost
         self._messages.append(message)
         self._size += len(message)
-        self._wake.set()
+        self._wake()
 
     def close(self) -> None:
         """Take nothing more; what was queued before is still given out. Idempotent."""
         self.closed = True
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     async def get(self) -> bytes | None:
         """The next message; None when closed and empty. Safe to cancel."""
         while not self._messages:
             if self.closed:
                 return None
-            self._wake.clear()
-            await self._wake.wait()
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
         message = self._messages.popleft()
         self._size -= len(message)
         return message

@@ -58,10 +58,12 @@ class Decisions:
     async def _commit(self, decision: Done, loaded: Loaded, told: Loaded) -> bool:
         if not decision.writes:
             return True
-        checks = {key: loaded[key] for key in decision.reads if key not in decision.writes}
-        writes = {key: (loaded[key][0], value) for key, value in decision.writes.items()}
         # What was only read must not have changed either; only what exists can be checked without writing it.
-        return await self._store.commit({**{k: c for k, c in checks.items() if c[1] is not None}, **writes, **told})
+        commit = {key: loaded[key] for key in decision.reads if loaded[key][1] is not None}
+        for key, value in decision.writes.items():
+            commit[key] = (loaded[key][0], value)
+        commit.update(told)
+        return await self._store.commit(commit)
 
 
 def _view(loaded: Loaded) -> Records:
@@ -75,7 +77,9 @@ def _view(loaded: Loaded) -> Records:
 def _likely(given: Input) -> tuple[Key, ...]:
     """What a decision is going to read, so that one load usually does."""
     if isinstance(given, Act):
-        return (("call", given.command.session), ("line", given.user))
+        command = given.command
+        likely = (("call", command.session), ("line", given.user))
+        return (*likely, ("line", command.receiver)) if command.receiver else likely
     if isinstance(given, Route):
         return (("call", given.relay.session),)
     if isinstance(given, Negotiate):

@@ -30,14 +30,13 @@ Observer: TypeAlias = Callable[[Decision], None]
 
 def decision(given: Input, done: Done, before: Mapping[Key, Any]) -> Decision:
     """What was decided, and about what; `before` has the records as they were."""
-    refusals = (effect.message for effect in done.effects if isinstance(effect.message, Refused))
-    return Decision(
-        command=given.command.trigger if isinstance(given, Act) else "",
-        refused=next((refusal.code for refusal in refusals), "") if isinstance(given, Act) else "",
-        ended=tuple(
-            record for key, record in done.writes.items() if _has_ended(record) and not _has_ended(before[key])
-        ),
-    )
+    ended = tuple([r for key, r in done.writes.items() if _has_ended(r) and not _has_ended(before[key])])
+    if not isinstance(given, Act):
+        return Decision(ended=ended)
+    for effect in done.effects:
+        if isinstance(effect.message, Refused):
+            return Decision(given.command.trigger, effect.message.code, ended)
+    return Decision(given.command.trigger, "", ended)
 
 
 def _has_ended(record: Any) -> bool:

@@ -324,7 +324,8 @@ class CallService(Admitting):
 
     async def _decide(self, given: Input) -> Done:
         """Take a decision once every user is known whom the store may lack, and carry it out. Raises StoreConflict."""
-        await self._save_users()
+        if self._pending:
+            await self._save_users()
         return await self._decisions.take(given)
 
     def _step(self, view: dict[Key, Any], given: Input) -> Need | Done:
@@ -346,13 +347,13 @@ class CallService(Admitting):
         self, writes: Mapping[Key, Any], effects: tuple[Deliver, ...] = (), before: Mapping[Key, Any] = _UNKNOWN
     ) -> None:
         """Note when what was written is due, unless it was already due just then."""
-        dues = tuple(
-            (key, due) for key, value in writes.items() if (due := next_due(value)) and due != next_due(before.get(key))
-        )
-        for key, due in dues:
-            self._deadlines.watch(key, due)
+        dues: list[tuple[Key, int]] = []
+        for key, value in writes.items():
+            if (due := next_due(value)) and due != next_due(before.get(key)):
+                self._deadlines.watch(key, due)
+                dues.append((key, due))
         if effects or dues:
-            self._nodes.tell(Decided(effects, dues))
+            self._nodes.tell(Decided(effects, tuple(dues)))
 
     def _deliver(self, *effects: Deliver) -> None:
         for effect in effects:

@@ -66,23 +66,26 @@ class MemoryStore:
 
     async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
         """Write all, or nothing."""
+        entries = {key: self._entry(key) for key in writes}
         for key, (version, _) in writes.items():
-            if self._entry(key).version != version:
+            if entries[key].version != version:
                 return False
+        expires = False
         for key, (version, value) in writes.items():
-            old = self._entry(key).value
+            old = entries[key].value
             if value is old and value is not None:
                 continue  # a check of the version
             kind, name = key
             self._records.setdefault(kind, {})[name] = Entry(version + 1, value)
+            expires = expires or kind in EXPIRING
             if type(value) is Record and value.ended_at and not (type(old) is Record and old.ended_at):
                 self._ended.append(key)
             if value is None:
                 self._deleted.append(key)
-        self._forget(writes)
+        self._forget(expires=expires)
         return True
 
-    def _forget(self, writes: Iterable[Key]) -> None:
+    def _forget(self, *, expires: bool) -> None:
         """What is too old to be kept, and what has expired if this commit wrote something that does."""
         while self._limit is not None and len(self._ended) > self._limit:
             kind, name = self._ended.popleft()
@@ -92,7 +95,7 @@ class MemoryStore:
             key = self._deleted.popleft()
             if self._entry(key).value is None:
                 self._records[key[0]].pop(key[1], None)
-        if any(kind in EXPIRING for kind, _ in writes) and (now := self._now()) - self._pruned >= _HOUR:
+        if expires and (now := self._now()) - self._pruned >= _HOUR:
             self._pruned = now
             for kind in EXPIRING:
                 entries = self._records.get(kind, {})
