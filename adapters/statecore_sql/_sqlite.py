@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from statecore.errors import StoreUnusable
 from statecore.ports import Key
@@ -48,6 +51,22 @@ _WRITE = """INSERT INTO records (kind, id, version, value, over, made) VALUES (?
 _LIST = "INSERT OR IGNORE INTO people VALUES (?, ?, ?)"
 
 
+class _Piece(NamedTuple):
+    """Something to do, and who waits for it."""
+
+    work: Callable[[], Any]
+    done: Future[Any]
+
+    def settle(self, do: Callable[[Callable[[], Any]], Any]) -> None:
+        """Do it by itself, and say what became of it."""
+        try:
+            result = do(self.work)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is for who waits
+            self.done.set_exception(error)
+        else:
+            self.done.set_result(result)
+
+
 class SqliteStore(SqlStore):
     """Versioned records in a SQLite file, which is made if it is missing.
 
@@ -72,6 +91,9 @@ class SqliteStore(SqlStore):
         now: Callable[[], int] = wall,
     ) -> None:
         self._patience = patience
+        self._waiting: dict[bool, list[_Piece]] = {False: [], True: []}
+        """What is to be done next: what reads, and what writes."""
+        self._gate = threading.Lock()
         super().__init__(str(path), keep, now)
 
     def _open(self) -> None:
@@ -146,6 +168,32 @@ class SqliteStore(SqlStore):
     def _close(self) -> None:
         self._db.close()
         self._unlock()
+
+    async def _run(self, work: Callable[[], T], *, writing: bool = False) -> T:
+        """What comes while the disk is busy is done together afterwards: a hundred commits take hardly longer than
+        one, as it is the disk that they wait for."""
+        done: Future[T] = Future()
+        with self._gate:
+            if not any(self._waiting.values()):
+                self._thread.submit(self._serve)
+            self._waiting[writing].append(_Piece(work, done))
+        return await asyncio.wrap_future(done)
+
+    def _serve(self) -> None:
+        """Do what waits. Who reads need not wait for the disk, and sees what was committed."""
+        with self._gate:
+            waiting, self._waiting = self._waiting, {False: [], True: []}
+        reads, writes = ([p for p in pieces if p.done.set_running_or_notify_cancel()] for pieces in waiting.values())
+        for piece in reads:
+            piece.settle(lambda work: self._do(work, writing=False))
+        try:
+            results = self._do(lambda: [piece.work() for piece in writes], writing=True) if writes else []
+        except Exception:  # noqa: BLE001 - nothing was written; whose fault it is, and what it is, is found out one by one
+            for piece in writes:
+                piece.settle(lambda work: self._do(work, writing=True))
+        else:
+            for piece, result in zip(writes, results, strict=True):
+                piece.done.set_result(result)
 
     def _do(self, work: Callable[[], T], *, writing: bool) -> T:
         try:

@@ -9,7 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,60 @@ def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -> None
             asyncio.run(store.commit(writes))
         assert asyncio.run(store.load(writes)) == {("line", "a"): (0, None), ("call", "c"): (0, None)}
         assert asyncio.run(store.commit({("line", "a"): (0, Line("a"))}))
+
+
+async def _together(store: SqliteStore, *works: Coroutine[Any, Any, Any], dropped: int = 0) -> list[Any]:
+    """What becomes of these, all asked for while the disk is busy with something else; the last of them are cancelled
+    before that is over."""
+    free = threading.Event()
+    store._thread.submit(free.wait, 30)
+    asked = [asyncio.create_task(work) for work in works]
+    await asyncio.sleep(0)
+    for task in asked[len(asked) - dropped :]:
+        task.cancel()
+    await asyncio.sleep(0)
+    free.set()
+    return await asyncio.gather(*asked, return_exceptions=True)
+
+
+def test_what_comes_while_the_disk_is_busy_is_written_together(tmp_path: Path) -> None:
+    """Twenty commits are one for the disk. Each is decided by itself: of two with one key one is refused, and what is
+    read meanwhile is what was committed before."""
+    said: list[str] = []
+    lines: list[Any] = [("line", f"{number}") for number in range(20)]
+
+    async def main(store: SqliteStore) -> None:
+        assert await store.commit({lines[0]: (0, Line("0"))})
+        store._thread.submit(store._db.set_trace_callback, said.append).result()
+        writes = [store.commit({key: (0, Line(key[1]))}) for key in (*lines[1:], lines[1])]
+        *done, found = await _together(store, *writes, store.load(lines[:2]))
+        assert done == [True] * 19 + [False]
+        assert found == {lines[0]: (1, Line("0")), lines[1]: (0, None)}
+        assert await store.load([lines[19]]) == {lines[19]: (1, Line("19"))}
+
+    with closing(SqliteStore(tmp_path / "calls.db")) as store:
+        asyncio.run(main(store))
+    assert said.count("BEGIN IMMEDIATE") == 1
+
+
+def test_of_what_is_written_together_each_fails_by_itself(tmp_path: Path) -> None:
+    """There is room for two of three commits: the third is told so, and the two are on the disk. One that was
+    cancelled before it began is not."""
+    keys: list[Any] = [("line", "a"), ("call", "c"), ("line", "b"), ("line", "d")]
+    values: list[Any] = [Line("a"), _large(), Line("b"), Line("d")]
+
+    async def main(store: SqliteStore) -> None:
+        works = [store.commit({key: (0, value)}) for key, value in zip(keys, values, strict=True)]
+        one, refused, two, late = await _together(store, *works, dropped=1)
+        assert (one, two) == (True, True)
+        assert isinstance(refused, StoreUnusable)
+        assert isinstance(late, asyncio.CancelledError)
+        found = await store.load(keys)
+        assert [version for version, _ in found.values()] == [1, 0, 1, 0]
+
+    with closing(SqliteStore(tmp_path / "calls.db")) as store:
+        store._thread.submit(store._db.execute, "PRAGMA max_page_count=16").result()  # a disk that is full
+        asyncio.run(main(store))
 
 
 def _large() -> Record:
