@@ -6,8 +6,8 @@ import asyncio
 import heapq
 import time
 import uuid
+from array import array
 from collections.abc import Callable
-from typing import Any
 
 from ..ports import Key
 
@@ -64,15 +64,15 @@ class Alarm:
 class Timetable:
     """When to look at which record. A note is made each time a record is said to be due, and never taken back: when its
     time has come the record is looked at, and what it says then counts. So it does not matter how often one is told of
-    a record, nor in which order; and a note costs two places in a list that it shares with all of its second."""
+    a record, nor in which order; and a note costs a place in a list, and two bytes, that it shares with its second."""
 
     def __init__(self) -> None:
         self._soon: list[tuple[int, Key]] = []
         """What is due before `_until`, as a heap."""
         self._until = 0
         """Unix time in seconds."""
-        self._later: dict[tuple[int, str], list[Any]] = {}
-        """By second and kind of record: an id, when it is due, the next id ..."""
+        self._later: dict[tuple[int, str], tuple[list[str], array[int]]] = {}
+        """By second and kind of record: ids, and by how many milliseconds later than the second each is due."""
         self._seconds: list[tuple[int, str]] = []
         """The keys of those, as a heap."""
 
@@ -87,22 +87,24 @@ class Timetable:
         place = (due // 1000, kind)
         notes = self._later.get(place)
         if notes is None:
-            notes = self._later[place] = []
+            notes = self._later[place] = [], array("H")
             heapq.heappush(self._seconds, place)
-        notes += (name, due)
+        names, parts = notes
+        names.append(name)
+        parts.append(due % 1000)
 
     def take(self, now: int) -> list[Key]:
         """The records whose time has come, each once."""
         while self._seconds and self._seconds[0][0] * 1000 <= now:
             place = heapq.heappop(self._seconds)
-            self._until = place[0] + 1
-            notes = iter(self._later.pop(place))
-            for name, due in zip(notes, notes, strict=True):
-                heapq.heappush(self._soon, (due, (place[1], name)))
-        due = {}
+            second, kind = place
+            self._until = second + 1
+            for name, part in zip(*self._later.pop(place), strict=True):
+                heapq.heappush(self._soon, (second * 1000 + part, (kind, name)))
+        keys: dict[Key, None] = {}
         while self._soon and self._soon[0][0] <= now:
-            due[heapq.heappop(self._soon)[1]] = None
-        return list(due)
+            keys[heapq.heappop(self._soon)[1]] = None
+        return list(keys)
 
     def next(self) -> int:
         """When to `take` next; 0 for never."""

@@ -154,7 +154,7 @@ class Switchboard:
             return []  # an older connection of the same incarnation, late
         if error := refusal(work, before, command) or self._no_room(line, before, guest, work.now):
             return [Deliver(user, hello.device, hello.epoch, Refused("", 0, error.code, error.data))]
-        device = Device(hello.device, hello.epoch, hello.conn, True, work.now + self.lease, guest)
+        device = Device(hello.device, hello.epoch, hello.conn, True, work.after(self.lease), guest)
         devices = (*(d for d in line.devices if d.device != hello.device), device)
         kept = line.name if guest or line.known else ""  # what a guest was called is not the user's name
         name = kept if guest and line.known else hello.name or kept
@@ -226,7 +226,7 @@ class Switchboard:
         line = work.line(command.user) or Line(command.user)
         for device in line.devices:
             if device.device == command.device and device.epoch == command.epoch:
-                self._put_device(work, line, replace(device, lease=work.now + self.lease))
+                self._put_device(work, line, replace(device, lease=work.after(self.lease)))
                 if command.sessions is not None:
                     return self._catch_up(work, command.user, command.device, command.epoch, command.sessions)
         return []
@@ -253,7 +253,7 @@ class Switchboard:
     def _restart(self, work: Work, command: Restart) -> list[Deliver]:
         line = work.line(command.user)
         if line is not None and line.devices:
-            devices = tuple(replace(d, online=False, lease=work.now + self.lease) for d in line.devices)
+            devices = tuple(replace(d, online=False, lease=work.after(self.lease)) for d in line.devices)
             work.lines[command.user] = replace(line, devices=devices)
         return []
 
@@ -366,7 +366,7 @@ class Switchboard:
             invitations=(Invitation(receiver),) if rings else (),
             metadata=self._metadata(command.metadata),
             initiated_at=work.now,
-            ring_until=work.now + (min(command.timeout, 3_600_000) or self.milliseconds["ring"]) if rings else 0,
+            ring_until=work.after(min(command.timeout, 3_600_000) or self.milliseconds["ring"]) if rings else 0,
         )
         draft = work.create(record)
         return draft, work.add_leg(draft, act.user, act.device, act.epoch, "caller" if rings else "member")

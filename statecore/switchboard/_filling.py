@@ -17,8 +17,9 @@ from ..model import NO_FLAGS, Control, Device, Invitation, Leg, Record
 from ..ports import Key
 from ..wire import Peer, View
 from ._commands import Act, Deliver, Done
+from ._shared import new_pid
 from ._views import REASONS, gone
-from ._work import QUIET, Work, mark, new_pid
+from ._work import QUIET, Work, mark
 
 if TYPE_CHECKING:
     from ._plans import Change, Plan, Shape

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TypeAlias
 
 from msgspec.structs import replace
 
 from ..model import Line
+from ._shared import alone
 
 LineChange: TypeAlias = Callable[[Line, str], Line]
 
@@ -23,7 +23,7 @@ def enlist(line: Line, session: str) -> Line:
 def seize(line: Line, session: str) -> Line:
     """Let the call take the line."""
     others = _without(line.holds, session)
-    holds = (*others, session) if others else _alone(session)
+    holds = (*others, session) if others else alone(session)
     return replace(line, holds=holds, sessions=_without(line.sessions, session))
 
 
@@ -35,12 +35,6 @@ def let_go(line: Line, session: str) -> Line:
 def delist(line: Line, session: str) -> Line:
     """Let the line forget of a session that does not take it."""
     return replace(line, sessions=_without(line.sessions, session)) if session in line.sessions else line
-
-
-@functools.lru_cache(maxsize=16)
-def _alone(session: str) -> tuple[str]:
-    """One tuple for the lines of both who are in a call."""
-    return (session,)
 
 
 def _without(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def free(work: Work, draft: Draft, offer: Offer, pid: str) -> None:
 def _asked(work: Work, offer: Offer, pid: str) -> Offer:
     if offer.holder and offer.holder != pid:
         return replace(offer, waiting=pid)
-    until = work.now + work.board.milliseconds["offer"]
+    until = work.after(work.board.milliseconds["offer"])
     return replace(offer, holder=pid, until=until, turn=offer.turn + 1)
 
 

@@ -50,7 +50,7 @@ def _tidy(work: Work, draft: Draft) -> None:
     draft.offers = tuple(offer for offer in draft.offers if not gone & set(offer.pair))
     if not any(draft.live()):
         if draft.machine.flow.lingers and draft.cause is not None and draft.cause.control.reason != Reason.KICKED:
-            draft.changes["empty_until"] = work.now + work.board.milliseconds["empty"]
+            draft.changes["empty_until"] = work.after(work.board.milliseconds["empty"])
         else:
             _close(work, draft)
     for user in dict.fromkeys(leg.user for leg in draft.legs):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +16,7 @@ from ..ports import Key
 from ._conditions import called, holds, is_shown
 from ._guests import bind
 from ._lines import LineChange, delist, enlist, let_go, seize
+from ._shared import moment, new_pid
 
 if TYPE_CHECKING:
     from . import Switchboard
@@ -31,11 +31,6 @@ class Missing(Exception):
 
     def __init__(self, *keys: Key) -> None:
         self.keys = keys
-
-
-def new_pid(place: int) -> str:
-    """The id of the participant whose leg is the next one. One text for all calls: there are two in every call."""
-    return sys.intern(str(place + 1))
 
 
 def find_leg(legs: Sequence[Leg], user: str, device: str, epoch: str) -> int | None:
@@ -104,7 +99,7 @@ class Work:
     def __init__(self, board: Switchboard, view: Mapping[Key, Any], now: int) -> None:
         self.board = board
         self.view = view
-        self.now = now
+        self.now = moment(now)
         self.drafts: dict[str, Draft] = {}
         self.lines: dict[str, Line | None] = {}
         self.old_lines: dict[str, Line | None] = {}
@@ -117,6 +112,10 @@ class Work:
         """The user whose act this is; empty for the application, a timer, a device or the network."""
         self.token_error: StatecoreError | None = None
         """Why the command's token was refused."""
+
+    def after(self, milliseconds: int) -> int:
+        """The time that comes so much later."""
+        return moment(self.now + milliseconds)
 
     # --- records
 
@@ -313,7 +312,7 @@ class Work:
             return 0
         if state in draft.machine.flow.roles.ringing:  # one timer for all legs of a call, however late they were made
             return int(draft.get("ring_until"))
-        return self.now + deadline.length(self.board.milliseconds)
+        return self.after(deadline.length(self.board.milliseconds))
 
     # --- effects
 
@@ -378,7 +377,7 @@ class Work:
         if len(draft.legs) + len(line.ringing) > self.board.settings.session_joins:
             raise SessionFull(session_id=draft.session_id)
         draft.invitations = (*(i for i in draft.invitations if i.user != user), Invitation(user))
-        draft.changes["ring_until"] = self.now + self.board.milliseconds["ring"]
+        draft.changes["ring_until"] = self.after(self.board.milliseconds["ring"])
         self.on_line(seize, draft.session_id, user)
         self.fires += [(draft.machine.ring or "", draft, there) for there in self._legs_of(draft, user)]
 
