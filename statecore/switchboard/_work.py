@@ -273,7 +273,6 @@ class Work:
         flags = old.flags
         if row.sets or row.clears:
             flags = mark(flags, row.sets, row.clears)
-        draft.dirty = True
         if row.to != old.state or flags != old.flags:
             self._move(draft, place, Control(row.to, old.role, flags, row.reason or ""))
         for effect in row.effects:

@@ -69,11 +69,6 @@ EQUIVALENT = (
     ),
     ("switchboard/_work.py", "fresh=None", "None counts as false"),
     ("switchboard/_commands.py", "capacity: int = None", "None counts as 0, which leaves the capacity as it is"),
-    (
-        "switchboard/_work.py",
-        "line 277: draft.dirty = True",
-        "what a row changes says so itself",
-    ),
     ("switchboard/_views.py", "line 30: deliver(", "who hears without having moved has joined, and gets no token"),
     ("endpoint/_facts.py", "metadata=view.metadata,  ->", "the view that makes a leg says it again"),
     ("endpoint/_facts.py", "tell_peers(step, (), leg, ", "who begins was told of nobody, so nobody can be gone"),
