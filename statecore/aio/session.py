@@ -116,8 +116,8 @@ class Session:
 
     def add_call_event_listener(self, id: str, listener: object, *, snapshot: bool = False) -> Registration:  # noqa: A002
         """Register an OngoingCallListener, or any object with `on_<event>` methods, under an id; replaces what stands
-        under it. `snapshot` tells the newcomer of everyone who is here already. Removed when the session has ended;
-        raises SessionInactive after that."""
+        under it. `snapshot` tells the newcomer of everyone who is here already, and who of them asks for video. Removed
+        when the session has ended; raises SessionInactive after that."""
         self._need_life("add_call_event_listener")
         return self._listeners.add(id, listener, snapshot=self._snapshot if snapshot else None)
 
@@ -125,10 +125,10 @@ class Session:
         """Remove what stands under an id; tells whether anything did. Idempotent."""
         return self._listeners.remove(id)
 
-    def on(self, event: str, handler: Handler) -> Registration:
+    def on(self, event: str, handler: Handler, *, snapshot: bool = False) -> Registration:
         """Register one handler for one event, named without `on_`; the handle removes it. Otherwise as above."""
         self._need_life("on")
-        return self._listeners.on(event, handler)
+        return self._listeners.on(event, handler, snapshot=self._snapshot if snapshot else None)
 
     def _need_life(self, what: str) -> None:
         if self.over:
@@ -138,6 +138,10 @@ class Session:
         replay("session_joined", self)
         for one in self.participants[1:]:
             replay("user_joined", one)
+        for peer in self.leg.peers:
+            if peer.joined and "wants_video" in peer.flags:
+                event = "call_switch_to_video_requested"
+                replay(event, *self._arguments(event, self.leg, peer, None))
 
     def _handler_failed(self, error: BaseException, event: str, listener: str) -> None:
         _log.error("listener %r failed in on_%s", listener, event, exc_info=error, extra=self.extra)

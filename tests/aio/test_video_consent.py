@@ -42,6 +42,31 @@ def test_the_answer_to_an_earlier_request_is_none_to_a_later_one(town: Town, run
     run(main)
 
 
+def test_who_listens_late_hears_what_waits_for_an_answer(town: Town, run: Run) -> None:
+    """A handler that comes after the request can answer it: it asks for what there is already. One that comes after the
+    answer hears of no request."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            hers, his = await t.pair()
+            asking = asyncio.create_task(hers.switch_to_video())
+            await t.until(lambda: "wants_video" in his.leg.peers[0].flags)
+            heard: list[tuple[str, ...]] = []
+
+            async def agree(*told: str) -> None:
+                heard.append(told)
+                await his.accept_video()
+
+            his.on("call_switch_to_video_requested", agree, snapshot=True)
+            await asking
+            assert heard == [(his.session_id, "alice", "bob")]
+            his.on("call_switch_to_video_requested", lambda *told: heard.append(told), snapshot=True)
+            assert len(heard) == 1
+            await hers.end()
+
+    run(main)
+
+
 def test_a_request_given_up_before_it_was_heard(town: Town, run: Run) -> None:
     """A request that is cancelled while it is on its way to the service is withdrawn all the same."""
 

@@ -51,7 +51,8 @@ async def answering(service: CallService, media: Any) -> AsyncIterator[None]:
 
     async def answer(call: Call) -> None:
         async with call.answer(type=call.type) as session:
-            session.on("call_switch_to_video_requested", lambda *_: session.accept_video())
+            asked = "call_switch_to_video_requested"
+            session.on(asked, lambda *_: session.accept_video(), snapshot=True)
             await session.wait_ended()
 
     async with CallClient(service.signaling(BOT, name="Bot"), media) as bot:

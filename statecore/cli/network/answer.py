@@ -47,7 +47,8 @@ async def _answer(args: argparse.Namespace) -> int:
                 about["caller"] = call.initiator
                 async with call.answer(type=call.type) as session:
                     talker.watch(session)
-                    session.on("call_switch_to_video_requested", lambda *_: session.accept_video())
+                    asked = "call_switch_to_video_requested"
+                    session.on(asked, lambda *_: session.accept_video(), snapshot=True)
                     talker.say(f"{call.initiator}: connected")
                     if args.echo:
                         await session.play(session.audio(call.initiator))
