@@ -52,6 +52,8 @@ class Row(NamedTuple):
     version: int
     """What it must have now."""
     data: bytes | None
+    value: Any
+    """What the data says."""
     over: int
     made: int
     """When a call was made; -1 for what stands in no list."""
@@ -85,12 +87,7 @@ class SqlStore:
     async def load(self, keys: Iterable[Key]) -> dict[Key, tuple[int, Any]]:
         """Each key with its version and value, all read at one instant."""
         wanted = list(keys)
-
-        def read() -> dict[Key, tuple[int, Any]]:
-            found = self._rows(wanted)
-            return {key: (version, decoded(key[0], data, self._name)) for key, (version, data) in found.items()}
-
-        return await self._run(read)
+        return await self._run(lambda: self._load(wanted))
 
     async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
         """Write all, or nothing."""
@@ -115,7 +112,7 @@ class SqlStore:
         if when >= 0:
             who = tuple(sorted(people(value)))
             who = who if self._listed.get(key[1], 0) < len(who) else ()
-        return Row(key, version, _encoded(key, value), over(key, value), when, who)
+        return Row(key, version, _encoded(key, value), value, over(key, value), when, who)
 
     def _note(self, writes: Mapping[Key, tuple[int, Any]]) -> None:
         if len(self._listed) > _LISTED:
@@ -158,6 +155,10 @@ class SqlStore:
         except RuntimeError:
             return  # closed before
         self._thread.shutdown()
+
+    def _load(self, keys: Sequence[Key]) -> dict[Key, tuple[int, Any]]:
+        found = self._rows(keys)
+        return {key: (version, decoded(key[0], data, self._name)) for key, (version, data) in found.items()}
 
     async def _run(self, work: Callable[[], T], *, writing: bool = False) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._do(work, writing=writing))

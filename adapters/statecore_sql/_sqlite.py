@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -49,6 +50,8 @@ _WRITE = """INSERT INTO records (kind, id, version, value, over, made) VALUES (?
     ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, value = excluded.value, over = excluded.over,
         made = excluded.made"""
 _LIST = "INSERT OR IGNORE INTO people VALUES (?, ?, ?)"
+_KNOWN = 4_096
+"""How many records are remembered."""
 
 
 class _Piece(NamedTuple):
@@ -93,6 +96,10 @@ class SqliteStore(SqlStore):
         self._patience = patience
         self._waiting: dict[bool, list[_Piece]] = {False: [], True: []}
         """What is to be done next: what reads, and what writes."""
+        self._known: OrderedDict[Key, tuple[int, Any]] = OrderedDict()
+        """What stands in the file, of what was read or written last: it is one process's at a time."""
+        self._news: dict[Key, tuple[int, Any]] = {}
+        """What a transaction has read or written so far."""
         self._gate = threading.Lock()
         super().__init__(str(path), keep, now)
 
@@ -169,6 +176,33 @@ class SqliteStore(SqlStore):
         self._db.close()
         self._unlock()
 
+    async def load(self, keys: Iterable[Key]) -> dict[Key, tuple[int, Any]]:
+        """Each key with its version and value, all read at one instant: from memory, if all of them are known."""
+        wanted = list(keys)
+        with self._gate:
+            found = {key: self._known[key] for key in wanted if key in self._known}
+        return found if all(key in found for key in wanted) else await super().load(wanted)
+
+    def _load(self, keys: Sequence[Key]) -> dict[Key, tuple[int, Any]]:
+        found = super()._load(keys)
+        self._news.update(found)
+        return found
+
+    def _remember(self) -> None:
+        """What a transaction has read or written is so."""
+        with self._gate:
+            for key, entry in self._news.items():
+                self._known[key] = entry
+                self._known.move_to_end(key)
+            while len(self._known) > _KNOWN:
+                self._known.popitem(last=False)
+
+    def _prune(self) -> None:
+        super()._prune()
+        self._news.clear()
+        with self._gate:
+            self._known.clear()
+
     async def _run(self, work: Callable[[], T], *, writing: bool = False) -> T:
         """What comes while the disk is busy is done together afterwards: a hundred commits take hardly longer than
         one, as it is the disk that they wait for."""
@@ -196,6 +230,7 @@ class SqliteStore(SqlStore):
                 piece.done.set_result(result)
 
     def _do(self, work: Callable[[], T], *, writing: bool) -> T:
+        self._news.clear()
         try:
             self._db.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
             done = work()
@@ -206,14 +241,20 @@ class SqliteStore(SqlStore):
             if isinstance(error, sqlite3.DatabaseError):
                 raise StoreUnusable(store=self._name, why=_why(error)) from error
             raise
+        self._remember()
         return done
 
     def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
         return self._db.execute(statement, values)
 
     def _rows(self, keys: Sequence[Key], *, lock: bool = False) -> dict[Key, tuple[int, bytes | None]]:
-        del lock  # a transaction that writes has the whole file
-        return {key: self._execute(_ROW, *key).fetchone() or (0, None) for key in keys}
+        found = {key: self._execute(_ROW, *key).fetchone() or (0, None) for key in keys}
+        if lock:  # a transaction that writes has the whole file; what is not as it was known is to be read again
+            with self._gate:
+                for key, (version, _) in found.items():
+                    if key in self._known and self._known[key][0] != version:
+                        del self._known[key]
+        return found
 
     def _scan(self, kind: str) -> Iterable[tuple[str, bytes]]:
         return self._execute(SCAN, kind)
@@ -223,6 +264,7 @@ class SqliteStore(SqlStore):
             self._execute(_WRITE, *row.key, row.version + 1, row.data, row.over, row.made)
             for person in row.people:
                 self._execute(_LIST, person, row.made, row.key[1])
+            self._news[row.key] = (row.version + 1, row.value)
         return True
 
     def _bring_up(self) -> None:

@@ -73,6 +73,8 @@ def test_calls_leave_the_log_of_a_service_that_goes_on_for_long(place: Any) -> N
             times.append(_NOON + passed)
             version = asyncio.run(store.load([("line", "a")]))["line", "a"][0]
             assert asyncio.run(store.commit({("line", "a"): (version, Line("a", str(passed)))}))
+            found = asyncio.run(store.load([key for key in _calls() if key[0] == "call"]))
+            assert sum(value is not None for _, value in found.values()) == left
             assert len(asyncio.run(store.scan("call"))) == left
 
 

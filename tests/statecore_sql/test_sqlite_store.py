@@ -269,5 +269,49 @@ def test_of_what_is_written_together_each_fails_by_itself(tmp_path: Path) -> Non
         asyncio.run(main(store))
 
 
+def test_what_is_known_is_read_without_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written or read last is given while the disk is busy, and of a store's records so many are remembered;
+    the others are read."""
+    monkeypatch.setattr("statecore_sql._sqlite._KNOWN", 2)
+    keys: list[Any] = [("line", "a"), ("line", "b"), ("line", "c")]
+    kept = {key: (1, Line(key[1])) for key in keys}
+
+    async def main(store: SqliteStore) -> None:
+        for key in keys:
+            assert await store.commit({key: (0, Line(key[1]))})
+        assert await store.load(keys) == kept
+        free = threading.Event()
+        store._thread.submit(free.wait, 30)
+        try:
+            async with asyncio.timeout(10):
+                assert await store.load(keys[1:]) == {key: kept[key] for key in keys[1:]}
+            late = asyncio.create_task(store.load(keys[:2]))
+            await asyncio.sleep(0)
+            assert not late.done()
+        finally:
+            free.set()
+        assert await late == {key: kept[key] for key in keys[:2]}
+
+    with closing(SqliteStore(tmp_path / "calls.db")) as store:
+        asyncio.run(main(store))
+
+
+def test_what_somebody_else_has_written_is_found_out(tmp_path: Path) -> None:
+    """A hand that wrote into the file meanwhile costs a conflict, as another service would, and no more."""
+    key: Any = ("line", "a")
+
+    async def main(store: SqliteStore) -> None:
+        assert await store.commit({key: (0, Line("a"))})
+        with closing(sqlite3.connect(tmp_path / "calls.db")) as db:
+            db.execute("UPDATE records SET version = 7")
+            db.commit()
+        assert not await store.commit({key: (1, Line("a", "Ann"))})
+        assert await store.load([key]) == {key: (7, Line("a"))}
+        assert await store.commit({key: (7, Line("a", "Ann"))})
+
+    with closing(SqliteStore(tmp_path / "calls.db")) as store:
+        asyncio.run(main(store))
+
+
 def _large() -> Record:
     return Record("c", "ringing", "audio", "a", "b", metadata="x" * 200_000)
