@@ -29,7 +29,7 @@ from standing import FILES, Standing
 
 LOG = OUT / "mutants-tool.jsonl"
 """What became of each, a line each as it comes, under a line that says of what the run is."""
-CONTROL = 25
+CONTROL = 100
 """After so many mutants, the unchanged code is tried in their place."""
 SUMMARY = ("tried", "killed", "equivalent", "undecided", "unexplained", "alarms")
 
@@ -222,6 +222,8 @@ def _tried(package: Path, place: Place, record: Record, standing: Standing, args
         ready, others = _ready(rest)
         by = standing.noticed(mutant, place.before, ready)
         rest = rest if by is None else others
+        if by == "" and args.quick:
+            return {"what": "undecided", "name": name, "by": ""}
     for seconds in (QUICK,) if mutant.equivalent or args.quick else (QUICK, LONG):
         tests, rest = ({}, rest) if by else split(rest, seconds)
         by = by or noticed(package, mutant, tests, record.times)

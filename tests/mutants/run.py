@@ -45,7 +45,11 @@ def main() -> int:
     tool.add_argument("--shard", default="1/1", metavar="K/N", help="only the K-th of N parts, for several machines")
     tool.add_argument("--resume", action="store_true", help="go on where an earlier run of the same core ended")
     tool.add_argument("--again", action="store_true", help="with --resume: try those once more that were not noticed")
-    tool.add_argument("--quick", action="store_true", help="leave undecided what the quick tests do not notice")
+    tool.add_argument(
+        "--quick",
+        action="store_true",
+        help="leave undecided what the tests that stand ready, or quick ones, do not notice",
+    )
     tool.add_argument("--full", action="store_true", help="leave none undecided: run even the longest tests")
     args = parser.parse_args()
     package = Path(importlib.util.find_spec("statecore").submodule_search_locations[0])  # type: ignore[union-attr, index]

@@ -102,7 +102,8 @@ class Ready:
         found = [(alive.get((file, old.co_qualname, old.co_firstlineno), []), new) for old, new in pairs]
         if not all(them for them, _ in found):
             return None
-        chosen = [items[name] for name in tests if name in items]
+        new = [item for name, item in items.items() if name not in self._known]
+        chosen = [*new, *(items[name] for name in tests if name in items)]
 
         def tested(tell: Any) -> int:
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
