@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -58,16 +58,15 @@ class _Piece(NamedTuple):
     """Something to do, and who waits for it."""
 
     work: Callable[[], Any]
-    done: Future[Any]
+    done: asyncio.Future[Any]
 
-    def settle(self, do: Callable[[Callable[[], Any]], Any]) -> None:
-        """Do it by itself, and say what became of it."""
-        try:
-            result = do(self.work)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is for who waits
-            self.done.set_exception(error)
-        else:
-            self.done.set_result(result)
+
+class _Outcome(NamedTuple):
+    """What became of it."""
+
+    done: asyncio.Future[Any]
+    result: Any
+    error: BaseException | None = None
 
 
 class SqliteStore(SqlStore):
@@ -206,28 +205,32 @@ class SqliteStore(SqlStore):
     async def _run(self, work: Callable[[], T], *, writing: bool = False) -> T:
         """What comes while the disk is busy is done together afterwards: a hundred commits take hardly longer than
         one, as it is the disk that they wait for."""
-        done: Future[T] = Future()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._gate:
             if not any(self._waiting.values()):
                 self._thread.submit(self._serve)
             self._waiting[writing].append(_Piece(work, done))
-        return await asyncio.wrap_future(done)
+        return await done
 
     def _serve(self) -> None:
         """Do what waits. Who reads need not wait for the disk, and sees what was committed."""
         with self._gate:
             waiting, self._waiting = self._waiting, {False: [], True: []}
-        reads, writes = ([p for p in pieces if p.done.set_running_or_notify_cancel()] for pieces in waiting.values())
-        for piece in reads:
-            piece.settle(lambda work: self._do(work, writing=False))
+        reads, writes = ([piece for piece in pieces if not piece.done.cancelled()] for pieces in waiting.values())
+        _tell([self._outcome(piece, writing=False) for piece in reads])
         try:
             results = self._do(lambda: [piece.work() for piece in writes], writing=True) if writes else []
         except Exception:  # noqa: BLE001 - nothing was written; whose fault it is, and what it is, is found out one by one
-            for piece in writes:
-                piece.settle(lambda work: self._do(work, writing=True))
+            _tell([self._outcome(piece, writing=True) for piece in writes])
         else:
-            for piece, result in zip(writes, results, strict=True):
-                piece.done.set_result(result)
+            _tell([_Outcome(piece.done, result) for piece, result in zip(writes, results, strict=True)])
+
+    def _outcome(self, piece: _Piece, *, writing: bool) -> _Outcome:
+        """Do something by itself."""
+        try:
+            return _Outcome(piece.done, self._do(piece.work, writing=writing))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is for who waits
+            return _Outcome(piece.done, None, error)
 
     def _do(self, work: Callable[[], T], *, writing: bool) -> T:
         self._news.clear()
@@ -275,6 +278,23 @@ class SqliteStore(SqlStore):
             self._execute("UPDATE records SET over = ?, made = ? WHERE place = ?", row.over, row.made, place)
             for person in row.people:
                 self._execute(_LIST, person, row.made, name)
+
+
+def _tell(outcomes: list[_Outcome]) -> None:
+    """Say to who waits, in their loops, what became of it: once for all that was done together."""
+    for loop, told in itertools.groupby(outcomes, key=lambda outcome: outcome.done.get_loop()):
+        with suppress(RuntimeError):  # it is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, list(told))
+
+
+def _settle(outcomes: list[_Outcome]) -> None:
+    for done, result, error in outcomes:
+        if done.cancelled():
+            continue
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
 
 
 def _why(error: sqlite3.DatabaseError) -> str:
