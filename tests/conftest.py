@@ -32,6 +32,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Whether anything is left of a test is asked by a full collection of garbage, thousands of times in all: it looks
+    only at what came after the tests themselves, and the libraries they import."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def without() -> Callable[..., Flow]:
     """Give the ringing flow, with one kind of effect gone from the rows of a trigger in a state."""
