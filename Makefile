@@ -10,6 +10,8 @@ SHELL := /bin/bash
 
 # What is tested is what is installed, never something that happens to lie on a path.
 unexport PYTHONPATH
+# Each test that starts a program would compile all of it again.
+unexport PYTHONDONTWRITEBYTECODE
 export PYTHONSAFEPATH := 1
 export DEBIAN_FRONTEND := noninteractive
 
