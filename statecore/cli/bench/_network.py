@@ -38,6 +38,8 @@ SHARE = 0.5
 """What part of the messages of a bare echo it is to carry."""
 KEPT = 0.5
 """What part of its calls it is to carry with every record on the disk before it is told."""
+_AT_ONCE = 250
+"""How many users connect before those who are there are looked after."""
 _KEY = "key"
 _OPEN = ("--api-key", _KEY, "--set", "calls_per_minute=1000000", "--set", "messages_per_second=1000000")
 _MESSAGE = b'"' + b"x" * 318 + b'"'
@@ -263,7 +265,10 @@ async def _among_idle(size: _Size) -> list[Figure]:
         async with _pairs(server, 1) as ((caller, callee),):
             idle: list[Device] = []
             for count in (few, many):
-                idle += await _devices(server, (f"idle-{number}" for number in range(len(idle), count)))
+                while len(idle) < count:
+                    numbers = range(len(idle), min(count, len(idle) + _AT_ONCE))
+                    idle += await _devices(server, (f"idle-{number}" for number in numbers))
+                    _beat(caller, callee, *idle)  # to connect them all takes longer than a lease on a slow machine
                 memory.append(server.memory())
                 await caller.call(callee)
                 delays.append([await _delay(caller, callee, idle) for _ in range(size.delays)])
@@ -285,9 +290,13 @@ async def _among_idle(size: _Size) -> list[Figure]:
 
 async def _delay(caller: Device, callee: Device, idle: Sequence[Device]) -> float:
     """Of one call, among the heartbeats of who is due for one."""
-    for device in idle:
-        device.beat_if_due()
+    _beat(caller, callee, *idle)
     return await caller.call(callee)
+
+
+def _beat(*devices: Device) -> None:
+    for device in devices:
+        device.beat_if_due()
 
 
 def _connectable(count: int) -> int:
