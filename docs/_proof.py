@@ -64,8 +64,6 @@ _NOT = """- Larger bounds: more faults, more people or more calls at once than t
   where a machine has the memory, and not to an end everywhere.
 - The lengths of timers: the check lets each fire at any moment, which is more than can happen, and holds each to its
   length where it is armed; that a shell fires it then is tested.
-- Timers together with the actions of a call, and with every word at once, in the scenarios marked "no timers": each action or
-  word is tried in every order with the others there, and timers would make them too many. Each timer fires in the others.
 - Offers and answers of media, and whatever else devices relay to each other: in the check media connects, fails or drops by
   itself. The simulator, the races and the media adapter's tests have them.
 - Fewer states by symmetry: none is used. Who calls and who is called are not alike; in a session people are, but their

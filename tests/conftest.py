@@ -27,6 +27,17 @@ from statecore.testing.leaks import timers
 # examples, or can afford few, take a multiple or a part of what the profile says.
 settings.register_profile("soak", max_examples=2_000, deadline=None)
 
+
+@pytest.hookimpl(trylast=True)  # after what was asked for by name
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what only `make soak` runs to it."""
+    if settings.default is settings.get_profile("soak"):
+        return
+    left = [item for item in items if (mark := item.get_closest_marker("soak")) and mark.kwargs.get("only")]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
+
+
 # Whatever runs in the background of a shell ignores an interrupt, and so does what it starts. Tests interrupt programs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -109,7 +109,7 @@ def test_what_a_module_offers_beside_its_flow_is_taken_along(
     there; rows that are its own and that it does not explain are named as never taken, those of ours are not."""
     source = OFFERS if known else OFFERS.replace("UNREACHED", "IGNORED")
     (tmp_path / "mine.py").write_text(source)
-    assert main(["check", f"{tmp_path}/mine.py:MINE", "--limit", "2000"]) == 1
+    assert main(["check", f"{tmp_path}/mine.py:MINE", "--limit", "100"]) == 1
     out = capsys.readouterr().out
     assert "WRONG  offered " in out
     assert "another's" not in out

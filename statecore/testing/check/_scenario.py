@@ -39,6 +39,8 @@ class Scenario(Struct, frozen=True, kw_only=True):
     """How often each of `FAULTS` may happen; those not named never do."""
     timers: bool = True
     """Whether every armed timer may fire at any time."""
+    leases: bool = True
+    """Whether the leases of devices that are away are among these timers."""
     asks: tuple[Input, ...] = ()
     """What the application may ask of the service, each as often as the bound `asks` allows."""
     conditions: Mapping[str, Callable[[str, str, Mapping[str, Any]], bool]] = {}
@@ -65,7 +67,8 @@ class Scenario(Struct, frozen=True, kw_only=True):
     def bounds(self) -> dict[str, Any]:
         """What bounds the exploration, for the report."""
         faults = {name: self.faults[name] for name in FAULTS if self.faults.get(name)}
-        return {"devices": len(self.devices), "plans": len(self.plans), "timers": self.timers, **faults}
+        less = {} if self.leases else {"leases": False}
+        return {"devices": len(self.devices), "plans": len(self.plans), "timers": self.timers, **less, **faults}
 
 
 class Core(Struct, frozen=True):
