@@ -37,6 +37,12 @@ HOLD = RINGING.extend(
     ],
 )
 FLOWS_HERE = {**FLOWS, HOLD.name: HOLD}
+# Rows that no call takes, and why; `statecore check examples/own_flow.py:HOLD` fails for any other that it never takes.
+UNREACHED = {
+    (HOLD.name, "held", "up", "held"): "a device reports once; the row keeps a report that crosses harmless",
+    (HOLD.name, "held", "peer_failed", "ended"): "who fails when both have talked is lost",
+    (HOLD.name, "held", "idle_timeout", "ended"): "nobody is alone in a call of two",
+}
 
 
 def report(who: str, session: Session) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -137,6 +141,22 @@ def test_a_worker_that_fails_takes_the_others_with_it(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="not in a worker"):
         main(["check", "reconnect", f"{tmp_path}/mine.py:MINE", "--jobs", "2", "--json"])
     assert not multiprocessing.active_children()
+
+
+def test_who_ends_it_ends_its_workers() -> None:
+    """SIGTERM to the command alone: it exits as one that was terminated, and no worker goes on with its minutes, as the
+    end of what all of them write to shows."""
+    words = [sys.executable, "-P", "-m", "statecore.cli", "check", "full", "cuts", "--jobs", "2"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("holds  full")
+            process.send_signal(signal.SIGTERM)
+            assert process.communicate(timeout=60)[0] == ""
+            assert process.returncode == 128 + signal.SIGTERM
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_without_numpy_it_says_what_to_install(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ...errors import AdapterMissing, InvalidArgument
 from ...flow import FLOWS, Flow, Row
@@ -164,17 +166,33 @@ def _listen(told: Any) -> None:
     _told = told
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, too, takes the workers along: they would finish what they are at, which may be minutes away."""
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
 def _explore(chosen: dict[str, list[tuple[str, int]]], args: argparse.Namespace) -> list[Told]:
     todo = [each for every in chosen.values() for each in every]
     context = get_context("spawn")
     with (
         context.Manager() as manager,
+        _terminable(),
         ProcessPoolExecutor(
             max(1, min(args.jobs, len(todo))), context, _listen, (told := manager.dict(),), max_tasks_per_child=1
         ) as pool,
     ):
-        futures: list[Future[Told]] = [pool.submit(_work, name, number, args.limit) for name, number in todo]
+        futures: list[Future[Told]] = []
         try:
+            futures += [pool.submit(_work, name, number, args.limit) for name, number in todo]
             _show(futures, told, quiet=args.json)
         except BaseException:
             # Not by `shutdown(wait=False)`: the pool would forget its processes before its thread has done with them.
