@@ -1,4 +1,4 @@
-"""The tables: the rules every flow keeps, the export, extension, walks over the rows, and the timers."""
+"""The tables: the rules every flow keeps, the export, extension, and walks over the rows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statecore import flow as vocabulary
-from statecore.errors import InvalidFlow, InvalidSettings
+from statecore.errors import InvalidFlow
 from statecore.flow import (
     CONDITIONS,
     FLOWS,
@@ -33,7 +34,6 @@ from statecore.flow import (
     Roles,
     Row,
     Tell,
-    Timers,
     Trigger,
 )
 from statecore.model import Reason
@@ -432,60 +432,11 @@ def test_our_flows_are_found_by_name() -> None:
     assert FLOWS == {"ringing": RINGING, "session": SESSION}
 
 
-# --- the timers -------------------------------------------------------------------------------------------------------
-
-TIMERS = Timers.table()
-each_timer = pytest.mark.parametrize("timer", TIMERS, ids=lambda timer: timer["name"])
-
-
-@each_timer
-@pytest.mark.parametrize("value", [None, 0, 0.0, -1, -0.5, float("-inf")])
-def test_nothing_or_less_means_the_default(timer: dict[str, Any], value: float | None) -> None:
-    """None, 0 and less stand for the default of every timer."""
-    assert getattr(Timers(**{timer["name"]: value}), timer["name"]) == timer["default"]
-
-
-_ROOM = {"heartbeat": {"lease": 3600}, "lease": {"heartbeat": 0.001}}
-"""What else is set for a timer to go to its bounds: a lease has to be longer than a heartbeat."""
-
-
-@each_timer
-def test_a_timer_keeps_fractions_and_its_bounds(timer: dict[str, Any]) -> None:
-    """A fraction is kept, both bounds are allowed, and a hair beyond either is not."""
-    name = timer["name"]
-    for value in (0.25, timer["at_least"], timer["at_most"]):
-        assert getattr(Timers(**{**_ROOM.get(name, {}), name: value}), name) == value
-    for value in (timer["at_least"] / 2, timer["at_most"] + 0.001, float("inf")):
-        with pytest.raises(InvalidSettings, match=f"{name}="):
-            Timers(**{**_ROOM.get(name, {}), name: value})
-
-
-def test_a_lease_lasts_longer_than_a_heartbeat() -> None:
-    """A device that says what it has to say in time never loses its lease by its settings."""
-    for heartbeat, lease in ((15, 15), (20, 10), (50, None)):
-        with pytest.raises(InvalidSettings, match="must be longer than the heartbeat"):
-            Timers(heartbeat=heartbeat, lease=lease)
-    assert Timers(heartbeat=15, lease=15.5).lease == 15.5
-
-
-@each_timer
-@pytest.mark.parametrize("value", ["45", True, float("nan"), [45]])
-def test_a_timer_is_a_number(timer: dict[str, Any], value: Any) -> None:
-    """What is no number of seconds is refused, truth values and not-a-number included."""
-    with pytest.raises(InvalidSettings, match="must be a number of seconds"):
-        Timers(**{timer["name"]: value})
-
-
-def test_every_timer_has_its_line() -> None:
-    """The table lists every timer with its default, its bounds, whom it belongs to and what it fires."""
-    assert [timer["name"] for timer in TIMERS] == [field.name for field in attrs.fields(Timers)]
-    for timer in TIMERS:
-        assert timer["at_least"] <= timer["default"] <= timer["at_most"]
-        assert timer["belongs"]
-        assert timer["fires"]
-
-
-@each_flow
-def test_deadlines_name_timers_that_exist(flow: Flow) -> None:
-    """Every deadline of our flows is armed from a timer of the table."""
-    assert {deadline.timer for deadline in flow.deadlines} <= {timer["name"] for timer in TIMERS}
+def test_the_page_runs_the_very_same_tables() -> None:
+    """The page that the service hands out has these rows and these hashes: with another table it would be refused."""
+    text = (Path(__file__).parents[1] / "adapters" / "statecore_web" / "page" / "flows.js").read_text(encoding="utf-8")
+    lines = [line.strip().rstrip(",") for line in text.splitlines()]
+    rows = [json.loads(line) for line in lines if line.startswith('{"state": ')]
+    assert rows == [row for flow in FLOWS.values() for row in json.loads(json.dumps(flow.export()["rows"]))]
+    (hashes,) = [line.removeprefix("export const HASHES = ") for line in lines if "HASHES" in line]
+    assert json.loads(hashes.rstrip(";")) == {name: flow.hash for name, flow in FLOWS.items()}
