@@ -26,7 +26,8 @@ FILES = tuple(
     f"tests/{name}.py"
     for name in (
         *("test_flow", "test_machine", "core/test_switchboard", "core/test_endpoint", "core/test_invite"),
-        *("core/test_guests", "core/test_data", "core/test_plans", "core/test_world"),
+        *("core/test_guests", "core/test_data", "core/test_plans", "core/test_world", "core/test_shared"),
+        *("core/test_decisions",),
         *("core/test_endpoint_time", "core/test_endpoint_facts"),
     )
 )
