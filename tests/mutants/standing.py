@@ -81,6 +81,7 @@ class Ready:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Try each mutant in a child."""
         items = {item.nodeid: item for item in session.items}
+        gc.unfreeze()  # what is frozen (`tests/conftest.py`) is not among the objects that it tells
         alive, caches = _functions(), list(_caches())
         gc.collect()
         gc.freeze()  # what a child does not touch is not copied
