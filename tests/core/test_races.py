@@ -29,7 +29,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 def test_every_order_of_a_race_keeps_what_must_hold(name: str, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Each race keeps to the oracle, and to what it promises, whatever comes first. `make soak` draws far more of the
     orders where there are too many."""
-    limit = 200_000 if settings.default is settings.get_profile("soak") else 1_500
+    limit = 200_000 if settings.default is settings.get_profile("soak") else 500
     found = named(name).run(limit, seed)
     with capsys.disabled():
         for each in found:
