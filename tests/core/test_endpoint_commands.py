@@ -118,9 +118,11 @@ def test_who_comes_back_to_a_session_begins_anew() -> None:
         waits=(Wait(5, "media", 10, "join", BOUND),), media="wanted",
     )  # fmt: skip
     assert (after, did) == (device(made, n=10), [("Send", said)])
-    for trigger, flow in (("join", "ringing"), ("join", ""), ("leave", "session")):
-        after, _ = do(device(before), trigger, flow=flow)
-        assert after == device(before), "that begins nothing"
+    gone = ("call_gone", {"session_id": "S", "reason": Reason.HANGUP})
+    for trigger, flow, error in (("join", "ringing", gone), ("join", "", gone), ("leave", "session", None)):
+        assert do(device(before), trigger, flow=flow) == (device(before), [("Settle", 5, before, error)])
+    rang = calls(state="ended", reason=Reason.HANGUP)
+    assert do(device(rang), "initiate", flow="ringing") == (device(rang), [("Settle", 5, rang, gone)])
 
 
 @pytest.mark.parametrize(

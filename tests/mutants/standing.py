@@ -29,7 +29,7 @@ FILES = tuple(
         *("core/test_guests", "core/test_data", "core/test_plans", "core/test_world", "core/test_shared"),
         *("core/test_decisions", "core/test_refusals", "core/test_remembered"),
         *("core/test_endpoint_time", "core/test_endpoint_facts", "core/test_endpoint_words"),
-        *("core/test_endpoint_commands",),
+        *("core/test_endpoint_commands", "core/test_endpoint_told", "core/test_data_rules"),
     )
 )
 """The tests that stand ready."""
