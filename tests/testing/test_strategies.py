@@ -51,7 +51,7 @@ def test_every_kind_of_message_is_made(kind: type) -> None:
             assert type(find(makes, lambda message: type(message) is kind, settings=tries)) is kind
 
 
-@SLOW
+@settings(SLOW, max_examples=settings.default.max_examples * 2)  # fewer leave out a kind of damage now and then
 @given(made.damaged_messages())
 def test_a_damaged_message_is_refused_or_whole(data: bytes) -> None:
     """A decoder gives a message that can be said again, or an error that the documentation names."""
