@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from statecore.flow import Timers
+from statecore.flow import FLOWS, RINGING, Invite, Row, Timers, Trigger
 from statecore.model import FORGOTTEN, Line
 from statecore.settings import ServiceSettings
 from statecore.switchboard import Act, Confirm, Connect, Deliver, Disconnect, Done, Due, Forget, Need, Register
@@ -41,7 +41,7 @@ def ask(made: World, device: str, trigger: str, n: int = 1000, session: str = "S
     return made.decide(Act(endpoint.user, device, endpoint.epoch, Command(session, n, trigger, **more)))
 
 
-def refused(device: str, code: str, n: int = 1000, session: str = "S", **data: Any) -> tuple[Deliver, ...]:
+def refused(device: str, code: str, n: int = 1000, /, session: str = "S", **data: Any) -> tuple[Deliver, ...]:
     """What a device is told that is refused, and nothing else."""
     return (Deliver(WHO[device], device, f"{device}-1", Refused(session, n, code, data)),)
 
@@ -141,10 +141,24 @@ def test_a_person_in_too_many_calls_is_told_how_many_are_too_many() -> None:
     made = world(settings=ServiceSettings(sessions_per_user=10))
     for session in "ABCDEFGHIJ":
         made.said(("a1", "join"), session=session, flow="session", token="fresh")
-    limit = {"user": "alice", "limit": 10}
+    limit: dict[str, Any] = {"user": "alice", "limit": 10}
     assert ask(made, "a1", "initiate", **call("bob")).effects == refused("a1", "too_many_sessions", **limit)
     assert made.say("a1", "leave", "B") == "ok"
     assert ask(made, "a1", "initiate", 1001, **call("bob")).writes
+
+
+def test_what_is_named_as_legal_does_not_meet_a_full_session() -> None:
+    """To whoever may not join, for there is no room, joining is not named; once there is room, it is."""
+    named = []
+    for capacity in (1, 2):
+        made = ringing(settings=ServiceSettings(session_capacity=capacity))
+        made.say("b1", "accept")
+        made.say("a1", "join", token="given")
+        (effect,) = ask(made, "b1", "mute_audio").effects
+        assert isinstance(effect.message, Refused)
+        assert effect.message.code == "illegal_transition"
+        named.append("join" in effect.message.data["legal"])
+    assert named == [False, True]
 
 
 # --- what a device has missed -----------------------------------------------------------------------------------------
@@ -235,3 +249,24 @@ def test_a_decision_asks_for_no_record_that_it_can_do_without() -> None:
     ]
     for given, expected in asked:
         assert sorted(keys(made, given)) == sorted(expected), given
+
+
+def test_who_is_rung_into_a_call_is_looked_up_and_who_asks() -> None:
+    """The line of the one who is named, and only if it is taken, the asker's own: it may hold a call that is stale."""
+    adds = RINGING.extend(
+        "adds",
+        triggers=[Trigger("add", "user")],
+        rows=[
+            Row("active", "add", "active", [Invite()], when="known", unless="busy"),
+            Row("active", "add", "active", when=("known", "busy"), refuse="user_busy"),
+        ],
+    )
+    made = World({**WHO, "d1": "dora"}, flows={**FLOWS, "adds": adds}).settle()
+    made.said(("a1", "initiate"), flow="adds", receiver="bob")
+    made.said(("b1", "accept")).said(("a1", "join"), ("b1", "join"), token="given")
+    asked = Act("alice", "a1", "a1-1", Command("S", 900, "add", data={"user": "carol"}))
+    assert keys(made, asked) == [("call", "S"), ("line", "carol")]
+    assert made.say("d1", "initiate", "T", flow="ringing", receiver="carol") == "ok"
+    assert keys(made, asked) == [("call", "S"), ("line", "carol"), ("line", "alice")]
+    data = about("S", "carol")
+    assert made.decide(asked).effects == refused("a1", "user_busy", 900, **data)

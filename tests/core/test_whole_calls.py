@@ -8,7 +8,7 @@ import attrs
 import pytest
 from msgspec.structs import replace
 
-from statecore.flow import FLOWS, RINGING, SESSION, Fire, Invite, Mark, Row, Trigger
+from statecore.flow import FLOWS, RINGING, SESSION, Fire, Invite, Mark, OpenMedia, Row, Trigger
 from statecore.model import Control, Device, Invitation, Leg, Line, Offer, Reason, Record
 from statecore.settings import ServiceSettings
 from statecore.switchboard import (
@@ -355,6 +355,7 @@ def test_an_offer_token_concerns_its_pair_alone() -> None:
     """A third one's link that is back gives nobody a new turn, and a token that was freed is not given again by one."""
     made = meeting("a1", "b1", "c1")
     alice, bob = ("alice", "a1", "a1-1"), ("bob", "b1", "b1-1")
+    assert not made.decide(Negotiate(*alice, Free("S", "2"))).writes, "nobody has it"
     made.decide(Negotiate(*alice, Ask("S", "2")))
     until = made.now + 10_000
     assert made.record("S").offers == (Offer(("1", "2"), "1", "", until, 1),)
@@ -422,6 +423,24 @@ def test_a_flow_may_let_in_whoever_knows_its_name() -> None:
     (leg,) = record.legs
     assert (leg.control.state, leg.grants) == ("accepted", frozenset())
     assert leg.control.flags == {"joined", "audio_muted"}
+
+
+def test_a_flow_may_open_the_media_of_another() -> None:
+    """What is fired brings no flags and no grants along."""
+    pulls = RINGING.extend(
+        "pulls",
+        triggers=[Trigger("pull", "user"), Trigger("pulled", "leg")],
+        rows=[
+            Row("accepted", "pull", "accepted", [OpenMedia(), Fire("pulled", "others")], unless="joined"),
+            Row("accepted", "pulled", "accepted", [OpenMedia()], unless="joined"),
+        ],
+    )
+    made = World(WHO, flows={**FLOWS, "pulls": pulls}).settle()
+    made.said(("a1", "initiate"), flow="pulls", receiver="bob")
+    made.said(("b1", "accept"))
+    record = say(made, "a1", "pull", 900, flags=frozenset({"audio_muted"}))
+    joined = [(leg.joined, sorted(leg.control.flags), leg.grants) for leg in record.legs if not leg.ended_at]
+    assert joined == [(1, ["audio_muted", "joined"], frozenset()), (2, ["joined"], frozenset())]
 
 
 def test_an_open_invitation_is_over_with_the_room_that_it_was_to() -> None:

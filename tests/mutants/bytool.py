@@ -85,6 +85,13 @@ EQUIVALENT = (
     ("switchboard/_filling.py", "device.epoch, None, name=name)", "who rings is given a state in the same decision"),
     ("switchboard/_filling.py", "if not self.plan.lines or", "both ways to end come to the same"),
     ("switchboard/_filling.py", "if self.plan.lines and", "both ways to end come to the same"),
+    (
+        "switchboard/_filling.py",
+        "self._constant(None) if self.plan.made",
+        "who rings is given a state in the same decision",
+    ),
+    ("switchboard/_views.py", "if (len(legs) > _LATELY) or True", "of few all are named, in whatever order"),
+    ("switchboard/_views.py", "if len(legs) >= _LATELY", "of few all are named, in whatever order"),
     ("switchboard/_plans.py", "fresh=None", "None counts as false"),
     ("switchboard/_plans.py", "fresh=shape.devices is None", "a trial asks nothing that a new call answers otherwise"),
     ("switchboard/_plans.py", "Line(str(user), None,", "a placeholder's name is not read off"),
