@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import astuple, replace
 
-from statecore.endpoint import Effect, Endpoint, EndpointMachine, LocalLeg, Received, Say, Tick
+from statecore.endpoint import Effect, Endpoint, EndpointMachine, LocalLeg, Received, Say, Settle, Tick
 from statecore.endpoint._types import Lane, Mail
 from statecore.errors import StatecoreError
 from statecore.model import Reason
@@ -134,10 +134,14 @@ def test_one_who_is_full_holds_up_nobody_else() -> None:
 
 
 def test_a_message_that_is_too_long_names_what_is_wrong() -> None:
-    """And the session it was for."""
+    """And how long it may be, as who is not there is named, too."""
     before = talk()
     settled = ("Settle", 5, before.legs["S"], ("invalid_argument", {"name": "data"}))
     assert give(before, Say("S", "x" * 33_000, ticket=5)) == (before, [settled])
+    for say, named in ((Say("S", "x" * 33_000, ticket=5), "32768"), (Say("S", "x", "99", 5), "'99'")):
+        [effect] = EndpointMachine().step(before, say, NOW)[1]
+        assert isinstance(effect, Settle)
+        assert named in str(effect.error)
 
 
 # --- what comes -------------------------------------------------------------------------------------------------------
@@ -238,8 +242,9 @@ def test_a_wait_ends_when_everybody_has_what_it_is_for() -> None:
 def test_who_asks_for_what_was_lost_gets_the_window_from_its_beginning(again: bool) -> None:
     """The oldest first, and no more than may be on the way; without being asked nothing goes out twice."""
     before = talk(("2", Lane(20, mails(1, 20), posted=16, due=NOW + 3)))
-    _, did = comes(before, again=again)
+    after, did = comes(before, again=again)
     assert did == ([("Relay", "2", {"n": n, "text": f"t{n}"}) for n in range(1, 17)] if again else [])
+    assert after == replace(before, **paced(16) if again else {}), "and an answer is not waited for any longer"
 
 
 def test_nobody_waits_for_who_has_left() -> None:

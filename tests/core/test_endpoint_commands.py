@@ -441,3 +441,12 @@ def test_several_that_failed_at_once_are_each_taken_back() -> None:
     assert did[3:] == [("Send", back) for back in backs]
     assert after.legs["S"].owed == backs
     assert after.legs["S"].waits == tuple(Wait(0, "heard", back.n, back.trigger) for back in backs)
+
+
+def test_what_would_be_nothing_by_now_is_not_taken_back() -> None:
+    """A yes to video that nobody heard, to a request that was withdrawn meanwhile: it fails, and that is all."""
+    owed = (Command("S", 7, "accept_video", "1"),)
+    before = leg(type="audio", owed=owed, waits=(Wait(4, "heard", 7, "accept_video", NOW),), consent=BOTH)
+    after, did = give(device(before), Tick())
+    now = replace(before, owed=(), waits=())
+    assert (after, did) == (device(now), [("Settle", 4, now, ("command_timeout", {"trigger": "accept_video"}))])

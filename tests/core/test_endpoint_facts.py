@@ -215,6 +215,26 @@ def test_media_opens_with_what_is_agreed_granted_and_on() -> None:
         assert after.legs["S"].media == "open"
 
 
+def test_what_stood_before_the_session_began_is_told_when_it_begins() -> None:
+    """Whoever came in with his sound off is told so, with everything else; until then nobody hears of it."""
+    waiting = leg(state="accepted", flags=frozenset({"joined", "audio_muted"}))
+    assert hear(device(waiting), view(state="accepted", flags=waiting.flags)) == (device(replace(waiting, seq=5)), [])
+    _, did = hear(device(waiting), view(flags=HERE | {"audio_muted"}))
+    events = ["session_joined", "audio_muted", "user_joined", "user_list_updated"]
+    assert [each[1] for each in did if each[0] == "Emit"] == events
+
+
+def test_media_that_was_only_wanted_neither_opens_nor_closes_at_the_end() -> None:
+    """A view that says that the leg had joined, and has ended: nothing was open here."""
+    wanted = leg(state="accepted", flags=frozenset({"joined"}), media="wanted")
+    gone = view(state="ended", reason=Reason.HANGUP, flags=frozenset({"joined"}))
+    _, did = hear(device(wanted), gone)
+    assert [each[:2] for each in did] == [
+        ("Emit", "call_ended_message_received"), ("Emit", "session_left"), ("Emit", "call_ended")
+    ]  # fmt: skip
+    assert {each[2].media for each in did} == {"wanted"}
+
+
 def test_each_stage_of_a_way_is_told_as_it_was() -> None:
     """From ringing to the end in one view: who hears of the acceptance sees a leg that was accepted, and so on."""
     before = leg(

@@ -362,8 +362,15 @@ def test_timers_of_ones_own_are_kept_to() -> None:
 
 def joined(before: LocalLeg, *peers: Peer, now: int = NOW, **more: Any) -> LocalLeg:
     """The leg after a view with these others."""
-    plain: dict[str, Any] = {"role": "member", "flags": HERE, "joined": 1, "peers": peers, "heard": 99}
-    fact = View("S", 5, "1", "active", "alice", "session", **{**plain, **more})
+    plain: dict[str, Any] = {
+        "state": "active",
+        "role": "member",
+        "flags": HERE,
+        "joined": 1,
+        "peers": peers,
+        "heard": 99,
+    }
+    fact = View("S", 5, "1", initiator="alice", flow="session", **{**plain, **more})
     return EndpointMachine().step(device(before), Received(fact), now)[0].legs["S"]
 
 
@@ -379,6 +386,7 @@ def test_being_alone_counts_from_when_the_last_other_left() -> None:
         assert joined(leg(idle=idle, alone_since=since), DORA, CAROL).alone_since == 0
     assert joined(leg()).alone_since == 0
     assert joined(leg(idle=(0, 1500))).alone_since == 0
+    assert joined(leg(idle=(2000, 0))).alone_since == NOW
     assert joined(leg(idle=idle, media="wanted", flags=HERE), flags=frozenset()).alone_since == 0
 
 
@@ -387,3 +395,4 @@ def test_the_longest_time_counts_from_being_in_and_is_not_set_anew() -> None:
     assert joined(leg(longest=900), BOB).until == NOW + 900
     assert joined(leg(longest=900, until=NOW + 5), BOB).until == NOW + 5
     assert joined(leg(idle=(5, 5)), BOB).until == 0
+    assert joined(leg(longest=900, state="accepted"), BOB, state="accepted").until == 0, "it has not begun"
