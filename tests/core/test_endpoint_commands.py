@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import astuple, replace
 
 from statecore.endpoint import Await, Do, Effect, Endpoint, EndpointMachine, LocalLeg, Received, Tick, Wait
+from statecore.endpoint._types import Lane, Mail
 from statecore.errors import StatecoreError
 from statecore.flow import FLOWS, RINGING, Row, Trigger
 from statecore.model import Reason
@@ -356,6 +357,22 @@ def test_each_end_has_its_reason_and_names_who_did_it(before: LocalLeg, trigger:
     events = ["call_ended_message_received", *(["session_left", "call_ended"] if before.state == "accepted" else [])]
     assert did == [("Send", said), *(("Emit", event, now, None, None) for event in events)]
     assert after == device(now, n=10)
+
+
+@pytest.mark.parametrize(
+    "busy",
+    [
+        {"waits": (Wait(4, "heard", 6, "raise_hand"),)},
+        {"lanes": {"2": Lane(1, (Mail(1, "x", 4),))}},
+        {"lost": (("2", NOW, 0),)},
+    ],
+    ids=repr,
+)
+def test_an_end_leaves_nothing_of_what_was_going_on(busy: dict[str, Any]) -> None:
+    """Nobody waits, nothing is on its way, and nobody is missed: each alone."""
+    after, _ = do(device(leg(**busy)), "leave")
+    ended = after.legs["S"]
+    assert (ended.waits, ended.lanes, ended.lost) == ((), {}, ())
 
 
 # --- how it ended, to who waits ---------------------------------------------------------------------------------------
