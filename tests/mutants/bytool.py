@@ -39,11 +39,6 @@ NOTHING = re.compile(r'^"\w+",$|^__all__ = |\bgc=|^(Input|Effect|\w+: TypeAlias)
 """Lines whose change no program can notice: names in `__all__`, garbage collection, aliases of types."""
 EQUIVALENT = (
     ("switchboard/_plans.py", "_SOURCES = (", "only the places of the names count, and they stay"),
-    (
-        "endpoint/__init__.py",
-        'Wait(given.ticket, "joinable", 0, ',
-        "a wait without a time is never told what it waited for",
-    ),
     ("switchboard/__init__.py", "value=value[:", "how much of a bad id an error quotes"),
     ("switchboard/_plans.py", "_at > 1,", "no call was answered in the first millisecond of 1970"),
     ("switchboard/_plans.py", 'issuer="", user=me.user', "nothing that decides reads these fields of a placeholder"),
@@ -117,14 +112,40 @@ EQUIVALENT = (
         "whose invitation it is has moved, and that is written anyway",
     ),
     ("switchboard/_work.py", "found = None", "it is found among all that there are"),
-    ("endpoint/_facts.py", "metadata=view.metadata,  ->", "the view that makes a leg says it again"),
+    *(
+        ("endpoint/_facts.py", part, "the view that makes a leg says it again")
+        for part in (
+            *("metadata=view.metadata,  ->", "role, None, view.type", "pid, None, view.initiator"),
+            *("type, None, view.receiver", "initiator, None,", "role, view.type,", "pid, view.initiator,"),
+            "type, view.receiver,",
+        )
+    ),
+    *(
+        ("endpoint/_facts.py", f"({part}) or True", "of nothing nothing comes, but by a longer way")
+        for part in ("leg.lanes", "wait.due", "owed or waits", "leg.offers", "leg.lost")
+    ),
+    ("endpoint/__init__.py", "->  if leg.alone_since >= 0 and alone", "who is not alone does not come as far"),
+    ("endpoint/_data.py", "return 4000001 //", "no rate divides the one and not the other"),
+    ("endpoint/_step.py", "before <= seq", "of two equal numbers either may be taken"),
+    ("endpoint/_step.py", 'rows[0].refuse or "XXXX"', "a row that comes as far refuses"),
+    ("endpoint/_step.py", "state=stage.state, reason=None, media", "only the last stage is an end, and has a reason"),
     ("endpoint/_facts.py", "tell_peers(step, (), leg, ", "who begins was told of nobody, so nobody can be gone"),
     ("endpoint/__init__.py", "if leg.alone_since <= 0", "a leg that is not alone does not come as far"),
     *(
-        ("endpoint/_types.py", field, "whoever makes a leg gives it")
-        for field in ("role: Role", "line 74:", "initiator: str")
+        ("endpoint/_step.py", f"ended, refusal(leg, {goal})", "all goals but two, which are not these, give one error")
+        for goal in ('"XXheardXX"', '"HEARD"', "None")
     ),
-    ("endpoint/_step.py", 'refusal(leg, "', "of an ended leg all goals but two, which are not these, give one error"),
+    *(
+        (f"endpoint/{module}.py", part, "nothing changes one")
+        for module, part in (
+            ("_data", "_Parcel(msgspec.Struct, frozen=False"),
+            ("_data", "_Parcel(msgspec.Struct, frozen=None"),
+            ("_data", "_Parcel(msgspec.Struct, omit_defaults"),
+            ("_intent", "class Intent(Struct"),
+            ("_moves", "class Stage(Struct"),
+            ("_moves", "class Move(Struct"),
+        )
+    ),
 )
 """Changes that make no difference: module, a part of what was changed, and why."""
 
