@@ -209,7 +209,6 @@ def test_what_is_so_already_is_settled_with_the_leg_as_it_is() -> None:
         ({"audio", "video"}, "withdraw_video", None, {"audio"}),
         ({"audio"}, "raise_hand", {"video"}, {"audio"}),
     ],
-    ids=repr,
 )
 def test_a_command_is_a_yes_or_a_no_to_capture(has: Any, trigger: str, agreed: Any, then: Any) -> None:
     """To what its trigger says, or to less if the user says so; what was agreed before stays."""

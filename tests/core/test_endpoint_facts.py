@@ -105,7 +105,6 @@ RAISED = frozenset({"hand_raised"})
         ({"flags": HERE | {"a_mark", "hand_raised"}}, ["hand_raised", ("flag_changed", ("a_mark", True))]),
         ({"token": "u"}, []),
     ],
-    ids=repr,
 )  # fmt: skip
 def test_the_leg_is_what_the_view_says(change: dict[str, Any], effects: list[Any]) -> None:
     """Each thing that it says is taken over, alone, and what follows from it is told; everything else stays."""
