@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from statecore.endpoint import Do
-from statecore.flow import FLOWS, RINGING, Fire, Mark, Row, Trigger
+from statecore.flow import FLOWS, RINGING, Fire, Invite, Mark, Row, Trigger, Withdraw
 from statecore.settings import ServiceSettings
-from statecore.switchboard import Done, Input, Switchboard
+from statecore.switchboard import Done, Input, Register, Switchboard
 from statecore.testing.world import World
 
 DEVICES = {"a1": "alice", "b1": "bob", "b2": "bob", "c1": "carol"}
@@ -113,3 +113,43 @@ def test_what_is_fired_may_ask_for_more_than_a_shape_shows() -> None:
     leg = world.its_leg("b1", "S")
     assert leg is not None
     assert "bright" in leg.control.flags
+
+
+ADD = RINGING.extend(
+    "add",
+    triggers=[Trigger("add", "user"), Trigger("stop", "user")],
+    rows=[
+        Row("active", "add", "active", [Invite()], when="known"),
+        Row("active", "stop", "active", [Withdraw(), Fire("cancelled", "others")]),
+    ],
+)
+
+
+def test_a_call_into_which_others_were_rung_is_remembered_as_it_is() -> None:
+    """With several invitations, open or settled, and several devices that ring: as the table says, the second time and
+    every other."""
+    devices = {"a1": "alice", "b1": "bob", "c1": "carol", "c2": "carol"}
+    world = Twice(devices, flows={**FLOWS, "add": ADD}).settle()
+    world.decide(Register("dora"))
+    world.said(("a1", "initiate"), flow="add", receiver="bob")
+    world.said(("b1", "accept")).said(("a1", "join"), ("b1", "join"), token="given")
+    states = []
+    for users, answer in ((("dora",), "stop"), (("carol", "dora"), "accept"), (("dora",), "stop")):
+        for user in users:
+            assert world.say("a1", "add", data={"user": user}) == "ok"
+            for trigger in ("raise_hand", "lower_hand"):
+                assert world.say("b1", trigger) == "ok"
+        world.said(("a1" if answer == "stop" else "c2", answer))
+        states.append([(each.user, each.state) for each in world.record("S").invitations])
+    assert states == [
+        [("bob", "joined"), ("dora", "unanswered")],
+        [("bob", "joined"), ("carol", "joined"), ("dora", "ringing")],
+        [("bob", "joined"), ("carol", "joined"), ("dora", "unanswered")],
+    ]
+    world.said(("c2", "join"), token="given")
+    assert world.say("b1", "end") == "ok"
+    assert [(each.user, each.state) for each in world.record("S").invitations] == [
+        ("bob", "left"),
+        ("carol", "left"),
+        ("dora", "unanswered"),
+    ]

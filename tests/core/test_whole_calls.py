@@ -192,7 +192,11 @@ def test_both_calling_each_other_takes_the_second_command_of_both_names() -> Non
     """The number of the second initiate counts in the call that is, too, whatever participant it names."""
     made = world()
     say(made, "a1", "initiate", 7, "A", flow="ringing", receiver="bob")
-    second = say(made, "b1", "initiate", 9, "B", flow="ringing", receiver="alice", pid="9")
+    asked = Command("B", 9, "initiate", flow="ringing", receiver="alice", pid="9")
+    effects = made.decide(Act("bob", "b1", "b1-1", asked)).effects
+    told = [(effect.device, effect.message.session, effect.message.state) for effect in effects]
+    assert told == [("a1", "A", "accepted"), ("b1", "A", "accepted")], "of B's own name nothing is told"
+    second = made.record("B")
     assert (second.merged_into, second.reason, second.invitations) == ("A", "merged", ())
     assert [(leg.pid, leg.heard, leg.via) for leg in made.record("A").legs] == [("1", 7, ""), ("2", 9, "B")]
     assert line(made, "alice").holds == line(made, "bob").holds == ("A",)
@@ -311,6 +315,20 @@ def test_who_is_gone_for_a_reason_is_named_to_those_who_stay() -> None:
     made = call(world("a1", "b1", "b2"))
     (effect,) = made.decide(Connect("alice", Hello("a1", "a1-1", 9, sessions={"S": 1}))).effects[1:]
     assert effect.message.gone is None, "the device on which nobody answered was never in"
+
+
+@pytest.mark.parametrize("many", [31, 32, 33, 40])
+def test_of_many_who_are_gone_the_last_are_named(many: int) -> None:
+    """Why they went, of the thirty-two who went last, whatever their places are; of few, of all."""
+    made = World({f"d{n}": f"u{n}" for n in range(many + 1)}).settle()
+    for n in range(many + 1):
+        say(made, f"d{n}", "join", 7, flow="session", claims=token(made, f"u{n}"))
+    order = [*range(many, 0, -2), *range(many - 1, 0, -2)]
+    for n in order:
+        made.now += 10
+        made.decide(Goodbye(f"u{n}", f"d{n}", f"d{n}-1"))
+    (effect,) = made.decide(Connect("u0", Hello("d0", "d0-1", 9, sessions={"S": 1}))).effects[1:]
+    assert effect.message.gone == {str(n + 1): Reason.LOST for n in order[-32:]}
 
 
 def test_an_empty_session_waits_its_time_to_the_millisecond() -> None:

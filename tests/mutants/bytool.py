@@ -104,6 +104,22 @@ EQUIVALENT = (
     ("switchboard/_plans.py", "leg.epoch, None, name=leg.name)", "it only has to differ from what the leg is then"),
     ("switchboard/_work.py", "self.dirty = None", "a call that is made gets a leg, and that marks it"),
     ("switchboard/_work.py", "if line is None and not line.holds", "who calls has a line"),
+    ("switchboard/_work.py", "name=line.name if (line) or True", "who gets a leg has a line"),
+    ("switchboard/_work.py", "found = _marks.get(None)", "it is found among all that there are"),
+    ("switchboard/_work.py", 'flow.ring or "XXXX"', "a flow in which two call each other rings"),
+    ("switchboard/_filling.py", "type(known) is type(None)", "one value under two names is one value"),
+    (
+        "switchboard/_filling.py",
+        "Control(self.machine.initial, None)) if",
+        "who rings is given a state in the same decision",
+    ),
+    ("switchboard/_plans.py", 'refused="refused", )', "who joins has no grants yet"),
+    ("switchboard/_filling.py", 'Control(self.machine.initial, "XX', "who rings is given a state in the same decision"),
+    (
+        "switchboard/_filling.py",
+        'Control(self.machine.initial, "CALLEE',
+        "who rings is given a state in the same decision",
+    ),
     ("switchboard/_work.py", 'if line else "XXXX"', "who gets a leg has a line"),
     ("switchboard/_work.py", 'row.refuse or "XXXX"', "a row that comes as far refuses"),
     (
