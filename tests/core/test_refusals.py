@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
+from statecore.errors import TokenMalformed
 from statecore.flow import FLOWS, RINGING, Invite, Row, Timers, Trigger
 from statecore.model import FORGOTTEN, Line
 from statecore.settings import ServiceSettings
@@ -106,6 +109,19 @@ def test_a_grant_that_is_lacking_is_named() -> None:
         )
 
 
+def test_a_refusal_that_is_asked_for_again_says_the_same() -> None:
+    """Word by word, also those of a text with spaces; and the next one is none of it."""
+    made = ringing()
+    made.say("b1", "accept")
+    why = TokenMalformed(why="a token of three parts has two")
+    given = Act("bob", "b1", "b1-1", Command("S", 900, "join", token="x"), token_error=why)
+    first = made.decide(given)
+    assert first.effects == refused("b1", "token_malformed", 900, why="a token of three parts has two")
+    again = made.decide(replace(given, token_error=None))
+    assert (again.effects, again.writes) == (first.effects, {})
+    assert ask(made, "b1", "join", 901).effects == refused("b1", "token_missing", 901)
+
+
 def test_what_is_wrong_with_an_id_or_metadata_is_named() -> None:
     """By the name of what is wrong; metadata of just the greatest length is taken."""
     made = world(settings=ServiceSettings(max_metadata_size=100))
@@ -154,6 +170,7 @@ def test_what_is_named_as_legal_does_not_meet_a_full_session() -> None:
         made = ringing(settings=ServiceSettings(session_capacity=capacity))
         made.say("b1", "accept")
         made.say("a1", "join", token="given")
+        assert [leg.joined for leg in made.record("S").legs if leg.device in ("a1", "b1")] == [1, 0]
         (effect,) = ask(made, "b1", "mute_audio").effects
         assert isinstance(effect.message, Refused)
         assert effect.message.code == "illegal_transition"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import pytest
 from msgspec.structs import replace
 
-from statecore.flow import FLOWS, RINGING, SESSION, Fire, Invite, Mark, OpenMedia, Row, Trigger
 from statecore.model import Control, Device, Invitation, Leg, Line, Offer, Reason, Record
 from statecore.settings import ServiceSettings
 from statecore.switchboard import (
@@ -282,6 +280,21 @@ def test_a_restart_gives_every_device_a_whole_lease() -> None:
     ]
 
 
+def test_a_device_that_rings_anew_goes_on_from_its_old_numbers() -> None:
+    """Of its views and of its commands: what it said before it was lost is not taken a second time."""
+    made = world("a1", "b1", "b2")
+    made.said(("a1", "initiate"), flow="ringing", receiver="bob")
+    before = say(made, "b1", "join", 50).legs[1]
+    assert before.refused
+    made.decide(Goodbye("bob", "b1", "b1-1"))
+    made.decide(Connect("bob", Hello("b1", "b1-1", 2)))
+    leg = made.record("S").legs[3]
+    assert (leg.pid, leg.control.state, leg.heard, leg.refused) == ("4", "ringing", 50, "")
+    assert leg.seq == before.seq + 2, "its end, and the new ring"
+    assert say(made, "b1", "accept", 50).legs[3] == leg
+    assert say(made, "b1", "accept", 51).legs[3].control.state == "accepted"
+
+
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
@@ -401,77 +414,3 @@ def test_what_two_say_to_each_other_goes_to_the_other_device() -> None:
     assert made.decide(given).effects == (Deliver("bob", "b2", "b2-1", Relayed("S", "1", "data", "x")),)
     given = Route("bob", "b2", "b2-1", Relay("S", "1", "candidate", "y"))
     assert made.decide(given).effects == (Deliver("alice", "a1", "a1-1", Relayed("S", "3", "candidate", "y")),)
-
-
-# --- flows of one's own -----------------------------------------------------------------------------------------------
-
-POKES = SESSION.extend(
-    "pokes",
-    triggers=[*(Trigger(f"poke_{whom}", "user") for whom in ("others", "peers", "siblings")), Trigger("poked", "leg")],
-    flags=["bright"],
-    rows=[
-        *(Row("active", f"poke_{whom}", "active", [Fire("poked", whom)]) for whom in ("others", "peers", "siblings")),
-        Row("active", "poked", "active", [Mark("bright")], unless="bright"),
-        Row("active", "poked", "active", [Mark("bright", False)], when="bright"),
-    ],
-)
-
-
-@pytest.mark.parametrize(("whom", "pids"), [("others", {"1", "3", "4"}), ("peers", {"1", "4"}), ("siblings", {"3"})])
-def test_what_is_fired_reaches_whom_it_names(whom: Any, pids: set[str]) -> None:
-    """Other legs, those of other people, or those of the same user's other devices: never who fired, each once, and
-    nobody who is gone."""
-    made = World({**WHO, "c2": "carol"}, flows={**FLOWS, "pokes": POKES}).settle()
-    order = ("a1", "b1", "b2", "c1", "c2", "a2")
-    made.said(*((device, "join") for device in order), flow="pokes", token="fresh")
-    made.said(("c2", "leave"), ("a2", "leave"))
-    assert made.say("b1", f"poke_{whom}") == "ok"
-    assert {leg.pid for leg in made.record("S").legs if "bright" in leg.control.flags} == pids
-
-
-def test_a_flow_may_let_in_whoever_knows_its_name() -> None:
-    """A join that asks for no token is taken, and gives no grant."""
-    rows = [
-        attrs.evolve(row, when=[name for name in row.when if name != "authorized"])
-        for row in SESSION.rows
-        if row.refuse != "token"
-    ]
-    made = World(WHO, flows={**FLOWS, "open": attrs.evolve(SESSION, name="open", rows=rows)}).settle()
-    record = say(made, "a1", "join", 7, flow="open", flags=frozenset({"camera", "audio_muted"}))
-    (leg,) = record.legs
-    assert (leg.control.state, leg.grants) == ("accepted", frozenset())
-    assert leg.control.flags == {"joined", "audio_muted"}
-
-
-def test_a_flow_may_open_the_media_of_another() -> None:
-    """What is fired brings no flags and no grants along."""
-    pulls = RINGING.extend(
-        "pulls",
-        triggers=[Trigger("pull", "user"), Trigger("pulled", "leg")],
-        rows=[
-            Row("accepted", "pull", "accepted", [OpenMedia(), Fire("pulled", "others")], unless="joined"),
-            Row("accepted", "pulled", "accepted", [OpenMedia()], unless="joined"),
-        ],
-    )
-    made = World(WHO, flows={**FLOWS, "pulls": pulls}).settle()
-    made.said(("a1", "initiate"), flow="pulls", receiver="bob")
-    made.said(("b1", "accept"))
-    record = say(made, "a1", "pull", 900, flags=frozenset({"audio_muted"}))
-    joined = [(leg.joined, sorted(leg.control.flags), leg.grants) for leg in record.legs if not leg.ended_at]
-    assert joined == [(1, ["audio_muted", "joined"], frozenset()), (2, ["joined"], frozenset())]
-
-
-def test_an_open_invitation_is_over_with_the_room_that_it_was_to() -> None:
-    """A call that waits for somebody to come back, in which one who has no device is rung still: its end settles it."""
-    room = RINGING.extend("room", triggers=[Trigger("add", "user")], rows=[Row("active", "add", "active", [Invite()])])
-    room = attrs.evolve(room, lingers=True)
-    made = World({"a1": "alice", "b1": "bob"}, flows={**FLOWS, "room": room}).settle()
-    made.decide(Register("dora"))
-    call(made, flow="room")
-    assert made.say("a1", "add", data={"user": "dora"}) == "ok"
-    made.say("a1", "end")
-    assert made.record("S").empty_until == made.now + 60_000
-    assert made.record("S").invitations == (Invitation("bob", "left"), Invitation("dora"))
-    made.decide(End("S"))
-    assert made.record("S").invitations == (Invitation("bob", "left"), Invitation("dora", "unanswered"))
-    assert (made.record("S").ended_at, line(made, "dora").holds) == (made.now, ())

@@ -73,6 +73,7 @@ EQUIVALENT = (
         "not command.pid and",
         "who names no leg, or the newest, finds it by the longer way, too",
     ),
+    ("switchboard/__init__.py", '->  name="metadata"', "an error goes over the wire without its own words"),
     ("switchboard/__init__.py", 'None, name="metadata"', "an error goes over the wire without its own words"),
     ("switchboard/__init__.py", "draft.machine, fresh=False)  ->  kept = ", "of a refusal only a note is written"),
     ("switchboard/__init__.py", "if 1 < empty_until", "no session was empty in the first millisecond of 1970"),
@@ -113,6 +114,7 @@ EQUIVALENT = (
         "Control(self.machine.initial, None)) if",
         "who rings is given a state in the same decision",
     ),
+    ("switchboard/_plans.py", "initial = Control(None, leg", "it only has to differ from what the leg is then"),
     ("switchboard/_plans.py", 'refused="refused", )', "who joins has no grants yet"),
     ("switchboard/_filling.py", 'Control(self.machine.initial, "XX', "who rings is given a state in the same decision"),
     (

@@ -28,6 +28,7 @@ FILES = tuple(
         *("test_flow", "test_machine", "core/test_switchboard", "core/test_endpoint", "core/test_invite"),
         *("core/test_guests", "core/test_data", "core/test_plans", "core/test_world", "core/test_shared"),
         *("core/test_decisions", "core/test_refusals", "core/test_remembered", "core/test_whole_calls"),
+        *("core/test_own_flows",),
         *("core/test_endpoint_time", "core/test_endpoint_facts", "core/test_endpoint_words"),
         *("core/test_endpoint_commands", "core/test_endpoint_told", "core/test_data_rules"),
     )
