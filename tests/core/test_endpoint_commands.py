@@ -10,7 +10,7 @@ from msgspec.structs import astuple, replace
 from statecore.endpoint import Await, Do, Effect, Endpoint, EndpointMachine, LocalLeg, Received, Tick, Wait
 from statecore.endpoint._types import Lane, Mail
 from statecore.errors import StatecoreError
-from statecore.flow import FLOWS, RINGING, Row, Trigger
+from statecore.flow import FLOWS, RINGING, Mark, Row, Trigger
 from statecore.model import Reason
 from statecore.wire import Command, Peer, View
 
@@ -22,6 +22,7 @@ GRANTS = frozenset({"audio", "video", "screen"})
 BOTH = frozenset({"audio", "video"})
 BOB, CAROL = Peer("2", "bob", "b1", joined=2), Peer("3", "carol", "c1", joined=3)
 ASKS = frozenset({"wants_video"})
+KNOCK = Mark("hand_raised")
 
 
 def leg(session: str = "S", **more: Any) -> LocalLeg:
@@ -290,12 +291,22 @@ def test_a_flow_of_ones_own_says_what_to_say_after_its_end() -> None:
     assert did == [("Settle", 5, before, ("call_rejected", {"user": "bob", "session_id": "S"}))]
 
 
+def test_what_does_not_make_the_call_says_nothing_of_it() -> None:
+    """Before the service knows a call, too: only the command that makes it says of which kind it is."""
+    flow = RINGING.extend("knock", triggers=(Trigger("knock", "user"),), rows=(Row("idle", "knock", "idle", (KNOCK,)),))
+    made = replace(calls(state="idle", seq=0, pid=""), flow="knock")
+    _, did = give(device(made), Do("S", "knock", 5, type="audio"), knock=flow)
+    assert did == [("Send", Command("S", 10, "knock"))]
+
+
 def test_who_asks_while_others_ask_is_told_what_they_may_do() -> None:
     """Whether any of the others wants video is known here; and what an owed command may change is not known."""
     asked = leg(type="audio", peers=(BOB, replace(CAROL, flags=ASKS), replace(BOB, pid="4")))
     assert do(device(asked), "decline_video")[1] == [("Send", Command("S", 10, "decline_video", "1"))]
     mine = leg(type="audio", owed=(Command("S", 9, "switch_to_video", "1"),))
     assert do(device(mine), "withdraw_video")[1] == [("Send", Command("S", 10, "withdraw_video", "1"))]
+    both = replace(mine, owed=(*mine.owed, Command("S", 10, "raise_hand", "1")))
+    assert do(device(both), "withdraw_video")[1] == [("Send", Command("S", 10, "withdraw_video", "1"))]
     assert do(device(leg(type="audio")), "withdraw_video")[1][0][0] == "Settle"
 
 
@@ -466,3 +477,32 @@ def test_what_would_be_nothing_by_now_is_not_taken_back() -> None:
     after, did = give(device(before), Tick())
     now = replace(before, owed=(), waits=())
     assert (after, did) == (device(now), [("Settle", 4, now, ("command_timeout", {"trigger": "accept_video"}))])
+
+
+def test_only_what_a_user_may_say_at_any_time_takes_something_back() -> None:
+    """Of a flow's own commands the one that turns back most; but none of a machine's, none that needs a grant, and none
+    that would open capture itself."""
+    muted, raised = Mark("audio_muted"), Mark("hand_raised", False)
+    opposites = (
+        Trigger("hush", "user"), Trigger("silence", "system"), Trigger("gag", "user", grant="gag"),
+        Trigger("swap", "user", consent="video"),
+    )  # fmt: skip
+    flow = RINGING.extend(
+        "loud",
+        triggers=(Trigger("speak", "user", consent="audio"), *opposites),
+        rows=(
+            Row("active", "speak", "active", (Mark("audio_muted", False), Mark("hand_raised"), Mark("presenting"))),
+            Row("active", "hush", "active", (muted, raised)),
+            *(
+                Row("active", name, "active", (muted, raised, Mark("presenting", False)))
+                for name in ("silence", "gag", "swap")
+            ),
+        ),
+    )
+    owed = (Command("S", 7, "speak", "1"),)
+    before = leg(
+        flow="loud", role="caller", flags=HERE | {"audio_muted"}, consent=BOTH, owed=owed,
+        waits=(Wait(4, "heard", 7, "speak", NOW),),
+    )  # fmt: skip
+    _, did = give(device(before), Tick(), loud=flow)
+    assert did[1:] == [("Send", Command("S", 10, "hush", "1"))]

@@ -180,7 +180,7 @@ def test_a_session_begins_with_who_is_there() -> None:
         state="idle", flags=frozenset(), media="wanted", joined=0, grants=frozenset(), waits=waits, reported=False,
         idle=(70, 80), longest=900, peers=(BOB,), offers={}, owed=(Command("S", 2, "join", "1"),),
     )  # fmt: skip
-    muted = replace(BOB, flags=frozenset({"audio_muted"}))
+    muted = replace(BOB, flags=frozenset({"audio_muted", "wants_video"}))
     after, did = hear(device(before), view(flags=HERE | RAISED, peers=(muted,)))
     now = leg(flags=HERE | RAISED, seq=5, reported=False, idle=(70, 80), longest=900, until=NOW + 900, peers=(muted,))
     assert after == device(now)
@@ -192,6 +192,7 @@ def test_a_session_begins_with_who_is_there() -> None:
         emit("hand_raised", now),
         emit("user_joined", now, muted),
         emit("user_muted", now, muted),
+        emit("call_switch_to_video_requested", now, muted),
         emit("user_list_updated", now),
         ("Drive", "S", "peers", ((muted,),)),
         ("Drive", "S", "granted", ("2",)),

@@ -147,7 +147,17 @@ EQUIVALENT = (
     ("endpoint/_step.py", "before <= seq", "of two equal numbers either may be taken"),
     ("endpoint/_step.py", 'rows[0].refuse or "XXXX"', "a row that comes as far refuses"),
     ("endpoint/_step.py", "state=stage.state, reason=None, media", "only the last stage is an end, and has a reason"),
-    ("endpoint/_facts.py", "tell_peers(step, (), leg, ", "who begins was told of nobody, so nobody can be gone"),
+    ("endpoint/_facts.py", "->  tell_peers(step, (), leg, None", "who begins was told of nobody: nobody can be gone"),
+    *(("endpoint/_facts.py", part, "None counts as false") for part in ("switched=None", "own=None")),
+    *(("endpoint/_tell.py", part, "None counts as false") for part in ("switched=None", "own=None")),
+    *(("endpoint/_moves.py", part, "None counts as false") for part in ("switched=None", "own=None")),
+    (
+        "endpoint/_facts.py",
+        "line 25: leg = step.legs.get(view.session)  ->  leg = None",
+        "where it would be made, it is looked up once more",
+    ),
+    ("endpoint/_intent.py", "if command.n >= n]", "what has failed is not owed any more"),
+    ("endpoint/__init__.py", "(leg.lanes) or True", "of nothing nothing comes, but by a longer way"),
     ("endpoint/__init__.py", "if leg.alone_since <= 0", "a leg that is not alone does not come as far"),
     *(
         ("endpoint/_step.py", f"ended, refusal(leg, {goal})", "all goals but two, which are not these, give one error")
