@@ -364,6 +364,17 @@ def test_an_empty_session_waits_its_time_to_the_millisecond() -> None:
     assert_over(made.settle())
 
 
+def test_only_what_changes_is_written() -> None:
+    """Of lines that a decision looks at, those of people who have nothing to lose stay as they are."""
+    made = meeting("a1", "b1", "b2")
+    wrote = []
+    for device in ("b1", "b2", "a1"):
+        endpoint = made.places[device].endpoint
+        decision = made.decide(Act(endpoint.user, device, endpoint.epoch, Command("S", 900, "leave")))
+        wrote.append(sorted(name for _, name in decision.writes))
+    assert wrote == [["S"], ["S", "bob"], ["S", "alice"]]
+
+
 def test_the_application_ends_a_call_for_all_whatever_it_has_come_to() -> None:
     """While it rings it is cancelled, in the call all are sent away, by nobody; a session does not wait for anybody."""
     made = world()

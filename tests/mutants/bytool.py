@@ -115,6 +115,15 @@ EQUIVALENT = (
         "who rings is given a state in the same decision",
     ),
     ("switchboard/_plans.py", "initial = Control(None, leg", "it only has to differ from what the leg is then"),
+    ("switchboard/__init__.py", "if merged is not None or there", "who called has a leg in the call that merged"),
+    *(
+        ("switchboard/_filling.py", part, "who rings is given a state in the same decision")
+        for part in (
+            '[Control(machine.initial, "XX',
+            '[Control(machine.initial, "CALLEE',
+            "[Control(machine.initial, None)",
+        )
+    ),
     ("switchboard/_plans.py", 'refused="refused", )', "who joins has no grants yet"),
     ("switchboard/_filling.py", 'Control(self.machine.initial, "XX', "who rings is given a state in the same decision"),
     (
