@@ -11,6 +11,7 @@ from msgspec.structs import astuple, replace
 from statecore.endpoint import Effect, Endpoint, EndpointMachine, LocalLeg, Received, Say, Settle, Tick
 from statecore.endpoint._types import Lane, Mail
 from statecore.errors import StatecoreError
+from statecore.flow import Timers
 from statecore.model import Reason
 from statecore.wire import Peer, Relay, Relayed, View, Welcome
 
@@ -313,6 +314,13 @@ def test_without_a_link_everything_waits() -> None:
 
 
 # --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_times_are_whole_milliseconds() -> None:
+    """Also half of a bound of the application's own that is odd."""
+    machine = EndpointMachine(timers=Timers(command=2.001))
+    after, _ = machine.step(talk(), Say("S", "hi", "2", 5), NOW)
+    assert repr(machine.next_due(after)) == repr(NOW + 1000)
 
 
 @pytest.mark.parametrize("early", [0, 1])

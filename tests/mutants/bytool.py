@@ -157,13 +157,32 @@ EQUIVALENT = (
     ("endpoint/_step.py", 'rows[0].refuse or "XXXX"', "a row that comes as far refuses"),
     ("endpoint/_step.py", "state=stage.state, reason=None, media", "only the last stage is an end, and has a reason"),
     ("endpoint/_facts.py", "->  tell_peers(step, (), leg, None", "who begins was told of nobody: nobody can be gone"),
-    *(("endpoint/_facts.py", part, "None counts as false") for part in ("switched=None", "own=None")),
-    *(("endpoint/_tell.py", part, "None counts as false") for part in ("switched=None", "own=None")),
-    *(("endpoint/_moves.py", part, "None counts as false") for part in ("switched=None", "own=None")),
+    (
+        "endpoint/_facts.py",
+        "switched=False)  ->  tell_peers(step, (), leg, gone, switched=None)",
+        "None counts as false",
+    ),
+    ("endpoint/_tell.py", "own=None, switched=switched", "None counts as false"),
     (
         "endpoint/_facts.py",
         "line 25: leg = step.legs.get(view.session)  ->  leg = None",
         "where it would be made, it is looked up once more",
+    ),
+    ("endpoint/_facts.py", "owed = () if owed[-1].n < heard else", "what was heard is left out one by one as well"),
+    ("endpoint/_facts.py", "if view.seq <= leg.seq or", "a view of the same number says the same"),
+    ("endpoint/__init__.py", "beat_due > 1", "no heartbeat is due in the first millisecond of a device's time"),
+    ("endpoint/_step.py", 'trigger or "XXXX"', "no flow has a trigger of that name"),
+    *(
+        ("endpoint/_step.py", part, "the last stage is what the leg is in the end")
+        for part in (
+            "->  last = None",
+            "if stage is not last or stage.events",
+            "(stage is not last and stage.events) or True",
+        )
+    ),
+    *(
+        ("endpoint/_step.py", f"({part}) or True", "of nothing nothing comes, but by a longer way")
+        for part in ("changes", "self.changes", "self.names", "kinds", "may.agreed or may.revoked")
     ),
     ("endpoint/_intent.py", "if command.n >= n]", "what has failed is not owed any more"),
     ("endpoint/__init__.py", "(leg.lanes) or True", "of nothing nothing comes, but by a longer way"),
