@@ -153,10 +153,11 @@ def test_what_cannot_begin_says_why(more: dict[str, Any], want: dict[str, Any], 
     ("before", "trigger", "goal"),
     [
         (leg(), "raise_hand", "heard"),
+        (leg(grants=frozenset({"end_for_all"})), "end_for_all", "heard"),
         (rung(), "accept", "joinable"),
         (calls(state="accepted"), "join", "media"),
     ],
-    ids=["heard", "joinable", "media"],
+    ids=["heard", "ended", "joinable", "media"],
 )
 def test_a_command_of_a_leg_says_no_more_than_it_must(before: LocalLeg, trigger: str, goal: Any) -> None:
     """The leg that it is for, and its payload; of what makes a call nothing, whatever is given with it."""

@@ -375,6 +375,15 @@ def test_what_the_service_does_not_know_is_over_here() -> None:
     assert hear(held, Unknown("Y", 3)) == (device(OWN, tombs={"Y": 3}), []), "and it never rings"
 
 
+def test_what_has_ended_is_remembered_in_two_parts() -> None:
+    """The last 128; when those are so many they are the older ones, and what was older is forgotten."""
+    gone = View("T", 3, "2", "ended", "bob", receiver="alice", reason=Reason.CANCELLED)
+    few, many = {f"S{n}": n for n in range(127)}, {f"S{n}": n for n in range(128)}
+    after, _ = hear(device(tombs=few, older={"Q": 1}), gone)
+    assert after == device(tombs={**few, "T": 3}, older={"Q": 1})
+    assert hear(device(tombs=many, older={"Q": 1}), gone)[0] == device(tombs={"T": 3}, older=many)
+
+
 # --- the link ---------------------------------------------------------------------------------------------------------
 
 

@@ -171,6 +171,11 @@ EQUIVALENT = (
     ("endpoint/_facts.py", "owed = () if owed[-1].n < heard else", "what was heard is left out one by one as well"),
     ("endpoint/_facts.py", "if view.seq <= leg.seq or", "a view of the same number says the same"),
     ("endpoint/__init__.py", "beat_due > 1", "no heartbeat is due in the first millisecond of a device's time"),
+    *(
+        ("endpoint/__init__.py", f"step.legs.get(leg.session, {other})", "a leg whose time is up is still there")
+        for other in ("None", "")
+    ),
+    ("endpoint/__init__.py", "->  self._link_down(step, None)", "that a link is down says nothing else"),
     ("endpoint/_step.py", 'trigger or "XXXX"', "no flow has a trigger of that name"),
     *(
         ("endpoint/_step.py", part, "the last stage is what the leg is in the end")
