@@ -7,7 +7,7 @@ from typing import Any
 from statecore import wire
 from statecore.model import Line, Record
 from statecore.ports import Key
-from statecore.switchboard import Act, Confirm, Connect, Done, Input, Switchboard
+from statecore.switchboard import Act, Confirm, Connect, Done, Input, Restart, Switchboard
 
 Kept = dict[Key, Any]
 
@@ -57,6 +57,17 @@ def test_each_id_of_a_ringing_call_is_one_text() -> None:
             texts += [value.user, *value.holds, *(t for d in value.devices for t in (d.device, d.epoch))]
     assert len(texts) == 21
     assert len({id(text) for text in texts}) == len(set(texts)) == 7
+
+
+def test_a_record_is_kept_under_its_own_id() -> None:
+    """Not under one more copy of it, as it came with what a device said."""
+    kept: Kept = {}
+    ring(kept, "alice", "bob")
+    for given in (Confirm(new("bob"), "bob-device", "bob-epoch"), Restart(new("alice"))):
+        done = Switchboard().step(kept, given, now(10_000))
+        assert isinstance(done, Done)
+        ((key, value),) = done.writes.items()
+        assert key[1] is value.user
 
 
 def test_both_lines_of_a_call_share_what_they_hold() -> None:
