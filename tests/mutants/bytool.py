@@ -124,6 +124,10 @@ EQUIVALENT = (
             "[Control(machine.initial, None)",
         )
     ),
+    ("switchboard/_offers.py", "if one.joined < other.joined", "no two join at one place"),
+    ("switchboard/_plans.py", 'str(user), str(None), ""', "no leg of a trial is sought by its device"),
+    ("switchboard/_plans.py", "Command(_SESSION, None,", "a trial's command is not asked for its number"),
+    ("switchboard/_plans.py", "return Leg(None, leg.user", "a new leg of one place has one id in every call"),
     ("switchboard/_plans.py", 'refused="refused", )', "who joins has no grants yet"),
     ("switchboard/_filling.py", 'Control(self.machine.initial, "XX', "who rings is given a state in the same decision"),
     (
