@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import astuple, replace
 
-from statecore.endpoint import Await, Do, Effect, Endpoint, EndpointMachine, LocalLeg, Received, Tick, Wait
+from statecore.endpoint import Await, Do, Effect, Endpoint, EndpointMachine, LocalLeg, Received, Wait
 from statecore.endpoint._types import Lane, Mail
 from statecore.errors import StatecoreError
 from statecore.flow import FLOWS, RINGING, Mark, Row, Trigger
@@ -438,72 +438,3 @@ def test_whoever_awaits_the_answer_has_it_or_waits(state: str) -> None:
     )
     unknown = ("call_not_found", {"session_id": "T"})
     assert give(device(before), Await("T", 5)) == (device(before), [("Settle", 5, None, unknown)])
-
-
-# --- taking back ------------------------------------------------------------------------------------------------------
-
-
-def test_what_failed_is_taken_back_by_a_command_that_nobody_waits_for() -> None:
-    """It is owed and said, and has no bound; the one that failed is not owed any more, and the rest is."""
-    owed = tuple(Command("S", n, trigger, "1") for n, trigger in ((6, "raise_hand"), (7, "unmute_audio")))
-    waits = (Wait(3, "heard", 6, "raise_hand"), Wait(4, "heard", 7, "unmute_audio", NOW))
-    before = leg(flags=HERE | {"audio_muted"}, consent=BOTH, owed=owed, waits=waits)
-    after, did = give(device(before), Tick())
-    back = Command("S", 10, "mute_audio", "1")
-    failed = replace(before, owed=owed[:1], waits=waits[:1])
-    now = replace(
-        failed, consent=frozenset({"video"}), owed=(owed[0], back), waits=(waits[0], Wait(0, "heard", 10, "mute_audio"))
-    )  # fmt: skip
-    assert did == [("Settle", 4, failed, ("command_timeout", {"trigger": "unmute_audio"})), ("Send", back)]
-    assert after == device(now, n=10)
-
-
-def test_several_that_failed_at_once_are_each_taken_back() -> None:
-    """Each by its opposite; one of which nothing needs to be taken back holds up nothing."""
-    triggers = ("raise_hand", "unmute_audio", "start_screen_share")
-    owed = tuple(Command("S", n, trigger, "1") for n, trigger in enumerate(triggers, 6))
-    waits = tuple(Wait(command.n, "heard", command.n, command.trigger, NOW) for command in owed)
-    before = leg(flags=HERE | {"audio_muted"}, consent=BOTH, owed=owed, waits=waits)
-    after, did = give(device(before), Tick())
-    backs = (Command("S", 10, "mute_audio", "1"), Command("S", 11, "stop_screen_share", "1"))
-    assert did[3:] == [("Send", back) for back in backs]
-    assert after.legs["S"].owed == backs
-    assert after.legs["S"].waits == tuple(Wait(0, "heard", back.n, back.trigger) for back in backs)
-
-
-def test_what_would_be_nothing_by_now_is_not_taken_back() -> None:
-    """A yes to video that nobody heard, to a request that was withdrawn meanwhile: it fails, and that is all."""
-    owed = (Command("S", 7, "accept_video", "1"),)
-    before = leg(type="audio", owed=owed, waits=(Wait(4, "heard", 7, "accept_video", NOW),), consent=BOTH)
-    after, did = give(device(before), Tick())
-    now = replace(before, owed=(), waits=())
-    assert (after, did) == (device(now), [("Settle", 4, now, ("command_timeout", {"trigger": "accept_video"}))])
-
-
-def test_only_what_a_user_may_say_at_any_time_takes_something_back() -> None:
-    """Of a flow's own commands the one that turns back most; but none of a machine's, none that needs a grant, and none
-    that would open capture itself."""
-    muted, raised = Mark("audio_muted"), Mark("hand_raised", False)
-    opposites = (
-        Trigger("hush", "user"), Trigger("silence", "system"), Trigger("gag", "user", grant="gag"),
-        Trigger("swap", "user", consent="video"),
-    )  # fmt: skip
-    flow = RINGING.extend(
-        "loud",
-        triggers=(Trigger("speak", "user", consent="audio"), *opposites),
-        rows=(
-            Row("active", "speak", "active", (Mark("audio_muted", False), Mark("hand_raised"), Mark("presenting"))),
-            Row("active", "hush", "active", (muted, raised)),
-            *(
-                Row("active", name, "active", (muted, raised, Mark("presenting", False)))
-                for name in ("silence", "gag", "swap")
-            ),
-        ),
-    )
-    owed = (Command("S", 7, "speak", "1"),)
-    before = leg(
-        flow="loud", role="caller", flags=HERE | {"audio_muted"}, consent=BOTH, owed=owed,
-        waits=(Wait(4, "heard", 7, "speak", NOW),),
-    )  # fmt: skip
-    _, did = give(device(before), Tick(), loud=flow)
-    assert did[1:] == [("Send", Command("S", 10, "hush", "1"))]

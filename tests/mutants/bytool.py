@@ -155,7 +155,14 @@ EQUIVALENT = (
         ("endpoint/_facts.py", f"({part}) or True", "of nothing nothing comes, but by a longer way")
         for part in ("leg.lanes", "wait.due", "owed or waits", "leg.offers", "leg.lost")
     ),
-    ("endpoint/__init__.py", "->  if leg.alone_since >= 0 and alone", "who is not alone does not come as far"),
+    *(
+        ("endpoint/__init__.py", part, "who is not alone does not come as far")
+        for part in (
+            "->  if leg.alone_since >= 0 and alone",
+            "leg.alone_since < 1 else 0",
+            "leg.alone_since <= 0 else 0",
+        )
+    ),
     ("endpoint/_data.py", "return 4000001 //", "no rate divides the one and not the other"),
     ("endpoint/_step.py", "before <= seq", "of two equal numbers either may be taken"),
     ("endpoint/_step.py", 'rows[0].refuse or "XXXX"', "a row that comes as far refuses"),
@@ -172,7 +179,10 @@ EQUIVALENT = (
         "line 25: leg = step.legs.get(view.session)  ->  leg = None",
         "where it would be made, it is looked up once more",
     ),
-    ("endpoint/_facts.py", "owed = () if owed[-1].n < heard else", "what was heard is left out one by one as well"),
+    *(
+        ("endpoint/_facts.py", f"owed = () if {part} else", "what was heard is left out one by one as well")
+        for part in ("owed[-1].n < heard", "(owed[-1].n <= heard) and False")
+    ),
     ("endpoint/_facts.py", "if view.seq <= leg.seq or", "a view of the same number says the same"),
     ("endpoint/__init__.py", "beat_due > 1", "no heartbeat is due in the first millisecond of a device's time"),
     *(
@@ -180,6 +190,7 @@ EQUIVALENT = (
         for other in ("None", "")
     ),
     ("endpoint/__init__.py", "->  self._link_down(step, None)", "that a link is down says nothing else"),
+    ("endpoint/_walk.py", "return False  ->  return True", "a row that refuses leads nowhere else"),
     ("endpoint/_step.py", 'trigger or "XXXX"', "no flow has a trigger of that name"),
     *(
         ("endpoint/_step.py", part, "the last stage is what the leg is in the end")
