@@ -10,7 +10,7 @@ from statecore.errors import TokenMalformed
 from statecore.flow import FLOWS, RINGING, Invite, Row, Timers, Trigger
 from statecore.model import FORGOTTEN, Line
 from statecore.settings import ServiceSettings
-from statecore.switchboard import Act, Confirm, Connect, Deliver, Disconnect, Done, Due, Forget, Need, Register
+from statecore.switchboard import Act, Confirm, Connect, Deliver, Disconnect, Done, Due, Forget, Goodbye, Need, Register
 from statecore.testing.world import NOON, World
 from statecore.wire import Command, Hello, Refused, Unknown, View, Welcome
 
@@ -232,6 +232,19 @@ def test_only_the_device_that_is_meant_is_confirmed_or_put_down() -> None:
     line = made.decide(Disconnect("bob", "b1", "b1-1", 1)).writes["line", "bob"]
     assert [(device.device, device.online) for device in line.devices] == [("b1", False), ("b2", True)]
     assert not made.decide(Disconnect("nobody", "b1", "b1-1", 1)).writes
+    for late in (Goodbye("bob", "b1", "b1-0"), Goodbye("bob", "b9", "b1-1"), Goodbye("nobody", "b1", "b1-1")):
+        assert not made.decide(late).writes
+    line = made.decide(Goodbye("bob", "b1", "b1-1")).writes["line", "bob"]
+    assert [device.device for device in line.devices] == ["b2"]
+
+
+def test_a_call_that_has_had_its_legs_rings_on_no_further_device() -> None:
+    """A device that connects while it rings gets a leg as long as there is room for one."""
+    for joins, legs in ((3, ["a1", "b1", "b2"]), (2, ["a1", "b1"])):
+        made = World({"a1": "alice", "b1": "bob"}, settings=ServiceSettings(session_capacity=2, session_joins=joins))
+        made.settle().said(("a1", "initiate"), flow="ringing", receiver="bob")
+        made.decide(Connect("bob", Hello("b2", "b2-1", 1)))
+        assert [leg.device for leg in made.record("S").legs] == legs
 
 
 # --- which records ----------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from statecore.switchboard import (
 from statecore.testing._world_parts import claims
 from statecore.testing.oracle import assert_over
 from statecore.testing.world import NOON, World
-from statecore.wire import Ask, Command, Free, Hello, Relay, Relayed
+from statecore.wire import Ask, Command, Free, Hello, Relay, Relayed, View
 
 WHO = {"a1": "alice", "a2": "alice", "b1": "bob", "b2": "bob", "c1": "carol"}
 
@@ -416,6 +416,16 @@ def test_an_offer_token_concerns_its_pair_alone() -> None:
     assert made.record("S").offers == freed
     made.say("c1", "leave")
     assert made.record("S").offers == freed[1:]
+
+
+def test_everybody_who_offers_to_one_whose_link_is_back_has_a_new_turn() -> None:
+    """And is told, each of the pair that is meant."""
+    made = meeting("a1", "b1", "c1")
+    made.decide(Negotiate("alice", "a1", "a1-1", Ask("S", "2")))
+    made.decide(Negotiate("carol", "c1", "c1-1", Ask("S", "2")))
+    effects = made.decide(Connect("bob", Hello("b1", "b1-1", 8, sessions={"S": 99}))).effects
+    turns = {effect.device: effect.message.offers for effect in effects if isinstance(effect.message, View)}
+    assert turns == {"a1": {"2": 2}, "c1": {"2": 2}, "b1": {}}
 
 
 def test_what_two_say_to_each_other_goes_to_the_other_device() -> None:

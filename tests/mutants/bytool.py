@@ -128,6 +128,7 @@ EQUIVALENT = (
     ("switchboard/_plans.py", 'str(user), str(None), ""', "no leg of a trial is sought by its device"),
     ("switchboard/_plans.py", "Command(_SESSION, None,", "a trial's command is not asked for its number"),
     ("switchboard/_plans.py", "return Leg(None, leg.user", "a new leg of one place has one id in every call"),
+    ("switchboard/_filling.py", "line.user if (line) or True", "no line is deleted by what goes as before"),
     ("switchboard/_plans.py", 'refused="refused", )', "who joins has no grants yet"),
     ("switchboard/_filling.py", 'Control(self.machine.initial, "XX', "who rings is given a state in the same decision"),
     (
