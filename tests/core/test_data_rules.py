@@ -335,6 +335,8 @@ def test_who_does_not_answer_is_sent_it_again(early: int) -> None:
     assert EndpointMachine().next_due(after) == (now if early else now + 5000)
     offline = talk(("2", lane), online=False)
     assert give(offline, Tick(), now) == (offline, []), "that waits for the link"
+    again, _ = give(talk(("2", replace(lane, due=1))), Tick(), 1)
+    assert again.legs["S"].lanes["2"].due == 5001, "in the first millisecond of all time, too"
     full = {"paced": (now + FAR) * 1000}
     waits, did = give(talk(("2", lane), **full), Tick(), now)
     assert (waits, did) == (talk(("2", replace(lane, posted=0, due=0)), **full), []), "and for room"

@@ -266,10 +266,11 @@ def test_what_i_declined_is_not_accepted_by_my_own_call() -> None:
 
 
 def test_a_view_says_by_its_own_name_that_it_is_one() -> None:
-    """It names no other call, or one that is not here: then it is followed as it is."""
+    """It names no other call, or one that is not here: then it is followed as it is, and who waits for it has it."""
     for via in ("Y", "Q"):
-        after, did = hear(device(THERE), replace(YES, via=via))
-        assert (after, did) == (device(replace(THERE, state="accepted", seq=4, token="t")), [])
+        after, did = hear(device(replace(THERE, waits=(Wait(3, "joinable", 9, "accept"),))), replace(YES, via=via))
+        now = replace(THERE, state="accepted", seq=4, token="t")
+        assert (after, did) == (device(now), [("Settle", 3, now, None)])
 
 
 # --- a leg that is succeeded ------------------------------------------------------------------------------------------

@@ -191,12 +191,14 @@ EQUIVALENT = (
         for other in ("None", "")
     ),
     ("endpoint/__init__.py", "->  self._link_down(step, None)", "that a link is down says nothing else"),
+    ("endpoint/__init__.py", "Beat: lambda *_: 0", "nobody looks at what it answers"),
+    ("endpoint/_facts.py", "(view.via) or True", "no call has an empty name"),
     ("endpoint/_walk.py", "return False  ->  return True", "a row that refuses leads nowhere else"),
     ("endpoint/_step.py", 'trigger or "XXXX"', "no flow has a trigger of that name"),
     *(
         ("endpoint/_step.py", part, "the last stage is what the leg is in the end")
         for part in (
-            "->  last = None",
+            "line 283: last = way[-1]  ->  last = None",
             "if stage is not last or stage.events",
             "(stage is not last and stage.events) or True",
         )
