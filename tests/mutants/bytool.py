@@ -150,6 +150,7 @@ EQUIVALENT = (
             *("metadata=view.metadata,  ->", "role, None, view.type", "pid, None, view.initiator"),
             *("type, None, view.receiver", "initiator, None,", "role, view.type,", "pid, view.initiator,"),
             "type, view.receiver,",
+            "view.initiator, metadata=",
         )
     ),
     *(
@@ -180,6 +181,11 @@ EQUIVALENT = (
         "line 25: leg = step.legs.get(view.session)  ->  leg = None",
         "where it would be made, it is looked up once more",
     ),
+    (
+        "endpoint/_facts.py",
+        "line 25: leg = step.legs.get(view.session)  ->  leg = step.legs.get(None)",
+        "where it would be made, it is looked up once more",
+    ),
     *(
         ("endpoint/_facts.py", f"owed = () if {part} else", "what was heard is left out one by one as well")
         for part in ("owed[-1].n < heard", "(owed[-1].n <= heard) and False")
@@ -193,6 +199,12 @@ EQUIVALENT = (
     ("endpoint/__init__.py", "->  self._link_down(step, None)", "that a link is down says nothing else"),
     ("endpoint/__init__.py", "Beat: lambda *_: 0", "nobody looks at what it answers"),
     ("endpoint/_facts.py", "(view.via) or True", "no call has an empty name"),
+    *(
+        ("endpoint/_walk.py", f"known.get(name, {other}) for name in row.unless", "None counts as false")
+        for other in ("None", "")
+    ),
+    ("endpoint/__init__.py", "->  step.effects = [Send(command)", "nothing was done before in the same step"),
+    ("endpoint/_step.py", "stages_of(machine, row, None, leg.media)", "an end leads to another state than it is in"),
     ("endpoint/_walk.py", "return False  ->  return True", "a row that refuses leads nowhere else"),
     ("endpoint/_step.py", 'trigger or "XXXX"', "no flow has a trigger of that name"),
     *(
@@ -211,7 +223,11 @@ EQUIVALENT = (
     ("endpoint/__init__.py", "(leg.lanes) or True", "of nothing nothing comes, but by a longer way"),
     ("endpoint/__init__.py", "if leg.alone_since <= 0", "a leg that is not alone does not come as far"),
     *(
-        ("endpoint/_step.py", f"ended, refusal(leg, {goal})", "all goals but two, which are not these, give one error")
+        (
+            "endpoint/_step.py",
+            f"settle(ticket, ended, refusal(leg, {goal}))",
+            "all goals but two, which are not these, give one error",
+        )
         for goal in ('"XXheardXX"', '"HEARD"', "None")
     ),
     *(
