@@ -11,7 +11,7 @@ from statecore.endpoint import Do
 from statecore.switchboard import Act, Done, Input, Switchboard
 from statecore.switchboard._work import Work
 from statecore.testing.world import World
-from statecore.wire import Command
+from statecore.wire import Ask, Command
 
 WHO = {"a1": "alice", "b1": "bob", "b2": "bob"}
 
@@ -140,6 +140,21 @@ def test_a_token_that_is_not_good_is_not_taken_for_one_that_is() -> None:
         assert world.say("b1", trigger, "T") == "ok"
         assert world.say("a1", trigger, "T") == "token_lacks_grant"
     assert world.say("a1", "unmute_audio", "T") == "ok"
+
+
+def test_whose_turn_it_is_to_offer_is_not_forgotten() -> None:
+    """A call is filled in as it was before somebody offered, and not while somebody does: the view names the turn."""
+    world = Twice(WHO).settle()
+    world.said(("a1", "initiate"), flow="ringing", receiver="bob")
+    world.said(("b1", "accept")).said(("a1", "join"), ("b1", "join"), token="given")
+    for trigger in ("raise_hand", "lower_hand", "raise_hand"):
+        assert world.say("a1", trigger) == "ok"
+    world.signal("a1", "S", Ask("S", "2"))
+    world.settle()
+    assert world.say("a1", "lower_hand") == "ok"
+    leg = world.leg("a1", "S")
+    assert leg is not None
+    assert leg.offers == {"2": 1}
 
 
 def test_data_of_an_initiate_leads_nobody_astray() -> None:

@@ -65,7 +65,7 @@ EQUIVALENT = (
     ("switchboard/_work.py", "fresh=None", "None counts as false"),
     ("switchboard/_commands.py", "capacity: int = None", "None counts as 0, which leaves the capacity as it is"),
     ("switchboard/_views.py", "line 30: deliver(", "who hears without having moved has joined, and gets no token"),
-    ("flow.py", "guard.pop(", "whoever joins, in our flows, joins under no further condition"),
+    ("flow.py", "->  unless = guard.pop(", "whoever joins, in our flows, joins under no further condition"),
     ("switchboard/__init__.py", "remember: int = ", "how much is remembered changes how fast an answer comes, only"),
     ("switchboard/__init__.py", "or Line(None)", "where there is no line, there is no device of it to be put down"),
     (
@@ -101,7 +101,14 @@ EQUIVALENT = (
         "super().holds(name, draft, leg, None)",
         "what a shape shows does not rest on the command",
     ),
-    ("switchboard/_plans.py", "_change(replace(base, ", "legs and invitations are read off by themselves"),
+    *(
+        (
+            "switchboard/_plans.py",
+            f"->  _change(replace(base, {part}",
+            "legs and invitations are read off by themselves",
+        )
+        for part in ("legs=None", "invitations", "legs=record.legs, ), ")
+    ),
     ("switchboard/_plans.py", "leg.epoch, None, name=leg.name)", "it only has to differ from what the leg is then"),
     ("switchboard/_work.py", "self.dirty = None", "a call that is made gets a leg, and that marks it"),
     ("switchboard/_work.py", "if line is None and not line.holds", "who calls has a line"),
@@ -129,6 +136,23 @@ EQUIVALENT = (
     ("switchboard/_plans.py", "Command(_SESSION, None,", "a trial's command is not asked for its number"),
     ("switchboard/_plans.py", "return Leg(None, leg.user", "a new leg of one place has one id in every call"),
     ("switchboard/_filling.py", "line.user if (line) or True", "no line is deleted by what goes as before"),
+    (
+        "switchboard/__init__.py",
+        "fill(work, record, act, None)",
+        "what makes no call makes no leg, as far as it is remembered",
+    ),
+    ("switchboard/__init__.py", "or Line(user, known=not guest)", "the name is taken from what was said, below"),
+    ("switchboard/_work.py", "self.freed = None", "None counts as false"),
+    (
+        "switchboard/_work.py",
+        "_others(draft, None) if draft.legs[i].user != user",
+        "who fires is of the same user, and so no peer",
+    ),
+    (
+        "switchboard/_plans.py",
+        'if name == "by" or value',
+        "of what changes only this is the actor's id, and nobody else's",
+    ),
     ("switchboard/_plans.py", 'refused="refused", )', "who joins has no grants yet"),
     ("switchboard/_filling.py", 'Control(self.machine.initial, "XX', "who rings is given a state in the same decision"),
     (
@@ -143,7 +167,7 @@ EQUIVALENT = (
         "any(i.user == user or i.state in before for i in draft.invitations):",
         "whose invitation it is has moved, and that is written anyway",
     ),
-    ("switchboard/_work.py", "found = None", "it is found among all that there are"),
+    ("switchboard/_work.py", "_marks.get(key)  ->  found = None", "it is found among all that there are"),
     *(
         ("endpoint/_facts.py", part, "the view that makes a leg says it again")
         for part in (
