@@ -174,7 +174,7 @@ EQUIVALENT = (
             *("metadata=view.metadata,  ->", "role, None, view.type", "pid, None, view.initiator"),
             *("type, None, view.receiver", "initiator, None,", "role, view.type,", "pid, view.initiator,"),
             "type, view.receiver,",
-            "view.initiator, metadata=",
+            "view.type, view.initiator, metadata=",
         )
     ),
     *(
