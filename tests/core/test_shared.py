@@ -47,7 +47,7 @@ def ring(kept: Kept, caller: str, callee: str) -> Record:
 def test_each_id_of_a_ringing_call_is_one_text() -> None:
     """The session's, the users', their devices' and the epochs', in the record, on the lines and as keys."""
     kept: Kept = {}
-    record = ring(kept, "alice", "bob")
+    record = ring(kept, "ada", "ben")  # of whom no other test has made the core remember anything
     texts = [record.session_id, record.initiator, record.receiver, *(i.user for i in record.invitations)]
     texts += [text for leg in record.legs for text in (leg.user, leg.device, leg.epoch)]
     for kind, name in kept:
