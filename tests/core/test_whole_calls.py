@@ -403,8 +403,9 @@ def test_an_offer_token_concerns_its_pair_alone() -> None:
     assert made.record("S").offers == (Offer(("1", "2"), "1", "", until, 1),)
     made.decide(Connect("carol", Hello("c1", "c1-1", 8)))
     assert made.record("S").offers == (Offer(("1", "2"), "1", "", until, 1),)
-    made.decide(Negotiate(*bob, Ask("S", "1")))
-    assert made.record("S").offers == (Offer(("1", "2"), "1", "2", until, 1),)
+    for wish, waiting in ((Ask, "2"), (Free, ""), (Ask, "2")):
+        made.decide(Negotiate(*bob, wish("S", "1")))
+        assert made.record("S").offers == (Offer(("1", "2"), "1", waiting, until, 1),)
     made.now += 4000
     made.decide(Negotiate(*alice, Free("S", "2")))
     assert made.record("S").offers == (Offer(("1", "2"), "2", "", made.now + 10_000, 2),)

@@ -37,6 +37,7 @@ WORDS = ("Trigger(", "raise AssertionError(", "(why=")
 """Calls whose last text is for people: no test should hold to its wording."""
 NOTHING = re.compile(r'^"\w+",$|^__all__ = |\bgc=|^(Input|Effect|\w+: TypeAlias) = ')
 """Lines whose change no program can notice: names in `__all__`, garbage collection, aliases of types."""
+_OTHER_ROLES = ('"XX', '"CALLEE', "None)")
 EQUIVALENT = (
     ("switchboard/_plans.py", "_SOURCES = (", "only the places of the names count, and they stay"),
     ("switchboard/__init__.py", "value=value[:", "how much of a bad id an error quotes"),
@@ -77,25 +78,30 @@ EQUIVALENT = (
     ("switchboard/__init__.py", 'None, name="metadata"', "an error goes over the wire without its own words"),
     ("switchboard/__init__.py", "draft.machine, fresh=False)  ->  kept = ", "of a refusal only a note is written"),
     ("switchboard/__init__.py", "if 1 < empty_until", "no session was empty in the first millisecond of 1970"),
-    ("switchboard/_filling.py", "self.record: dict", "nothing reads it"),
-    ("switchboard/_filling.py", "device.epoch, None, name=name)", "who rings is given a state in the same decision"),
-    ("switchboard/_filling.py", "if not self.plan.lines or", "both ways to end come to the same"),
-    ("switchboard/_filling.py", "if self.plan.lines and", "both ways to end come to the same"),
-    (
-        "switchboard/_filling.py",
-        "self._constant(None) if self.plan.made",
-        "who rings is given a state in the same decision",
+    *(
+        ("switchboard/_filling.py", part, "who rings is given a state in the same decision")
+        for part in (
+            *("device.epoch, None, name=name)", "self._constant(None) if self.plan.made"),
+            *(f"Control({machine}.initial, {role}" for machine in ("machine", "self.machine") for role in _OTHER_ROLES),
+        )
     ),
+    *(
+        ("switchboard/_filling.py", f"if {part} self.plan.", "both ways to end come to the same")
+        for part in ("not self.plan.lines or not", "self.plan.lines and not", "not self.plan.lines and")
+    ),
+    *(("switchboard/_plans.py", f'refused="{text}', "any text says that it was refused") for text in ("XX", "REF")),
+    *(("switchboard/_plans.py", f'grants=frozenset({{"{name}', "no token grants either") for name in ("XX", "SOME")),
+    *(
+        ("switchboard/__init__.py", f"record.{part}", "where every leg has ended nothing is remembered")
+        for part in ("empty_until and record.merged_into", "ended_at and record.empty_until")
+    ),
+    ("switchboard/_filling.py", "self.record: dict", "nothing reads it"),
     ("switchboard/_views.py", "if (len(legs) > _LATELY) or True", "of few all are named, in whatever order"),
     ("switchboard/_views.py", "if len(legs) >= _LATELY", "of few all are named, in whatever order"),
     ("switchboard/_plans.py", "fresh=None", "None counts as false"),
     ("switchboard/_plans.py", "fresh=shape.devices is None", "a trial asks nothing that a new call answers otherwise"),
     ("switchboard/_plans.py", "Line(str(user), None,", "a placeholder's name is not read off"),
     ("switchboard/_plans.py", 'str(place), "XXXX", control', "a placeholder's epoch is compared with itself only"),
-    ("switchboard/_plans.py", 'refused="XX', "any text says as well that something was refused"),
-    ("switchboard/_plans.py", 'refused="REFUSED"', "any text says as well that something was refused"),
-    ("switchboard/_plans.py", 'grants=frozenset({"XX', "one name that no token grants is as good as another"),
-    ("switchboard/_plans.py", 'grants=frozenset({"SOMETHING', "one name that no token grants is as good as another"),
     (
         "switchboard/_plans.py",
         "super().holds(name, draft, leg, None)",
@@ -116,21 +122,8 @@ EQUIVALENT = (
     ("switchboard/_work.py", "found = _marks.get(None)", "it is found among all that there are"),
     ("switchboard/_work.py", 'flow.ring or "XXXX"', "a flow in which two call each other rings"),
     ("switchboard/_filling.py", "type(known) is type(None)", "one value under two names is one value"),
-    (
-        "switchboard/_filling.py",
-        "Control(self.machine.initial, None)) if",
-        "who rings is given a state in the same decision",
-    ),
     ("switchboard/_plans.py", "initial = Control(None, leg", "it only has to differ from what the leg is then"),
     ("switchboard/__init__.py", "if merged is not None or there", "who called has a leg in the call that merged"),
-    *(
-        ("switchboard/_filling.py", part, "who rings is given a state in the same decision")
-        for part in (
-            '[Control(machine.initial, "XX',
-            '[Control(machine.initial, "CALLEE',
-            "[Control(machine.initial, None)",
-        )
-    ),
     ("switchboard/_offers.py", "if one.joined < other.joined", "no two join at one place"),
     ("switchboard/_plans.py", 'str(user), str(None), ""', "no leg of a trial is sought by its device"),
     ("switchboard/_plans.py", "Command(_SESSION, None,", "a trial's command is not asked for its number"),
@@ -154,12 +147,6 @@ EQUIVALENT = (
         "of what changes only this is the actor's id, and nobody else's",
     ),
     ("switchboard/_plans.py", 'refused="refused", )', "who joins has no grants yet"),
-    ("switchboard/_filling.py", 'Control(self.machine.initial, "XX', "who rings is given a state in the same decision"),
-    (
-        "switchboard/_filling.py",
-        'Control(self.machine.initial, "CALLEE',
-        "who rings is given a state in the same decision",
-    ),
     ("switchboard/_work.py", 'if line else "XXXX"', "who gets a leg has a line"),
     ("switchboard/_work.py", 'row.refuse or "XXXX"', "a row that comes as far refuses"),
     (
