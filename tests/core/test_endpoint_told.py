@@ -198,3 +198,10 @@ def test_what_is_left_out_says_nothing(kind: type[msgspec.Struct]) -> None:
             assert any(default == empty and type(default) is type(empty) for empty in EMPTY), name
             assert (default is None) == ("None" in of or of == "typing.Any"), name
             assert not isinstance(default, str) or "str" in of, name
+
+
+def test_a_leg_shows_its_token_to_nobody() -> None:
+    """What is written of it, for a log or an error, names the call, not what opens it."""
+    shown = repr(LocalLeg("S", "session", "active", token="secret"))
+    assert "'S'" in shown
+    assert "secret" not in shown
