@@ -142,6 +142,15 @@ def test_a_guest_is_confined_to_the_session(command: Command, error: tuple[str, 
     assert made.store == before
 
 
+def test_in_the_session_it_does_not_count_which_flow_a_guest_names() -> None:
+    """The session has its own; only a call that a command would make is asked what it is."""
+    made = world()
+    assert enter(made, "a1") == enter(made, "g1") == "ok"
+    command = Command("S", 900, "raise_hand", flow="ringing")
+    assert made.decide(Act("gast", "g1", "g1-1", command, guest=claims())).writes
+    assert "hand_raised" in made.record("S").legs[1].control.flags
+
+
 def test_a_guest_hears_nothing_of_the_users_other_calls() -> None:
     """A guest by the name of somebody who is known: that one's devices ring, the guest's does not, nor is a ring shown
     that is open as it connects; neither the calls nor the name of the user are the guest's to see or change."""

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
-from statecore.errors import TokenMalformed
+from statecore.errors import InvalidArgument, TokenMalformed
 from statecore.flow import FLOWS, RINGING, Invite, Row, Timers, Trigger
 from statecore.model import FORGOTTEN, Line
 from statecore.settings import ServiceSettings
-from statecore.switchboard import Act, Confirm, Connect, Deliver, Disconnect, Done, Due, Forget, Goodbye, Need, Register
+from statecore.switchboard import (
+    Act,
+    Confirm,
+    Connect,
+    Deliver,
+    Disconnect,
+    Done,
+    Due,
+    Forget,
+    Goodbye,
+    Need,
+    Register,
+    check_id,
+)
 from statecore.testing.world import NOON, World
 from statecore.wire import Command, Hello, Refused, Unknown, View, Welcome
 
@@ -107,6 +121,14 @@ def test_a_grant_that_is_lacking_is_named() -> None:
         assert ask(made, "a1", trigger, n).effects == refused(
             "a1", "token_lacks_grant", n, **about("S", "alice", "", grant)
         )
+
+
+def test_an_id_that_is_none_is_named_with_what_it_is_to_be() -> None:
+    """What is no text, blank, or not fit for an id."""
+    for value, more in ((3, {}), (" ", {}), ("a b", {"value": "a b"})):
+        with pytest.raises(InvalidArgument) as raised:
+            check_id("user", value)
+        assert {name: raised.value.data[name] for name in ("name", *more)} == {"name": "user", **more}
 
 
 def test_a_refusal_that_is_asked_for_again_says_the_same() -> None:

@@ -100,7 +100,8 @@ EQUIVALENT = (
     ("switchboard/_views.py", "if len(legs) >= _LATELY", "of few all are named, in whatever order"),
     ("switchboard/_plans.py", "fresh=None", "None counts as false"),
     ("switchboard/_plans.py", "fresh=shape.devices is None", "a trial asks nothing that a new call answers otherwise"),
-    ("switchboard/_plans.py", "Line(str(user), None,", "a placeholder's name is not read off"),
+    *(("switchboard/_plans.py", f"Line(str(user), {name},", "no name is read off") for name in ("None", '"XXXX"')),
+    ("switchboard/__init__.py", "line.sessions and line.holds", "a guest's last device takes all its parts along"),
     ("switchboard/_plans.py", 'str(place), "XXXX", control', "a placeholder's epoch is compared with itself only"),
     (
         "switchboard/_plans.py",
