@@ -198,6 +198,7 @@ def test_what_is_left_out_says_nothing(kind: type[msgspec.Struct]) -> None:
             assert any(default == empty and type(default) is type(empty) for empty in EMPTY), name
             assert (default is None) == ("None" in of or of == "typing.Any"), name
             assert not isinstance(default, str) or "str" in of, name
+    assert Endpoint("alice", "a1", "a1-1").tomb("S") is None, "and a new device remembers nothing"
 
 
 def test_a_leg_shows_its_token_to_nobody() -> None:
