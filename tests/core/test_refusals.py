@@ -318,6 +318,8 @@ def test_who_is_rung_into_a_call_is_looked_up_and_who_asks() -> None:
     made.said(("b1", "accept")).said(("a1", "join"), ("b1", "join"), token="given")
     asked = Act("alice", "a1", "a1-1", Command("S", 900, "add", data={"user": "carol"}))
     assert keys(made, asked) == [("call", "S"), ("line", "carol")]
+    nobody = Act("alice", "a1", "a1-1", Command("S", 900, "add", data={"user": 17}))
+    assert all(isinstance(name, str) for _, name in keys(made, nobody)), "what is no id is nobody's"
     assert made.say("d1", "initiate", "T", flow="ringing", receiver="carol") == "ok"
     assert keys(made, asked) == [("call", "S"), ("line", "carol"), ("line", "alice")]
     data = about("S", "carol")

@@ -53,15 +53,9 @@ EQUIVALENT = (
     ("switchboard/_plans.py", "strict=", "both are of one length"),
     ("switchboard/_plans.py", 'self.known[shape] = ""', "without a plan a decision is worked out anew"),
     ("switchboard/_filling.py", "if type(value) is int or (", "a literal and a name for it are one value"),
-    (
-        "switchboard/__init__.py",
-        "->  done = None",
-        "a remembered decision is the same as a new one, but faster",
-    ),
-    (
-        "switchboard/__init__.py",
-        "(fill is not None) and False",
-        "a remembered decision is the same as a new one, but faster",
+    *(
+        ("switchboard/__init__.py", part, "a remembered decision is the same as a new one, but faster")
+        for part in ("->  done = None", "(fill is not None) and False")
     ),
     ("switchboard/_work.py", "fresh=None", "None counts as false"),
     ("switchboard/_commands.py", "capacity: int = None", "None counts as 0, which leaves the capacity as it is"),
@@ -101,6 +95,11 @@ EQUIVALENT = (
     ("switchboard/_plans.py", "fresh=None", "None counts as false"),
     ("switchboard/_plans.py", "fresh=shape.devices is None", "a trial asks nothing that a new call answers otherwise"),
     *(("switchboard/_plans.py", f"Line(str(user), {name},", "no name is read off") for name in ("None", '"XXXX"')),
+    ("switchboard/_filling.py", 'getattr(work.line(user), "name", )', "who rings has a line"),
+    ("switchboard/__init__.py", "hello.name, known=None)", "None counts as false"),
+    *(("switchboard/_plans.py", f"->  _STRIDE = {n}", "any large number will do") for n in ("11**15", "10**16")),
+    ("switchboard/_plans.py", '->  _SESSION = "', "any name will do"),
+    ("switchboard/_plans.py", "class Shape(Struct", "nothing changes one"),
     ("switchboard/__init__.py", "line.sessions and line.holds", "a guest's last device takes all its parts along"),
     ("switchboard/_plans.py", 'str(place), "XXXX", control', "a placeholder's epoch is compared with itself only"),
     (
