@@ -313,7 +313,7 @@ class ServiceSettings:
     log_limit: int = _whole(10_000, 0, 1_000_000_000, "How many ended calls the in-memory store keeps.")
     token_lifetime: float = _seconds(3_600.0, 1.0, 365 * _DAY, "How long a call token is good for.")
     token_issuer: str = _text("statecore", "The issuer named in call tokens; tokens of another issuer are refused.")
-    max_metadata_size: int = _whole(4_096, 0, 1_048_576, "The most metadata a call may carry, in bytes of JSON.")
+    max_metadata_size: int = _whole(4_096, 0, 1_048_576, "The most metadata a call may carry, in characters of JSON.")
     attempts: int = _whole(32, 1, 10_000, "How often a refused commit is decided again before StoreConflict.")
     lease_grace: float = _seconds(5.0, 0.0, 60.0, "A silent device is ended this long after its lease ran out.")
 
