@@ -150,7 +150,7 @@ def _tested(figures: dict[str, Any]) -> Iterator[str]:
     )
     yield (
         "- *Lied to*: 100,000 messages that may not be said, of ten kinds, over real sockets: each was refused by a code or\n"
-        "  with the connection, and none of the 7,752 calls that others made meanwhile failed. `make soak`; `make test` a\n"
+        "  with the connection, and none of the 7,771 calls that others made meanwhile failed. `make soak`; `make test` a\n"
         "  sample. Either side's socket broke at each message of a call, and what was said last was said again."
     )
     yield "- *Every decoder* is fuzzed, by chance and guided by coverage: `make fuzz`; what was found is kept and tried again."
@@ -178,7 +178,7 @@ def _by_a_tool(told: dict[str, Any]) -> str:
         + f"\n  Unchanged code, tried {told['controls']:,} times between them, fails none. {when(told).capitalize()}.\n  `make mutants ARGS=--tool`. Of those not noticed"
     ]
     if told["undecided"]:
-        text.append(f"  - {told['undecided']:,} outlived all but the longest tests, and have not met those yet;")
+        text.append(f"  - {told['undecided']:,} outlived the quick tests, and have not met the longer ones yet;")
     text += [f"  - {count:,}: {why};" for why, count in told["equivalent"].items()]
     return "\n".join(text).removesuffix(";") + "."
 
@@ -187,8 +187,8 @@ def _at_first(told: dict[str, Any]) -> str:
     """What a sample says of all: by the tests there were before it was drawn."""
     low, high = told["interval"]
     return (
-        f"\n  Before there were tests for those drawn it was {told['at_first']:,}: of all, then, they notice between {low:.1%} and "
-        f"{high:.1%},\n  with 95 % confidence."
+        f"\n  Before there were tests for those drawn, the quick tests alone noticed {told['at_first']:,}, which is between {low:.1%}\n  and "
+        f"{high:.1%} of all, with 95 % confidence."
     )
 
 
