@@ -126,7 +126,9 @@ async def _pauses_and_raises_a_hand(alice: Any, bob: Any) -> None:
     await asyncio.gather(bob.until(dark), alice.until(f"{_CAMERAS} === 0"))
     await alice.press("v")
     await alice.press("h")
-    await asyncio.gather(bob.until(f"!{dark}"), bob.until(hand))
+    await asyncio.gather(
+        bob.until(f"!{dark}"), bob.until(hand), alice.until(hand)
+    )  # the key lowers what she sees is up
     await alice.press("h")
     await bob.until(f"!{hand}")
 
