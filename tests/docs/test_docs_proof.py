@@ -49,10 +49,10 @@ def test_how_far_the_tools_mutants_were_tried_is_told(proof: ModuleType, tmp_pat
     proof.keep(tmp_path)
     text = page(proof)
     assert "9,000 changes that a mutation tool makes to the same sources, 200 were tried, drawn by seed 1." in text
-    assert "The tests notice 190 of them, 95.0%. Before there were tests for those drawn it was 188:" in text
-    assert "of all, then, they notice between 89.9% and 96.5%, with 95 % confidence." in text
+    assert "The tests notice 190 of them, 95.0%. Before there were tests for those drawn, the quick tests alone" in text
+    assert "noticed 188, which is between 89.9% and 96.5% of all, with 95 % confidence." in text
     assert "Measured on 2026-01-02, core `0123456789ab`." in text
-    assert "- 3 outlived all but the longest tests, and have not met those yet; - 7: both are of one length." in text
+    assert "- 3 outlived the quick tests, and have not met the longer ones yet; - 7: both are of one length." in text
     assert "survivors" not in json.loads(proof.FIGURES.read_text(encoding="utf-8"))["mutants-tool"]
 
 
