@@ -5,22 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
+from on_a_device import BOB, BOTH, CAROL, GRANTS, HERE, NOW, device, told
 
-from statecore.endpoint import Await, Do, Effect, Endpoint, EndpointMachine, LocalLeg, Received, Wait
+from statecore.endpoint import Await, Do, Endpoint, EndpointMachine, LocalLeg, Received, Wait
 from statecore.endpoint._types import Lane, Mail
-from statecore.errors import StatecoreError
 from statecore.flow import FLOWS, RINGING, Mark, Row, Trigger
 from statecore.model import Reason
-from statecore.wire import Command, Peer, View
+from statecore.wire import Command, View
 
-NOW = 1_000_000
-FAR = 10**7
 BOUND = NOW + 10_000
-HERE = frozenset({"joined", "connected"})
-GRANTS = frozenset({"audio", "video", "screen"})
-BOTH = frozenset({"audio", "video"})
-BOB, CAROL = Peer("2", "bob", "b1", joined=2), Peer("3", "carol", "c1", joined=3)
 ASKS = frozenset({"wants_video"})
 KNOCK = Mark("hand_raised")
 
@@ -46,23 +40,6 @@ def rung(**more: Any) -> LocalLeg:
     """Bob calls Alice, and it rings here."""
     plain: dict[str, Any] = {"pid": "2", "initiator": "bob", "receiver": "alice", "seq": 1, "state": "ringing"}
     return LocalLeg("S", "ringing", **{**plain, **more})
-
-
-def device(*legs: LocalLeg, **more: Any) -> Endpoint:
-    """Alice's device, with these legs."""
-    plain: dict[str, Any] = {
-        "online": True, "conn": 1, "n": 9, "confirmed": NOW, "beat_due": NOW + FAR, "heartbeat": FAR, "lease": FAR,
-    }  # fmt: skip
-    return Endpoint("alice", "a1", "a1-1", {leg.session: leg for leg in legs}, **{**plain, **more})
-
-
-def told(effects: list[Effect]) -> list[tuple[Any, ...]]:
-    """Everything about each effect, so that they compare: an error by its code and data."""
-    return [(type(each).__name__, *(_plain(value) for value in astuple(each))) for each in effects]
-
-
-def _plain(value: Any) -> Any:
-    return (value.code, dict(value.data)) if isinstance(value, StatecoreError) else value
 
 
 def give(endpoint: Endpoint, given: Any, now: int = NOW, **flows: Any) -> tuple[Endpoint, list[tuple[Any, ...]]]:

@@ -5,20 +5,16 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+import on_a_device as shared
 import pytest
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
+from on_a_device import BOB, CAROL, GRANTS, HERE, NOW, told
 
-from statecore.endpoint import Effect, Endpoint, EndpointMachine, LocalLeg, Received, Wait
+from statecore.endpoint import Endpoint, EndpointMachine, LocalLeg, Received, Wait
 from statecore.endpoint._types import Lane, Mail
-from statecore.errors import StatecoreError
 from statecore.model import Reason
 from statecore.wire import Command, Peer, View
 
-NOW = 1_000_000
-FAR = 10**7
-HERE = frozenset({"joined", "connected"})
-GRANTS = frozenset({"audio", "video", "screen"})
-BOB, CAROL = Peer("2", "bob", "b1", joined=2), Peer("3", "carol", "c1", joined=3)
 DORA = Peer("4", "dora", "d1")
 """She has not joined."""
 
@@ -45,21 +41,8 @@ def view(session: str = "S", seq: int = 5, **more: Any) -> View:
 
 
 def device(*legs: LocalLeg, **more: Any) -> Endpoint:
-    """Alice's device, with these legs."""
-    plain: dict[str, Any] = {
-        "online": True, "conn": 1, "n": 9, "confirmed": NOW, "beat_due": NOW + FAR, "heartbeat": FAR, "lease": FAR,
-        "ahead": 500_008 - NOW,
-    }  # fmt: skip
-    return Endpoint("alice", "a1", "a1-1", {leg.session: leg for leg in legs}, **{**plain, **more})
-
-
-def told(effects: list[Effect]) -> list[tuple[Any, ...]]:
-    """Everything about each effect, so that they compare: an error by its code and data."""
-    return [(type(each).__name__, *(_plain(value) for value in astuple(each))) for each in effects]
-
-
-def _plain(value: Any) -> Any:
-    return (value.code, dict(value.data)) if isinstance(value, StatecoreError) else value
+    """Alice's device, which knows how far the service's clock is from its own."""
+    return shared.device(*legs, **{"ahead": 500_008 - NOW, **more})
 
 
 def hear(endpoint: Endpoint, message: Any) -> tuple[Endpoint, list[tuple[Any, ...]]]:

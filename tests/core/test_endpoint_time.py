@@ -7,21 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
+from on_a_device import BOB, BOTH, CAROL, GRANTS, HERE, NOW, device, told
 
-from statecore.endpoint import Do, Effect, Endpoint, EndpointMachine, LocalLeg, Media, Received, Tick, Wait
+from statecore.endpoint import Do, Endpoint, EndpointMachine, LocalLeg, Media, Received, Tick, Wait
 from statecore.endpoint._types import Lane, Mail
-from statecore.errors import StatecoreError
 from statecore.flow import RINGING, Mark, Row, Timers, Trigger
 from statecore.model import Reason
 from statecore.wire import Beat, Command, Peer, View, Welcome
 
-NOW = 1_000_000
-FAR = 10**7
-HERE = frozenset({"joined", "connected"})
-BOTH = frozenset({"audio", "video"})
-GRANTS = frozenset({"audio", "video", "screen"})
-BOB, CAROL = Peer("2", "bob", "b1", joined=2), Peer("3", "carol", "c1", joined=3)
 DORA = Peer("4", "dora", "d1")
 """She has not joined."""
 
@@ -33,23 +27,6 @@ def leg(session: str = "S", **more: Any) -> LocalLeg:
         "media": "open", "reported": True, "flow": "session", "state": "active",
     }  # fmt: skip
     return LocalLeg(session, **{**plain, **more})
-
-
-def device(*legs: LocalLeg, **more: Any) -> Endpoint:
-    """Alice's device, with these legs; of itself it has nothing to do for long."""
-    plain: dict[str, Any] = {
-        "online": True, "conn": 1, "n": 9, "confirmed": NOW, "beat_due": NOW + FAR, "heartbeat": FAR, "lease": FAR,
-    }  # fmt: skip
-    return Endpoint("alice", "a1", "a1-1", {leg.session: leg for leg in legs}, **{**plain, **more})
-
-
-def told(effects: list[Effect]) -> list[tuple[Any, ...]]:
-    """Everything about each effect, so that they compare: an error by its code and data."""
-    return [(type(each).__name__, *(_plain(value) for value in astuple(each))) for each in effects]
-
-
-def _plain(value: Any) -> Any:
-    return (value.code, dict(value.data)) if isinstance(value, StatecoreError) else value
 
 
 def at(endpoint: Endpoint, later: int, given_: Any = None) -> tuple[Endpoint, list[tuple[Any, ...]]]:

@@ -7,27 +7,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
+from on_a_device import BOB, NOW, told
 
 from statecore import endpoint as public
-from statecore.endpoint import Effect, Endpoint, EndpointMachine, LocalLeg, Received
+from statecore.endpoint import Endpoint, EndpointMachine, LocalLeg, Received
 from statecore.endpoint._types import Lane, Mail
-from statecore.errors import StatecoreError
 from statecore.flow import FLOWS, Custom, Row, Tell
 from statecore.model import NO_FLAGS, Reason
-from statecore.wire import Peer, View
-
-NOW = 1_000_000
-BOB = Peer("2", "bob", "b1", joined=2)
-
-
-def told(effects: list[Effect]) -> list[tuple[Any, ...]]:
-    """Everything about each effect, so that they compare: an error by its code and data."""
-    return [(type(each).__name__, *(_plain(value) for value in astuple(each))) for each in effects]
-
-
-def _plain(value: Any) -> Any:
-    return (value.code, dict(value.data)) if isinstance(value, StatecoreError) else value
+from statecore.wire import View
 
 
 def hear(leg: LocalLeg, view: View) -> tuple[LocalLeg | None, list[tuple[Any, ...]]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import on_a_device as shared
 import pytest
-from msgspec.structs import astuple, replace
+from msgspec.structs import replace
+from on_a_device import BOB, HERE, NOW, told
 
 from statecore.endpoint import (
-    Effect,
     Endpoint,
     EndpointMachine,
     LinkDown,
@@ -19,14 +20,8 @@ from statecore.endpoint import (
     Signal,
     Wait,
 )
-from statecore.errors import StatecoreError
 from statecore.model import Reason
 from statecore.wire import Ask, Command, Hello, Peer, Refused, Relayed, Token, Unknown, View, Welcome
-
-NOW = 1_000_000
-FAR = 10**7
-HERE = frozenset({"joined", "connected"})
-BOB = Peer("2", "bob", "b1", joined=2)
 
 
 def leg(session: str = "S", **more: Any) -> LocalLeg:
@@ -39,20 +34,8 @@ def leg(session: str = "S", **more: Any) -> LocalLeg:
 
 
 def device(*legs: LocalLeg, **more: Any) -> Endpoint:
-    """Alice's device, with these legs."""
-    plain: dict[str, Any] = {
-        "online": True, "conn": 1, "n": 11, "confirmed": NOW, "beat_due": NOW + FAR, "heartbeat": FAR, "lease": FAR,
-    }  # fmt: skip
-    return Endpoint("alice", "a1", "a1-1", {leg.session: leg for leg in legs}, **{**plain, **more})
-
-
-def told(effects: list[Effect]) -> list[tuple[Any, ...]]:
-    """Everything about each effect, so that they compare: an error by its code and data."""
-    return [(type(each).__name__, *(_plain(value) for value in astuple(each))) for each in effects]
-
-
-def _plain(value: Any) -> Any:
-    return (value.code, dict(value.data)) if isinstance(value, StatecoreError) else value
+    """Alice's device, which has said eleven commands."""
+    return shared.device(*legs, **{"n": 11, **more})
 
 
 def give(endpoint: Endpoint, given: Any) -> tuple[Endpoint, list[tuple[Any, ...]]]:
