@@ -18,7 +18,7 @@ from transitions import Machine, MachineError
 from transitions.core import EventData, Transition
 
 from .errors import IllegalTransition
-from .flow import Deadline, Flow, Row
+from .flow import Deadline, Flow, Row, Trigger
 
 Knows: TypeAlias = "Callable[[str, str], bool | None]"
 """Whether a condition, by its name, holds for a trigger; None if that cannot be told beforehand."""
@@ -57,6 +57,8 @@ class FlowMachine:
         """The look-up: cells[state][trigger]."""
         self.triggers = {trigger.name: trigger for trigger in flow.triggers}
         """The flow's triggers by name."""
+        self.ends = frozenset(trigger.name for trigger in flow.triggers if self._only_ends(trigger))
+        """The words by which a user ends a call, or his part in it, and does nothing else."""
         self.deadlines = {
             state: tuple(deadline for deadline in flow.deadlines if deadline.state == state) for state in flow.states
         }
@@ -109,6 +111,10 @@ class FlowMachine:
     def deadline(self, state: str, flags: frozenset[str]) -> Deadline | None:
         """The deadline that a leg carries in this state with these flags."""
         return next((d for d in self.deadlines[state] if d.flag is None or d.flag in flags), None)
+
+    def _only_ends(self, trigger: Trigger) -> bool:
+        taken = (row.to for row in self.flow.rows if row.trigger == trigger.name and row.refuse is None)
+        return trigger.by == "user" and all(to == self.flow.final for to in taken)
 
     def _events(self, state: str) -> Iterator[tuple[str, list[_RowTransition]]]:
         for name, event in self.machine.events.items():

@@ -74,7 +74,7 @@ class Command(Struct, frozen=True, gc=False, tag_field="m", tag="command", omit_
     trigger: Id
     """A trigger of the flow."""
     pid: Annotated[str, Meta(max_length=128)] = ""
-    """The leg it is for, if the device knows. A person means the newest leg all the same, a machine this one only."""
+    """The leg it is for, if the device knows. An end that a user says is for the newest leg all the same."""
     flow: Annotated[str, Meta(max_length=64)] = ""
     """Which flow to run, where the command makes the call."""
     receiver: Annotated[str, Meta(max_length=128)] = ""

@@ -302,14 +302,12 @@ class Switchboard:
         return fill(work, record, act, devices) if fill is not None else None
 
     def _addressed(self, machine: FlowMachine, legs: Sequence[Leg], act: Act) -> int | None:
-        """The leg that a command is for. A person means the call, so the newest leg; a machine means the leg it names,
-        and the end of a lost one must not touch what rings anew."""
+        """The leg that a command is for. Whoever ends a call means the call, so the newest leg. Everything else is for
+        the leg it names: what was said yes to there is no yes to the ring that came after it, and the end of a lost one
+        must not touch that either."""
         command = act.command
         newest = find_leg(legs, act.user, act.device, act.epoch)
-        if newest is None or not command.pid or command.pid == legs[newest].pid:
-            return newest
-        trigger = machine.triggers.get(command.trigger)
-        if trigger is None or trigger.by == "user":
+        if newest is None or command.pid in ("", legs[newest].pid) or command.trigger in machine.ends:
             return newest
         mine = (leg.pid == command.pid and leg.user == act.user and leg.device == act.device for leg in legs)
         return next((place for place, is_it in enumerate(mine) if is_it), newest)
@@ -332,7 +330,8 @@ class Switchboard:
         if draft.get("ended_at") and place is None:
             raise CallGone(session_id=command.session, reason=draft.get("reason"))
         starts = draft.machine.flow.start == command.trigger and not draft.base.receiver
-        if starts and not draft.get("ended_at") and (place is None or not draft.is_live(draft.legs[place])):
+        newest = draft.find(act.user, act.device, act.epoch)
+        if starts and not draft.get("ended_at") and (newest is None or not draft.is_live(draft.legs[newest])):
             self._here(work, act)
             if len(draft.legs) >= self.settings.session_joins:
                 raise SessionFull(session_id=command.session)

@@ -58,8 +58,10 @@ def _probe(service: Service, record: Record, trigger: str, who: tuple[str, str, 
 def _probe_own(service: Service, machine: FlowMachine, record: Record, leg: Leg, trigger: str) -> int:
     """A number that was taken before changes nothing; a trigger without a row only counts."""
     newest = [g for g in record.legs if (g.user, g.device, g.epoch) == (leg.user, leg.device, leg.epoch)][-1]
-    if newest is not leg or record.merged_into:
+    if record.merged_into:
         return 0
+    if newest is not leg:
+        return _probe_gone(service, machine, record, leg, trigger)
     old = Act(leg.user, leg.device, leg.epoch, Command(record.session_id, leg.heard, trigger))
     assert not _writes(service, old), f"{trigger} was taken twice"
     may_return = trigger == machine.flow.start and not record.receiver
@@ -79,3 +81,15 @@ def _probe_own(service: Service, machine: FlowMachine, record: Record, leg: Leg,
     assert effect.message.data["state"] == leg.control.state
     assert set(effect.message.data["legal"]) <= set(machine.legal(leg.control.state)) - {trigger}
     return 2
+
+
+def _probe_gone(service: Service, machine: FlowMachine, record: Record, leg: Leg, trigger: str) -> int:
+    """What is said to a leg that another of its device succeeded only counts there, unless it ends the call."""
+    if trigger in machine.ends or (trigger == machine.flow.start and not record.receiver):
+        return 0
+    act = Act(leg.user, leg.device, leg.epoch, Command(record.session_id, leg.heard + 1, trigger, leg.pid))
+    for key, value in _writes(service, act).items():
+        assert key == ("call", record.session_id)
+        legs = tuple(replace(g, heard=leg.heard, refused=leg.refused) if g.pid == leg.pid else g for g in value.legs)
+        assert replace(value, legs=legs) == record, f"{trigger} for a leg that is gone was taken"
+    return 1

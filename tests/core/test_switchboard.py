@@ -361,27 +361,61 @@ def test_a_command_is_taken_once() -> None:
     assert [leg.control for leg in made.record("S").legs] == [leg.control for leg in before.legs]
 
 
-def test_a_machine_speaks_for_one_leg_a_person_for_the_call() -> None:
-    """A lost leg's own word does not touch the leg that rings anew; a person's does."""
-    made = ringing({**TWO})
+def rung_anew() -> World:
+    """Bob's device was lost as it rang, and rings again, on its second leg."""
+    made = ringing()
     made.decide(Goodbye("bob", "b1", "b1-1"))
     made.decide(Connect("bob", Hello("b1", "b1-1", 2)))
     assert [leg.control.state for leg in made.record("S").legs] == ["ringing", "ended", "ringing"]
+    return made
+
+
+def test_a_machine_speaks_for_one_leg() -> None:
+    """A lost leg's own word does not touch the leg that rings anew."""
+    made = rung_anew()
     assert refusal(command(made, "b1", "lost", n=70, pid="2")) == "illegal_transition"
+    assert refusal(command(made, "b1", "nonsense", n=71, pid="2")) == "illegal_transition"
     assert made.record("S").legs[2].control.state == "ringing"
-    command(made, "b1", "nonsense", n=71, pid="2")
     command(made, "b1", "lost", n=72, pid="9")
     assert made.record("S").legs[2].control.reason == "lost"
     assert made.record("S").reason == ""
 
 
-def test_a_person_means_the_newest_leg() -> None:
+@pytest.mark.parametrize(("word", "reason"), [("reject", "rejected"), ("reject_busy", "busy")])
+def test_who_ends_a_call_means_the_call(word: str, reason: str) -> None:
     """A decline meant for a leg that was lost declines the ring that came after it."""
-    made = ringing()
-    made.decide(Goodbye("bob", "b1", "b1-1"))
-    made.decide(Connect("bob", Hello("b1", "b1-1", 2)))
-    command(made, "b1", "reject", n=70, pid="2")
-    assert made.record("S").reason == "rejected"
+    made = rung_anew()
+    command(made, "b1", word, n=70, pid="2")
+    assert made.record("S").legs[2].control.state == "ended"
+    assert made.record("S").reason == reason
+
+
+def test_a_yes_is_for_the_leg_that_it_names() -> None:
+    """An answer meant for a leg that was lost does not answer the ring that came after it; said again, it is refused in
+    the same words; and an answer to that ring is taken."""
+    made = rung_anew()
+    before = made.record("S").legs[2]
+    refused = command(made, "b1", "accept", n=70, pid="2")
+    assert refusal(refused) == "call_gone"
+    again = command(made, "b1", "accept", n=70, pid="2")
+    assert (again.effects, again.writes) == (refused.effects, {})
+    assert made.record("S").legs[2] == before
+    assert_deaf(made)
+    command(made, "b1", "accept", n=71, pid="3")
+    assert made.record("S").legs[2].control.state == "accepted"
+
+
+def test_one_who_is_back_in_a_session_does_not_come_back_twice() -> None:
+    """A join that names the leg which was lost adds none to the one that came after it."""
+    made = World({"a1": "alice"}).settle()
+    join: dict[str, Any] = {"flow": "session", "claims": claims(made, "alice")}
+    made.say("a1", "join", flow="session", token="fresh")
+    made.decide(Goodbye("alice", "a1", "a1-1"))
+    made.decide(Connect("alice", Hello("a1", "a1-1", 2)))
+    command(made, "a1", "join", n=70, pid="1", **join)
+    assert [leg.control.state for leg in made.record("S").legs] == ["ended", "accepted"]
+    assert refusal(command(made, "a1", "join", n=71, pid="1", **join)) == "call_gone"
+    assert [leg.control.state for leg in made.record("S").legs] == ["ended", "accepted"]
 
 
 # --- several devices --------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from intercom import FLOW, FLOWS_HERE, scene
 
+from statecore.endpoint import Do
 from statecore.ports import AudioFrame
 from statecore.testing import FakeMedia, Tone, World, assert_over, assert_settled, run_virtual
 from statecore.testing.strategies import histories
@@ -47,6 +48,26 @@ def test_who_looked_and_was_given_up_rings_anew() -> None:
     world.settle()
     assert_settled(world)
     assert (world.state("hall", "S"), world.watch.told["hall", "incoming_call_received"]) == ("ringing", 2)
+
+
+def test_a_look_that_was_given_up_opens_nothing_on_the_ring_that_comes_after_it() -> None:
+    """A device that was lost, and rings anew, does not know it yet when its user looks, and gives that up.
+    What was said of the lost leg opens no media on the new one: the door rings on, until somebody looks again."""
+    world = begun(2)
+    world.cut("hall")
+    world.fire(("due", "line", "flat"))
+    for step in ("mend", "up", "down"):
+        world.act((step, "hall"))
+    ticket = world.user("hall", Do("S", "look", token="fresh"))
+    while world.state("hall", "S") != "ended":
+        world.fire(("tick", "hall"))
+    assert world.watch.outcomes[ticket] == "command_timeout"
+    world.settle()
+    assert_settled(world)
+    there = world.its_leg("hall", "S")
+    assert there is not None
+    assert (world.state("hall", "S"), there.control.state) == ("ringing", "ringing")
+    assert world.said(("hall", "look"), token="fresh").state("hall", "S") == "looking"
 
 
 class Microphone:

@@ -65,7 +65,7 @@ EQUIVALENT = (
     ("switchboard/__init__.py", "or Line(None)", "where there is no line, there is no device of it to be put down"),
     (
         "switchboard/__init__.py",
-        "not command.pid and",
+        'command.pid in ("XX',
         "who names no leg, or the newest, finds it by the longer way, too",
     ),
     ("switchboard/__init__.py", '->  name="metadata"', "an error goes over the wire without its own words"),
