@@ -171,19 +171,6 @@ def test_what_never_ends_is_found() -> None:
         replay(scenario, found.trace)
 
 
-def test_leases_may_be_kept_while_other_timers_fire() -> None:
-    """A device whose link broke keeps its lease where the scenario says so: there is less to explore, it says so in its
-    bounds, and the other timers fire all the same. That is how a broken link over early media is explored."""
-    whole = _small("full-call", cuts=1)
-    result, kept, still = (check(replace(whole, **more)) for more in ({}, {"leases": False}, {"timers": False}))
-    assert (result.violation, kept.violation, still.violation) == (None, None, None)
-    assert result.states > kept.states > still.states
-    assert "leases" not in result.bounds
-    assert (kept.bounds["timers"], kept.bounds["leases"]) == (True, False)
-    without = {flow: [s.name for s in of_flow(flow) if not s.leases] for flow in (RINGING, _own("intercom.py:FLOW")[0])}
-    assert list(without.values()) == [[], ["intercom, cut"]]
-
-
 def test_what_may_happen_once_happens_once() -> None:
     """A way with more faults than its scenario bounds is none of its ways."""
     replay(_small(cuts=1), [("cut", "a1")])

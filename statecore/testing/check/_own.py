@@ -24,9 +24,6 @@ def of_flow(flow: Flow) -> list[Scenario]:
     have too; every word that ends it, the application's among them, and tokens that are no good; what fails, lasts too
     long, or dies; a broken link; two devices of who is called; and a third person, if the flow can ring one."""
     two, short = _sides(flow, TWO), _sides(flow, TWO, **SHORT)
-    # Over early media a lease may run out on a leg that its user talks to, and what he says then is taken by the next
-    # leg of his device: a fault that is known, so leases keep there. Every other timer fires.
-    early = flow.roles.ringing & (flow.roles.joinable | flow.roles.media)
     made = [
         _scenario(flow, "", "everything that its users may do", TWO, _moves(two), _ends(two), _stays(two)),
         _scenario(
@@ -38,9 +35,7 @@ def of_flow(flow: Flow) -> list[Scenario]:
             flow, "faults", "what fails, lasts too long, or dies", TWO, _moves(short),
             faults={"failures": 1, "crashes": 1},
         ),
-        _scenario(
-            flow, "cut", "a link that breaks", TWO, _moves(two), _stays(two), faults={"cuts": 1}, leases=not early
-        ),
+        _scenario(flow, "cut", "a link that breaks", TWO, _moves(two), _stays(two), faults={"cuts": 1}),
     ]  # fmt: skip
     if flow.ring is not None:
         sides = _sides(flow, DEVICES)

@@ -38,9 +38,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     faults: dict[str, int] = {}
     """How often each of `FAULTS` may happen; those not named never do."""
     timers: bool = True
-    """Whether every armed timer may fire at any time."""
-    leases: bool = True
-    """Whether the leases of devices that are away are among these timers."""
+    """Whether every armed timer may fire at any time, the leases of devices that are away among them."""
     asks: tuple[Input, ...] = ()
     """What the application may ask of the service, each as often as the bound `asks` allows."""
     conditions: Mapping[str, Callable[[str, str, Mapping[str, Any]], bool]] = {}
@@ -67,8 +65,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     def bounds(self) -> dict[str, Any]:
         """What bounds the exploration, for the report."""
         faults = {name: self.faults[name] for name in FAULTS if self.faults.get(name)}
-        less = {} if self.leases else {"leases": False}
-        return {"devices": len(self.devices), "plans": len(self.plans), "timers": self.timers, **less, **faults}
+        return {"devices": len(self.devices), "plans": len(self.plans), "timers": self.timers, **faults}
 
 
 class Core(Struct, frozen=True):

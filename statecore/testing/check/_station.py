@@ -71,7 +71,7 @@ class Stations:
         session = scenario.guests.get(device)
         self._guest = claims(self.user, session, NOON // 1000) if session is not None else None
         self.faults = {name for name, count in scenario.faults.items() if count}
-        self.has_timers, self.has_leases = scenario.timers, scenario.leases
+        self.has_timers = scenario.timers
         self.conditions = scenario.conditions
         self.asked = _asked(scenario.flows.values())
         self.plans: list[tuple[int, Plan]] = [(n, p) for n, p in enumerate(scenario.plans) if p.device == device]
@@ -153,7 +153,7 @@ class Stations:
                 if not costs or costs in self.faults:
                     yield Move("tick", timer, partial(self._step, station, timer, timer), costs)
             # A device whose link stands keeps its lease: it beats.
-            if not station.linked and self.has_leases:
+            if not station.linked:
                 yield Move("lease", (), station._replace, ask=Ask("lease", (self.user, self.device)))
 
     def _plans(self, station: Station) -> Iterator[Move]:
