@@ -182,11 +182,10 @@ def _actions() -> tuple[Row, ...]:
     )  # fmt: skip
 
 
-def _joins(state: str, *effects: Effect, **guard: Any) -> tuple[Row, ...]:
+def _joins(state: str) -> tuple[Row, ...]:
     """Joining with a token, from where it is possible."""
-    unless = guard.pop("unless", ())
     return (
-        Row(state, "join", "accepted", (OpenMedia(), *effects), when="authorized", unless=("joined", "full", *unless)),
+        Row(state, "join", "accepted", (OpenMedia(),), when="authorized", unless=("joined", "full")),
         Row(state, "join", state, refuse="session_full", when=("authorized", "full"), unless="joined"),
         Row(state, "join", state, refuse="token", unless=("joined", "authorized")),
         Row(state, "join", state, refuse="already_joined", when="joined"),

@@ -4,8 +4,8 @@ Two families, for two kinds of reader:
 
 - *Public values* (attrs): `User`, `Participant`, `Call`, `EndReason`. What listeners and callers see. Times are Unix
   time in seconds (float), as Python programs expect.
-- *Records* (msgspec Structs): `Record`, `Leg`, `Invitation`, `Offer`, `Line`, `Device`. What the switchboard decides
-  over and the store keeps. Times are Unix time in integer milliseconds; 0 means "not yet". All are immutable.
+- *Records* (msgspec Structs): `Record`, `Leg`, `Ending`, `Invitation`, `Offer`, `Line`, `Device`. What the switchboard
+  decides over and the store keeps. Times are Unix time in integer milliseconds; 0 means "not yet". All are immutable.
 
 A leg's `Control` (state, role, flags, reason) is kept apart from its ids and times, so that control states compare and
 hash cheaply, and are shared among all legs that are in the same condition.
@@ -116,6 +116,8 @@ class EndReason:
     """The reason."""
     by: str | None = None
     """The user whose act it was; None for a timer or the network."""
+    device: str | None = None
+    """The device on which that user acted; None likewise."""
     when: float = 0.0
     """Unix time in seconds, by the service's clock; of an end that this device decided itself, as it reckons that."""
 
@@ -135,12 +137,16 @@ class Participant:
     """The user's id."""
     name: str = ""
     """A name to show."""
+    avatar: str = ""
+    """The address of a picture, or empty."""
     device: str = ""
     """The device's id."""
     role: Role = "member"
     """What this participant is in the call."""
     joined: int = 0
     """The place in the order of joining, from 1; 0 while not joined."""
+    joined_at: float | None = None
+    """When that was, in Unix seconds by the service's clock; None while not joined."""
     flags: frozenset[str] = frozenset()
     """The marks of the flow that are on, such as `audio_muted`."""
 
@@ -187,6 +193,8 @@ class Call:
     """Why it ended; None while it lives."""
     initiated_at: float | None = None
     """When the call was made; Unix seconds by the service's clock, like the times below."""
+    ringing_at: float | None = None
+    """When a device of the receiver began to ring; None in a session, and where none was there."""
     answered_at: float | None = None
     """When somebody accepted."""
     active_at: float | None = None
@@ -224,6 +232,21 @@ class Control(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """Why it ended; empty while it lives."""
 
 
+class Ending(msgspec.Struct, frozen=True, gc=False):
+    """When a leg or a call ended, and whose act that was. Why is in the leg's control, and in the record."""
+
+    at: int = 0
+    """When; 0 while it lives."""
+    by: str = ""
+    """The user whose act it was; empty for a timer or the network."""
+    device: str = ""
+    """The device on which that user acted; empty likewise."""
+
+
+LIVE = Ending()
+"""What lives has not ended."""
+
+
 class Leg(msgspec.Struct, frozen=True, gc=False):
     """One device's part in a call, and the only thing that runs the machine."""
 
@@ -253,12 +276,12 @@ class Leg(msgspec.Struct, frozen=True, gc=False):
     """What the token of this leg allows."""
     joined_at: int = 0
     """When it joined."""
-    ended_at: int = 0
-    """When it ended."""
-    by: str = ""
-    """The user whose act ended it; empty for a timer or the network."""
+    end: Ending = LIVE
+    """When it ended, and by whom."""
     name: str = ""
     """The name to show, as it was when the leg was made."""
+    avatar: str = ""
+    """The address of the user's picture, likewise."""
 
 
 class Invitation(msgspec.Struct, frozen=True, gc=False):
@@ -306,29 +329,27 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """The pairs whose offer token was ever asked for."""
     metadata: str = ""
     """What the caller attached, as JSON."""
-    joins: int = 0
-    """How many legs have joined so far."""
     initiated_at: int = 0
     """When it was made."""
+    ringing_at: int = 0
+    """When the first device of somebody who was invited began to ring."""
     ring_until: int = 0
     """When the ring timer fires, also for legs made later."""
     answered_at: int = 0
     """When somebody accepted."""
     active_at: int = 0
     """When the first leg became active."""
-    ended_at: int = 0
-    """When it was over; 0 while it lives."""
+    end: Ending = LIVE
+    """When it was over, and by whom."""
     empty_until: int = 0
     """Until when an empty session waits for somebody to come back; 0 while it is not empty."""
     reason: str = ""
     """Why it ended."""
-    by: str = ""
-    """Whose act ended it."""
     merged_into: str = ""
     """The session id of the call that this id became a second name of."""
 
 
-FORGOTTEN = Record("", "", "video", "", ended_at=1)
+FORGOTTEN = Record("", "", "video", "", end=Ending(1))
 """What stands for a call that has ended and of which the store has kept no more than that."""
 
 
@@ -361,6 +382,8 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     """The user's id."""
     name: str = ""
     """A name to show."""
+    avatar: str = ""
+    """The address of a picture, or empty."""
     devices: tuple[Device, ...] = ()
     """The devices that are connected or leased."""
     holds: tuple[str, ...] = ()

@@ -153,6 +153,8 @@ class Welcome(Struct, frozen=True, gc=False, tag_field="m", tag="welcome", omit_
     """Who the service takes the device for."""
     v: Version = VERSION
     """The protocol's version."""
+    avatar: str = ""
+    """The address of the user's picture, or empty."""
     heartbeat: Count = 15_000
     """How often to send a `Beat`."""
     lease: Count = 45_000
@@ -172,10 +174,14 @@ class Peer(Struct, frozen=True, gc=False, omit_defaults=True):
     """The device's id."""
     name: str = ""
     """A name to show."""
+    avatar: str = ""
+    """The address of a picture, or empty."""
     role: Role = "member"
     """caller, callee or member."""
     joined: int = 0
     """Place in the order of joining; 0 before."""
+    joined_at: int = 0
+    """Wall time of that; 0 before."""
     flags: frozenset[str] = NO_FLAGS
     """Its marks."""
 
@@ -207,10 +213,14 @@ class View(Struct, frozen=True, gc=False, tag_field="m", tag="view", omit_defaul
     """Why the leg ended; absent while it lives."""
     by: str = ""
     """Whose act ended it."""
+    by_device: str = ""
+    """The device on which it was done."""
     via: str = ""
     """The own initiate that counted as this leg's yes."""
     joined: int = 0
     """Place in the order of joining; 0 before."""
+    joined_at: int = 0
+    """Wall time of that; 0 before."""
     flags: frozenset[str] = NO_FLAGS
     """The leg's marks, `joined` among them."""
     grants: frozenset[str] = NO_FLAGS
@@ -223,8 +233,8 @@ class View(Struct, frozen=True, gc=False, tag_field="m", tag="view", omit_defaul
     """Milliseconds until the state's timer fires; 0 for none."""
     age: Count = 0
     """Milliseconds since the call was made."""
-    at: tuple[int, int, int, int] = (0, 0, 0, 0)
-    """Wall times: initiated, answered, active, ended; 0 for not yet."""
+    at: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
+    """Wall times: initiated, ringing, answered, active, ended; 0 for not yet."""
     metadata: str = ""
     """What the caller attached, as JSON."""
     gone: dict[str, Reason] | None = None

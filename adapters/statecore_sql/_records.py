@@ -209,7 +209,7 @@ def over(key: Key, value: Any) -> int:
     """Since when a call is over, or until when a record matters that expires, in Unix milliseconds; 0 for everything
     else. A second name of a call has no end of its own."""
     if isinstance(value, Record):
-        return value.initiated_at if value.merged_into else value.ended_at
+        return value.initiated_at if value.merged_into else value.end.at
     return int(value.partition(b" ")[0]) if key[0] in EXPIRING and value is not None else 0
 
 

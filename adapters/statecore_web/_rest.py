@@ -37,6 +37,7 @@ class NewUser(Struct, forbid_unknown_fields=True):
 
     uid: Id
     name: Annotated[str, Meta(max_length=256, description="A name to show.")] = ""
+    avatar: Annotated[str, Meta(max_length=2048, description="The address of a picture.")] = ""
     capacity: (
         Annotated[int, Meta(ge=1, le=100, description="How many calls the user may be in at once before being busy.")]
         | None
@@ -48,6 +49,7 @@ class UserBody(Struct):
 
     uid: str
     name: str
+    avatar: str
     online: bool
 
 
@@ -130,7 +132,8 @@ class Participant(Struct):
 
 
 class CallBody(Struct):
-    """A call or session, live or ended. Times are Unix seconds; `duration` runs from active."""
+    """A call or session, live or ended. Times are Unix seconds; `duration` runs from active. `ended_on` is the
+    device on which `ended_by` ended it."""
 
     session_id: str
     type: str
@@ -140,7 +143,9 @@ class CallBody(Struct):
     receiver: str
     reason: str | None
     ended_by: str | None
+    ended_on: str | None
     initiated_at: float | None
+    ringing_at: float | None
     answered_at: float | None
     active_at: float | None
     ended_at: float | None
@@ -168,7 +173,9 @@ def _call(call: Any) -> CallBody:
         receiver=call.receiver,
         reason=end.what if end else None,
         ended_by=end.by if end else None,
+        ended_on=end.device if end else None,
         initiated_at=call.initiated_at,
+        ringing_at=call.ringing_at,
         answered_at=call.answered_at,
         active_at=active,
         ended_at=call.ended_at,
@@ -198,6 +205,11 @@ _TOLD = {
 # --- what can be asked ------------------------------------------------------------------------------------------------
 
 
+async def _user(app: App, uid: str) -> UserBody:
+    user = await app.service.user(uid)
+    return UserBody(user.uid, user.name, user.avatar, await app.service.online(uid))
+
+
 class Users(Controller):
     """Who can call and be called."""
 
@@ -206,9 +218,9 @@ class Users(Controller):
 
     @post(summary="Make a user known", responses=_TOLD)
     async def create(self, app: App, data: JSONBody[NewUser]) -> UserBody:
-        """Make a user known, who can be rung from then on. Doing it again changes the name or the capacity."""
-        await app.service.register_user(data.uid, data.name, capacity=data.capacity)
-        return UserBody(data.uid, data.name, await app.service.online(data.uid))
+        """Make a user known, who can be rung from then on. Again: changes the name, the picture or the capacity."""
+        await app.service.register_user(data.uid, data.name, avatar=data.avatar, capacity=data.capacity)
+        return await _user(app, data.uid)
 
     @get(summary="List the users", responses=_TOLD)
     async def every(
@@ -219,7 +231,7 @@ class Users(Controller):
     ) -> list[UserBody]:
         """Everybody who is known, in the order of their ids, a page at a time: one that is not full is the last."""
         page = await app.service.presence(after=after, limit=limit)
-        return [UserBody(user.uid, user.name, there) for user, there in page]
+        return [UserBody(user.uid, user.name, user.avatar, there) for user, there in page]
 
     @delete("/{uid:str}", summary="Delete a user", responses=_TOLD)
     async def remove(self, app: App, uid: FromPath[str]) -> None:
@@ -231,8 +243,7 @@ class Users(Controller):
     @get("/{uid:str}", summary="Read a user", responses=_TOLD)
     async def read(self, app: App, uid: FromPath[str]) -> UserBody:
         """One user."""
-        user = await app.service.user(uid)
-        return UserBody(user.uid, user.name, await app.service.online(uid))
+        return await _user(app, uid)
 
     @post("/{uid:str}/auth-tokens", summary="Issue an auth token", responses=_TOLD)
     async def issue(self, app: App, uid: FromPath[str], data: JSONBody[NewAuthToken]) -> AuthTokenBody:
@@ -336,7 +347,7 @@ class CallTokens(Controller):
 @post("/v1/dev/login", summary="Log in by name, in development", tags=["users"], opt={"open": True, "local": True})
 async def login(app: App, data: JSONBody[NewUser]) -> AuthTokenBody:
     """An auth token for anybody who asks on this machine."""
-    await app.service.register_user(data.uid, data.name, capacity=data.capacity)
+    await app.service.register_user(data.uid, data.name, avatar=data.avatar, capacity=data.capacity)
     text, made = await app.tokens.issue(data.uid, lifetime=86_400)
     return AuthTokenBody(made.id, made.user, made.issued_at, made.expires_at, text)
 

@@ -87,7 +87,7 @@ class Driver:
         trace: TraceSink | None = None,
     ) -> None:
         self.user, self.device = endpoint.user, endpoint.device
-        self.me = User(uid=endpoint.user, name=name)
+        self._name = name
         self.timers = timers
         self.adapter = adapter
         self.core = EndpointMachine(flows=flows, timers=timers)
@@ -163,6 +163,11 @@ class Driver:
     def legs(self) -> list[LocalLeg]:
         """Every leg, live and ended."""
         return list(self._endpoint.legs.values())
+
+    @property
+    def me(self) -> User:
+        """The user, with the picture that the service knows."""
+        return User(uid=self._endpoint.user, name=self._name, avatar=self._endpoint.avatar)
 
     def named(self, session: str) -> str:
         """The session's own id."""
@@ -271,7 +276,7 @@ class Driver:
 
     def link_up(self) -> None:
         """A channel stands: say hello."""
-        self.feed(LinkUp(self.me.name, self.core.hashes, self._clock.wall()))
+        self.feed(LinkUp(self._name, self.core.hashes, self._clock.wall()))
 
     def link_took(self, message: Down) -> None:
         """A message came; after the welcome, what was asked before is asked again."""

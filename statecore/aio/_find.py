@@ -64,7 +64,7 @@ class CallQuery:
         wanted = (
             (self.type, record.type),
             (self.category, "call" if record.receiver else "direct"),
-            (self.live, not record.ended_at),
+            (self.live, not record.end.at),
             (self.direction, "outgoing" if record.initiator == self.user else "incoming"),
         )
         return (

@@ -18,22 +18,22 @@ class Governing(Looking):
     """As what users have been made known."""
     _decisions: Decisions
 
-    def add_user(self, user: str, name: str = "", *, capacity: int | None = None) -> None:
+    def add_user(self, user: str, name: str = "", *, avatar: str = "", capacity: int | None = None) -> None:
         """Make a user known, who can then be rung whether a device is connected or not. The store hears of it with the
-        next decision; `register_user` waits for that. `capacity` is how many calls the user may be in at once before
-        being busy, from 1 to 100 (default: the settings' `line_capacity`). Without a name or capacity, what the user
-        has stays. Idempotent. Raises InvalidArgument."""
+        next decision; `register_user` waits for that. `avatar` is the address of a picture, which others see with the
+        name. `capacity` is how many calls the user may be in at once before being busy, from 1 to 100 (default: the
+        settings' `line_capacity`). What is not given stays as the user has it. Idempotent. Raises InvalidArgument."""
         if capacity is not None and (isinstance(capacity, bool) or capacity not in range(1, 101)):
             raise InvalidArgument("a line's capacity is a whole number from 1 to 100", name="capacity")
         coming = self._pending.get(check_id("user", user), Register(user))
-        known = Register(user, name or coming.name, capacity or coming.capacity)
+        known = Register(user, name or coming.name, capacity or coming.capacity, avatar or coming.avatar)
         if self._users.get(user) != known:
             self._users[user] = self._pending[user] = known
 
-    async def register_user(self, user: str, name: str = "", *, capacity: int | None = None) -> None:
+    async def register_user(self, user: str, name: str = "", *, avatar: str = "", capacity: int | None = None) -> None:
         """Make a user known, as `add_user` does: once this returns, the store has it. Raises StoreConflict,
         InvalidArgument. Idempotent."""
-        self.add_user(user, name, capacity=capacity)
+        self.add_user(user, name, avatar=avatar, capacity=capacity)
         await self._save_users()
 
     async def delete_user(self, user: str) -> None:

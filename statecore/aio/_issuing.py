@@ -168,7 +168,7 @@ class TokenDesk:
         if isinstance(record, Record):
             if record.merged_into:
                 return await self._admitting(user, record.merged_into, ask=ask)
-            if record.ended_at:
+            if record.end.at:
                 raise CallGone(session_id=session, reason=record.reason)
             if record.receiver:
                 if user not in (record.initiator, record.receiver, *(each.user for each in record.invitations)):

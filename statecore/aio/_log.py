@@ -36,9 +36,9 @@ def call_of_record(record: Record, user: str | None = None) -> Call:
     """A call as the service knows it: for the log, for looking up. With a user, as that one sees it. Raises
     StoreUnusable for a record that no service has written."""
     end = None
-    if record.ended_at:
-        end = EndReason(what=_reason(record), by=record.by or None, when=record.ended_at / 1000)
-    live = [leg for leg in record.legs if not leg.ended_at]
+    if record.end.at:
+        end = _end_reason(_reason(record), record.end.by, record.end.device, record.end.at)
+    live = [leg for leg in record.legs if not leg.end.at]
     return Call(
         session_id=record.session_id,
         type=record.type,
@@ -49,9 +49,10 @@ def call_of_record(record: Record, user: str | None = None) -> Call:
         receiver=record.receiver,
         end_reason=end,
         initiated_at=_when(record.initiated_at),
+        ringing_at=_when(record.ringing_at),
         answered_at=_when(record.answered_at),
         active_at=_when(record.active_at),
-        ended_at=_when(record.ended_at),
+        ended_at=_when(record.end.at),
         participants=tuple(_participant_of_leg(leg) for leg in record.legs if leg.joined),
         metadata=_metadata(record.metadata),
     )
@@ -73,35 +74,40 @@ def _missed(record: Record, user: str | None) -> bool:
 
 def _participant_of_leg(leg: Leg) -> Participant:
     return Participant(
-        pid=leg.pid, uid=leg.user, name=leg.name or leg.user, device=leg.device, role=leg.control.role,
-        joined=leg.joined, flags=leg.control.flags - {"joined", "connected"},
+        pid=leg.pid, uid=leg.user, name=leg.name or leg.user, avatar=leg.avatar, device=leg.device,
+        role=leg.control.role, joined=leg.joined, joined_at=_when(leg.joined_at),
+        flags=leg.control.flags - {"joined", "connected"},
     )  # fmt: skip
 
 
 def participant(peer: Peer) -> Participant:
     """A participant as others see it."""
     return Participant(
-        pid=peer.pid, uid=peer.user, name=peer.name or peer.user, device=peer.device, role=peer.role,
-        joined=peer.joined, flags=peer.flags - {"joined"},
+        pid=peer.pid, uid=peer.user, name=peer.name or peer.user, avatar=peer.avatar, device=peer.device,
+        role=peer.role, joined=peer.joined, joined_at=_when(peer.joined_at), flags=peer.flags - {"joined"},
     )  # fmt: skip
 
 
 def own_participant(leg: LocalLeg, me: User, device: str) -> Participant:
     """Oneself."""
     return Participant(
-        pid=leg.pid, uid=me.uid, name=me.name or me.uid, device=device, role=leg.role, joined=leg.joined,
-        flags=leg.flags - {"joined", "connected"},
+        pid=leg.pid, uid=me.uid, name=me.name or me.uid, avatar=me.avatar, device=device, role=leg.role,
+        joined=leg.joined, joined_at=_when(leg.joined_at), flags=leg.flags - {"joined", "connected"},
     )  # fmt: skip
 
 
 def end_reason(leg: LocalLeg) -> EndReason:
     """Why a leg ended."""
-    return EndReason(what=leg.reason or Reason.LOST, by=leg.by or None, when=leg.at[3] / 1000)
+    return _end_reason(leg.reason or Reason.LOST, leg.by, leg.by_device, leg.at[-1])
+
+
+def _end_reason(what: Reason, by: str, device: str, when: int) -> EndReason:
+    return EndReason(what=what, by=by or None, device=device or None, when=when / 1000)
 
 
 def fields_of_leg(leg: LocalLeg, me: User, device: str) -> dict[str, Any]:
     """What makes a `Call` of a device's own leg."""
-    initiated, answered, active, ended = leg.at
+    initiated, ringing, answered, active, ended = leg.at
     end = end_reason(leg) if leg.reason is not None else None
     people = (own_participant(leg, me, device), *(participant(peer) for peer in leg.peers)) if leg.pid else ()
     return {
@@ -114,6 +120,7 @@ def fields_of_leg(leg: LocalLeg, me: User, device: str) -> dict[str, Any]:
         "receiver": leg.receiver,
         "end_reason": end,
         "initiated_at": _when(initiated),
+        "ringing_at": _when(ringing),
         "answered_at": _when(answered),
         "active_at": _when(active),
         "ended_at": _when(ended),

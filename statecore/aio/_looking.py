@@ -32,7 +32,7 @@ class Looking:
     async def call_log(self) -> list[Call]:
         """Every call that has ended and is kept, oldest first. Each stands there exactly once."""
         records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
-        return [call_of_record(r) for r in records if r.ended_at and not r.merged_into]
+        return [call_of_record(r) for r in records if r.end.at and not r.merged_into]
 
     async def calls(self) -> list[Call]:
         """Every live call and session."""
@@ -46,7 +46,7 @@ class Looking:
         if isinstance(self.store, CallIndex):
             return await self.store.find_calls(user=None, live=True, above=FIRST, below=LAST, newest=False, limit=None)
         records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
-        return [record for record in records if not record.ended_at and not record.merged_into]
+        return [record for record in records if not record.end.at and not record.merged_into]
 
     async def find_calls(self, query: CallQuery | None = None) -> CallPage:
         """The calls that a query asks for, live and ended, newest first, a page at a time."""
@@ -62,11 +62,10 @@ class Looking:
     async def presence(self, *, after: str = "", limit: int | None = None) -> list[tuple[User, bool]]:
         """Who is known, in the order of their ids, and whether each is `online`: those after an id, at most so many."""
         lines = [line for _, line in await self.store.scan("line") if isinstance(line, Line) and line.known]
-        known = {line.user: line.name for line in lines}
-        known |= {user: it.name or known.get(user, "") for user, it in self._pending.items()}
+        known = {line.user: line for line in lines}
         there = {line.user for line in lines if line.ringing}
-        wanted = sorted(uid for uid in known if uid > after)[:limit]
-        return [(User(uid=uid, name=known[uid]), uid in there) for uid in wanted]
+        wanted = sorted(uid for uid in {*known, *self._pending} if uid > after)[:limit]
+        return [(_user(uid, known.get(uid), self._pending.get(uid)), uid in there) for uid in wanted]
 
     async def user(self, uid: str) -> User:
         """One who is known, by one look into the store. Raises UnknownUser."""
@@ -74,8 +73,7 @@ class Looking:
         coming, known = self._pending.get(uid), isinstance(line, Line) and line.known
         if coming is None and not known:
             raise UnknownUser(user=uid)
-        kept = line.name if known else ""
-        return User(uid=uid, name=(coming.name if coming is not None else "") or kept)
+        return _user(uid, line if known else None, coming)
 
     async def online(self, user: str) -> bool:
         """Whether a device of this user is connected that could ring. False for who is not known, and for guests."""
@@ -89,6 +87,12 @@ class Looking:
         if not isinstance(record, Record):
             raise CallNotFound(session_id=session_id)
         return await self.fetch(record.merged_into) if record.merged_into else call_of_record(record)
+
+
+def _user(uid: str, line: Line | None, coming: Register | None) -> User:
+    """A user as the store has it, and as it is to become."""
+    kept, new = line or Line(uid), coming or Register(uid)
+    return User(uid=uid, name=new.name or kept.name, avatar=new.avatar or kept.avatar)
 
 
 __all__ = ["Looking"]

@@ -51,7 +51,7 @@ def _changes(before: Record | None, after: Record) -> Iterator[tuple[Change, str
     yield from _people(before, after)
     if after.active_at and not (before and before.active_at):
         yield "started", other, ""
-    if after.ended_at and not (before and before.ended_at):
+    if after.end.at and not (before and before.end.at):
         yield "ended", other, after.reason
 
 
@@ -70,7 +70,7 @@ def _people(before: Record | None, after: Record) -> Iterator[tuple[Change, str,
         was: Any = old.get(leg.pid)
         if leg.joined and not (was and was.joined):
             yield "participant_joined", leg.user, ""
-        if leg.joined and leg.ended_at and not (was and was.ended_at):
+        if leg.joined and leg.end.at and not (was and was.end.at):
             yield "participant_left", leg.user, leg.control.reason
 
 

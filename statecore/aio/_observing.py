@@ -40,7 +40,7 @@ def decision(given: Input, done: Done, before: Mapping[Key, Any]) -> Decision:
 
 
 def _has_ended(record: Any) -> bool:
-    return isinstance(record, Record) and bool(record.ended_at) and not record.merged_into
+    return isinstance(record, Record) and bool(record.end.at) and not record.merged_into
 
 
 __all__ = ["Decision", "Observer", "decision"]

@@ -78,7 +78,7 @@ class MemoryStore:
             kind, name = key
             self._records.setdefault(kind, {})[name] = Entry(version + 1, value)
             expires = expires or kind in EXPIRING
-            if type(value) is Record and value.ended_at and not (type(old) is Record and old.ended_at):
+            if type(value) is Record and value.end.at and not (type(old) is Record and old.end.at):
                 self._ended.append(key)
             if value is None:
                 self._deleted.append(key)

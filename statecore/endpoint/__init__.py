@@ -119,7 +119,9 @@ class EndpointMachine:
         again = step.endpoint.beat_due > 0
         beat = step.now + message.heartbeat
         step.online = True
-        step.changes.update(heartbeat=message.heartbeat, lease=message.lease, rate=message.rate, beat_due=beat)
+        step.changes.update(
+            avatar=message.avatar, heartbeat=message.heartbeat, lease=message.lease, rate=message.rate, beat_due=beat
+        )
         owed = [command for leg in step.legs.values() for command in leg.owed]
         step.effects += [Send(command) for command in sorted(owed, key=lambda command: command.n)]
         for leg in step.legs.values():

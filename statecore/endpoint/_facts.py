@@ -114,18 +114,18 @@ def _made(
     second piece is about seldom changes."""
     new = replace(
         leg, state=way.state, reason=way.reason, media=way.media, seq=view.seq, flags=way.flags, grants=view.grants,
-        joined=view.joined, peers=view.peers, offers=view.offers, by=view.by, at=view.at, age=view.age, owed=owed,
-        waits=waits,
+        peers=view.peers, offers=view.offers, at=view.at, age=view.age, owed=owed, waits=waits,
     )  # fmt: skip
     if view.token:
         new = replace(new, token=view.token)
     if (
         view.pid != leg.pid or view.type != leg.type or view.receiver != leg.receiver or view.metadata != leg.metadata
-        or view.initiator != leg.initiator
+        or view.initiator != leg.initiator or view.joined != leg.joined or view.by != leg.by
     ):  # fmt: skip
         new = replace(
-            new, pid=view.pid, type=view.type, receiver=view.receiver, initiator=view.initiator, metadata=view.metadata
-        )
+            new, pid=view.pid, type=view.type, receiver=view.receiver, initiator=view.initiator, metadata=view.metadata,
+            joined=view.joined, joined_at=view.joined_at, by=view.by, by_device=view.by_device,
+        )  # fmt: skip
     if way.clocks and (leg.longest or leg.idle[0] or leg.alone_since):
         new = _with_clocks(step, new)
     return new

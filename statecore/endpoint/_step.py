@@ -251,10 +251,11 @@ class Step:
         machine = self.machines[leg.flow]
         way = stages_of(machine, row, leg.state, leg.media)
         last = way[-1]
-        by = self.endpoint.user if machine.triggers[row.trigger].by == "user" else ""
+        mine = machine.triggers[row.trigger].by == "user"
         leg = replace(
-            leg, state=last.state, reason=last.reason, media=last.media, owed=owed, consent=NO_FLAGS, by=by,
-            at=(*leg.at[:3], self._about_now(leg)),
+            leg, state=last.state, reason=last.reason, media=last.media, owed=owed, consent=NO_FLAGS,
+            by=self.endpoint.user if mine else "", by_device=self.endpoint.device if mine else "",
+            at=(*leg.at[:-1], self._about_now(leg)),
         )  # fmt: skip
         self.walk(leg, way)
         self.legs[leg.session] = leg

@@ -79,11 +79,13 @@ class LocalLeg(Struct, frozen=True, gc=False):
     flags: frozenset[str] = NO_FLAGS
     grants: frozenset[str] = NO_FLAGS
     joined: int = 0
+    joined_at: int = 0
     peers: tuple[Peer, ...] = ()
     offers: dict[str, int] = {}
     reason: Reason | None = None
     by: str = ""
-    at: tuple[int, int, int, int] = (0, 0, 0, 0)
+    by_device: str = ""
+    at: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
     age: int = 0
     metadata: str = ""
     token: str = ""
@@ -131,6 +133,8 @@ class Endpoint(Struct, frozen=True, gc=False):
     """Those before them: as `tombs` was when it was full, so that a burial copies little."""
     held: dict[str, View] = {}
     """Rings of whom the user is calling himself, by session: not shown until it is decided whether the two are one."""
+    avatar: str = ""
+    """The address of the user's picture, as the service has it."""
     conn: int = 0
     """The number of the newest connection."""
     online: bool = False

@@ -79,7 +79,7 @@ def next_due(value: Any) -> int:
     elif not isinstance(value, Record):
         return 0
     else:
-        times = [leg.deadline for leg in value.legs if not leg.ended_at and leg.deadline]
+        times = [leg.deadline for leg in value.legs if leg.deadline and not leg.end.at]
         times += [offer.until for offer in value.offers if offer.until]
         times += [value.empty_until] if value.empty_until else []
     return min(times, default=0)
@@ -148,7 +148,7 @@ class Switchboard:
         """A device is here: its older incarnation is lost, it hears what it lacks, and what rings, rings there too."""
         user, hello = command.user, command.hello
         guest = command.guest.session if command.guest is not None else ""
-        line = work.line(user) or Line(user, hello.name, known=not guest)
+        line = work.line(user) or Line(user, known=not guest)
         before = next((d for d in line.devices if d.device == hello.device), None)
         if before is not None and before.epoch == hello.epoch and hello.conn < before.conn:
             return []  # an older connection of the same incarnation, late
@@ -160,7 +160,8 @@ class Switchboard:
         name = kept if guest and line.known else hello.name or kept
         work.lines[user] = replace(line, devices=devices, name=name, known=line.known or not guest)
         beat, lease = self.milliseconds["heartbeat"], self.milliseconds["lease"]
-        welcome = Welcome(user, heartbeat=beat, lease=lease, rate=self.settings.messages_per_second)
+        rate = self.settings.messages_per_second
+        welcome = Welcome(user, avatar="" if guest else line.avatar, heartbeat=beat, lease=lease, rate=rate)
         effects = [Deliver(user, hello.device, hello.epoch, welcome)]
         for draft in work.listed(user):
             self._meet(work, draft, user, hello, rings=not guest)
@@ -262,7 +263,7 @@ class Switchboard:
     def _planned(self, work: Work, act: Act) -> Done | None:
         """The decision about a command for a leg of a plain live call, if it goes as one before it."""
         record = work.load(("call", act.command.session))
-        if record is None or record.ended_at or record.empty_until or record.merged_into or record.offers:
+        if record is None or record.end.at or record.empty_until or record.merged_into or record.offers:
             return None
         place = self._addressed(self._machines[record.flow], record.legs, act)
         if place is None or act.command.n <= record.legs[place].heard:
@@ -327,11 +328,11 @@ class Switchboard:
         confine(act, self._machines.get(command.flow) if draft is None else None)
         if draft is None:
             return self._start(work, act)
-        if draft.get("ended_at") and place is None:
+        if draft.get("end").at and place is None:
             raise CallGone(session_id=command.session, reason=draft.get("reason"))
         starts = draft.machine.flow.start == command.trigger and not draft.base.receiver
         newest = draft.find(act.user, act.device, act.epoch)
-        if starts and not draft.get("ended_at") and (newest is None or not draft.is_live(draft.legs[newest])):
+        if starts and not draft.get("end").at and (newest is None or not draft.is_live(draft.legs[newest])):
             self._here(work, act)
             if len(draft.legs) >= self.settings.session_joins:
                 raise SessionFull(session_id=command.session)
@@ -411,7 +412,7 @@ class Switchboard:
                     self._lose(work, name, device.device, device.epoch)
             return []
         draft = work.draft(name)
-        if draft is not None and not draft.get("ended_at"):
+        if draft is not None and not draft.get("end").at:
             self._fire_call(work, draft)
         return []
 

@@ -13,11 +13,14 @@ from ._work import Draft, Work
 
 
 def register(work: Work, command: Register) -> list[Deliver]:
-    """Make a user known, or change the name or how many calls the line takes."""
+    """Make a user known, or change the name, the picture, or how many calls the line takes."""
     line = work.line(command.user)
     known = line or Line(command.user)
     kept = known.name if known.known else ""  # not what a guest was called
-    told = replace(known, name=command.name or kept, capacity=command.capacity or known.capacity, known=True)
+    told = replace(
+        known, name=command.name or kept, avatar=command.avatar or known.avatar,
+        capacity=command.capacity or known.capacity, known=True,
+    )  # fmt: skip
     if told != line:
         work.lines[command.user] = told
     return []
@@ -26,7 +29,7 @@ def register(work: Work, command: Register) -> list[Deliver]:
 def end(work: Work, command: End) -> list[Deliver]:
     """End every leg of a call."""
     draft = work.named(command.session)
-    if draft is not None and not draft.get("ended_at"):
+    if draft is not None and not draft.get("end").at:
         _dismiss(work, draft, range(len(draft.legs)))
         if draft.get("empty_until"):
             close_empty(work, draft)

@@ -24,6 +24,8 @@ class Register(Struct, frozen=True, gc=False):
     """A name to show; empty leaves it as it is."""
     capacity: int = 0
     """How many calls the user may be in at once before being busy; 0 leaves it as it is."""
+    avatar: str = ""
+    """The address of a picture; empty leaves it as it is."""
 
 
 class Forget(Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..machine import FlowMachine
-from ..model import NO_FLAGS, Control, Device, Invitation, Leg, Record
+from ..model import NO_FLAGS, Control, Device, Ending, Invitation, Leg, Line, Record
 from ..ports import Key
 from ..wire import Peer, View
 from ._commands import Act, Deliver, Done
@@ -28,8 +28,10 @@ Fill: TypeAlias = Callable[[Work, Record, Act, Sequence[tuple[str, Device]]], Do
 """Carries a plan out for one call: the decision at work, the record, the command, and who is connected of the invited
 (where the command makes the call)."""
 
-_EXPRESSIONS = ("now", "record.joins", "act.command.n", "record.ring_until", "{leg}.seq", "act.user")
+_EXPRESSIONS = ("now", "joins", "act.command.n", "record.ring_until", "{leg}.seq", "by_act", "by_none")
 """What stands for each of the sources of a plan."""
+_ENDINGS = {"by_act": "Ending(now, act.user, act.device)", "by_none": "Ending(now)"}
+"""What those are that are made once for all legs, and the record."""
 
 
 def done(work: Work, key: Key, record: Record, effects: tuple[Deliver, ...]) -> Done:
@@ -44,13 +46,13 @@ def done(work: Work, key: Key, record: Record, effects: tuple[Deliver, ...]) -> 
 
 def made(work: Work, place: int, user: str, device: Device, control: Control) -> Leg:
     """A leg that is new."""
-    name = getattr(work.line(user), "name", "")
-    return Leg(new_pid(place), user, device.device, device.epoch, control, name=name)
+    line = work.line(user) or Line(user)
+    return Leg(new_pid(place), user, device.device, device.epoch, control, name=line.name, avatar=line.avatar)
 
 
 _NAMES = {
-    "Deliver": Deliver, "Done": Done, "Invitation": Invitation, "Leg": Leg, "Peer": Peer, "Record": Record,
-    "View": View, "done": done, "made": made,
+    "Deliver": Deliver, "Done": Done, "Ending": Ending, "Invitation": Invitation, "Leg": Leg, "Peer": Peer,
+    "Record": Record, "View": View, "done": done, "made": made,
 }  # fmt: skip
 
 
@@ -85,8 +87,6 @@ class _Writer:
             for place, control in enumerate(begun)
         ]
         """Where each leg stands afterwards."""
-        self.record: dict[str, str] = {}
-        """The record's fields afterwards."""
 
     def source(self) -> str:
         """The source of a function of the constants that makes the function."""
@@ -125,7 +125,14 @@ class _Writer:
         write = self.lines.append
         write("now = work.now")
         write("session = record.session_id")
-        write(f"{''.join([f'l{place}, ' for place in range(len(self.shape.legs))])}= record.legs")
+        legs = [f"l{place}" for place in range(len(self.shape.legs))]
+        write(f"{''.join([f'{leg}, ' for leg in legs])}= record.legs")
+        moving = [moved for change in (self.plan.record, *self.changes.values()) for moved in change.moving]
+        used = {_EXPRESSIONS[source] for _, source, _ in moving}
+        if "joins" in used:
+            write(f"joins = max(({''.join([f'{leg}.joined, ' for leg in legs])}))")
+        for name in sorted(used & _ENDINGS.keys()):
+            write(f"{name} = {_ENDINGS[name]}")
         if self.shape.invitations:
             write(f"{''.join([f'i{place}, ' for place in range(len(self.shape.invitations))])}= record.invitations")
         initial = self._constant(Control(self.machine.initial, "callee")) if self.plan.made else ""
@@ -157,14 +164,15 @@ class _Writer:
         """A view for each leg that is told, and before them what all of them share."""
         write, inside = self.lines.append, self.machine.participating
         write("age = now - record.initiated_at if now > record.initiated_at else 0")
-        write("at = (record.initiated_at, record.answered_at, record.active_at, record.ended_at)")
+        write("at = (record.initiated_at, record.ringing_at, record.answered_at, record.active_at, record.end.at)")
         if any(self.controls[place].state in inside for place, _ in self.plan.told):
             for place, control in enumerate(self.controls):
                 if control.state in inside:
                     flags = mark(control.flags, NO_FLAGS, QUIET) if control.flags else NO_FLAGS
                     write(
                         f"p{place} = Peer(l{place}.pid, l{place}.user, l{place}.device, l{place}.name, "
-                        f"{self._constant(control.role)}, l{place}.joined, {self._constant(flags)})"
+                        f"l{place}.avatar, {self._constant(control.role)}, l{place}.joined, l{place}.joined_at, "
+                        f"{self._constant(flags)})"
                     )
         delivered = "".join([f"{self._deliver(place, wants=wants)}, " for place, wants in self.plan.told])
         write(f"effects = ({delivered})")
@@ -184,7 +192,8 @@ class _Writer:
             "type": "record.type", "receiver": "record.receiver",
             "heard": f"{leg}.heard - 1 if {leg}.refused else {leg}.heard",
             "reason": self._constant(REASONS[control.reason] if control.reason else None),
-            "by": f"{leg}.by", "via": f"{leg}.via", "joined": f"{leg}.joined",
+            "by": f"{leg}.end.by", "by_device": f"{leg}.end.device", "via": f"{leg}.via",
+            "joined": f"{leg}.joined", "joined_at": f"{leg}.joined_at",
             "flags": self._constant(control.flags), "grants": f"{leg}.grants",
             "peers": f"({''.join(peers)})", "offers": "{}",
             "left": f"{leg}.deadline - now if {leg}.deadline > now else 0", "age": "age", "at": "at",

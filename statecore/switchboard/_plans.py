@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from ..errors import StatecoreError
 from ..machine import Cell, FlowMachine
-from ..model import Control, Device, Invitation, Leg, Line, Record
+from ..model import Control, Device, Ending, Invitation, Leg, Line, Record
 from ..tokens import Claims
 from ..wire import Command
 from ._commands import Act, Deliver
@@ -36,7 +36,7 @@ _SESSION = "session"
 _STRIDE = 10**15
 _MOST_LEGS = 8
 """Calls with more legs come in too many shapes to remember."""
-_SOURCES = ("now", "joins", "n", "ring_until", "seq", "user")
+_SOURCES = ("now", "joins", "n", "ring_until", "seq", "act", "none")
 _NOW, _JOINS, _N, _RING, _SEQ, _LATEST = range(_STRIDE, 7 * _STRIDE, _STRIDE)
 """The placeholders: multiples of a number so large that what was added to one is the remainder."""
 
@@ -77,6 +77,7 @@ class Shape(Struct, frozen=True):
     flags: frozenset[str]
     grants: frozenset[str] | None
     given: frozenset[str]
+    ringing: bool
     answered: bool
     active: bool
     legs: tuple[tuple[int, Control], ...]
@@ -127,6 +128,7 @@ class Plans:
             command.flags,
             claims.grants if claims is not None else None,
             act.given,
+            record.ringing_at > 0,
             record.answered_at > 0,
             record.active_at > 0,
             tuple([(number(one.user, len(numbers)), one.control) for one in legs]),
@@ -167,7 +169,7 @@ class Trial(Work):
         self.shape = shape
         self.log: list[tuple[LineChange, int]] = []
         for user, count in shape.devices or ():
-            line = Line(str(user), "", tuple(Device(f"{user}/{n}", "") for n in range(count)))
+            line = Line(str(user), devices=tuple(Device(f"{user}/{n}", "") for n in range(count)))
             self.lines[line.user] = self.old_lines[line.user] = line
 
     def holds(self, name: str, draft: Draft, leg: Leg, act: Act | None) -> bool:
@@ -188,7 +190,7 @@ def _placeholders(shape: Shape) -> Record:
     legs = [
         Leg(
             str(place + 1), str(user), str(place), "", control,
-            deadline=_LATEST, seq=_SEQ, refused="refused", grants=frozenset({"something"}),
+            deadline=_LATEST, seq=_SEQ, refused="refused", joined=_JOINS, grants=frozenset({"something"}),
         )
         for place, (user, control) in enumerate(shape.legs)
     ]  # fmt: skip
@@ -199,7 +201,7 @@ def _placeholders(shape: Shape) -> Record:
         initiator="0",
         legs=tuple(legs),
         invitations=tuple([Invitation(str(user), state) for user, state in shape.invitations]),  # type: ignore[arg-type]
-        joins=_JOINS,
+        ringing_at=_LATEST if shape.ringing else 0,
         ring_until=_RING,
         answered_at=_LATEST if shape.answered else 0,
         active_at=_LATEST if shape.active else 0,
@@ -215,9 +217,9 @@ def make(board: Switchboard, shape: Shape) -> Plan | None:
         record, told = _try(trial, draft, shape, me)
     except (NoPlan, StatecoreError):
         return None
-    legs = [(place, _change(_before(base, record, place), leg, me.user)) for place, leg in enumerate(record.legs)]
+    legs = [(place, _change(_before(base, record, place), leg)) for place, leg in enumerate(record.legs)]
     return Plan(
-        _change(replace(base, legs=record.legs, invitations=record.invitations), record, me.user),
+        _change(replace(base, legs=record.legs, invitations=record.invitations), record),
         tuple([(place, change) for place, change in legs if change.fixed or change.moving]),
         tuple(
             [
@@ -252,17 +254,17 @@ def _before(base: Record, record: Record, place: int) -> Leg:
         return base.legs[place]
     leg = record.legs[place]
     initial = Control("", leg.control.role)
-    return Leg(leg.pid, leg.user, leg.device, leg.epoch, initial, name=leg.name)
+    return Leg(leg.pid, leg.user, leg.device, leg.epoch, initial, name=leg.name, avatar=leg.avatar)
 
 
-def _change(before: Struct, after: Struct, actor: str) -> Change:
+def _change(before: Struct, after: Struct) -> Change:
     fixed, moving = {}, []
     for name in after.__struct_fields__:
         value = getattr(after, name)
         if value == getattr(before, name):
             continue
-        if name == "by" and value == actor:
-            moving.append((name, _SOURCES.index("user"), 0))
+        if isinstance(value, Ending):
+            moving.append((name, _SOURCES.index("act" if value.by else "none"), 0))
         elif isinstance(value, int) and value >= _STRIDE:
             moving.append((name, value // _STRIDE - 1, value % _STRIDE))
         else:

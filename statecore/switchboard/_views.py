@@ -60,8 +60,9 @@ def _tidy(work: Work, draft: Draft) -> None:
 def _close(work: Work, draft: Draft) -> None:
     """Nobody is left: the record becomes the row of the call log, and nothing holds a line any more."""
     work.withdraw(draft)
-    last = draft.cause or max(reversed(draft.legs), key=lambda leg: leg.ended_at)
-    draft.changes.update(ended_at=work.now, empty_until=0, reason=last.control.reason, by=last.by)
+    last = draft.cause or max(reversed(draft.legs), key=_ended_at)
+    end = last.end if last.end.at == work.now else replace(last.end, at=work.now)
+    draft.changes.update(end=end, empty_until=0, reason=last.control.reason)
 
 
 def close_empty(work: Work, draft: Draft) -> None:
@@ -94,16 +95,18 @@ def make_view(machine: FlowMachine, now: int, record: Record, leg: Leg) -> View:
         record.receiver,
         leg.heard - 1 if leg.refused else leg.heard,  # the refusal tells of itself, should it have been lost
         REASONS[control.reason] if control.reason else None,
-        leg.by,
+        leg.end.by,
+        leg.end.device,
         leg.via,
         leg.joined,
+        leg.joined_at,
         control.flags,
         leg.grants,
         _peers(machine.participating, record, pid) if control.state in machine.participating else (),
         {_other(o, pid): o.turn for o in record.offers if o.holder == pid} if record.offers else {},
         max(0, leg.deadline - now),
         max(0, now - record.initiated_at),
-        (record.initiated_at, record.answered_at, record.active_at, record.ended_at),
+        (record.initiated_at, record.ringing_at, record.answered_at, record.active_at, record.end.at),
         record.metadata,
         gone([(one.pid, one.control) for one in _by_end(record.legs)])
         if control.state in machine.participating
@@ -135,7 +138,7 @@ def _by_end(legs: tuple[Leg, ...]) -> Sequence[Leg]:
 
 
 def _ended_at(leg: Leg) -> int:
-    return leg.ended_at
+    return leg.end.at
 
 
 def _other(offer: Offer, pid: str) -> str:
@@ -149,4 +152,6 @@ def _peers(participating: frozenset[str], record: Record, me: str) -> tuple[Peer
 def _peer(leg: Leg) -> Peer:
     control = leg.control
     flags = mark(control.flags, NO_FLAGS, QUIET) if control.flags else NO_FLAGS
-    return Peer(leg.pid, leg.user, leg.device, leg.name, control.role, leg.joined, flags)
+    return Peer(
+        leg.pid, leg.user, leg.device, leg.name, leg.avatar, control.role, leg.joined, leg.joined_at, flags
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from .. import flow as f
 from ..errors import IllegalTransition, SessionFull, StatecoreError, TokenMissing, from_code
 from ..machine import FlowMachine
-from ..model import FORGOTTEN, NO_FLAGS, Control, Invitation, Leg, Line, Record
+from ..model import FORGOTTEN, NO_FLAGS, Control, Ending, Invitation, Leg, Line, Record
 from ..ports import Key
 from ._conditions import called, holds, is_shown
 from ._guests import bind
@@ -108,8 +108,8 @@ class Work:
         """The devices that call tokens are bound to, as far as guests are concerned: see `_guests`."""
         self.old_bindings: dict[Key, bytes | None] = {}
         self.fires: deque[tuple[str, Draft, int]] = deque()
-        self.by = ""
-        """The user whose act this is; empty for the application, a timer, a device or the network."""
+        self.end = Ending(self.now)
+        """What ends now, ends so: by the act of a user, or of the application, a timer, a device or the network."""
         self.token_error: StatecoreError | None = None
         """Why the command's token was refused."""
 
@@ -198,8 +198,8 @@ class Work:
     def add_leg(self, draft: Draft, user: str, device: str, epoch: str, role: Any) -> int:
         """A new leg in the flow's initial state, by its place."""
         control = Control(draft.machine.flow.initial, role)
-        line, before = self.line(user), draft.find(user, device, epoch)
-        leg = Leg(new_pid(len(draft.legs)), user, device, epoch, control, name=line.name if line else "")
+        known, before = self.line(user) or Line(user), draft.find(user, device, epoch)
+        leg = Leg(new_pid(len(draft.legs)), user, device, epoch, control, name=known.name, avatar=known.avatar)
         if before is not None:  # views and commands are numbered per session and device, whatever the leg
             leg = replace(leg, seq=draft.legs[before].seq, heard=draft.legs[before].heard)
         draft.legs.append(leg)
@@ -236,8 +236,8 @@ class Work:
             if act is not None:
                 raise self._refusal(draft, leg, trigger, act, row)
             return
-        if act is not None:
-            self.by = act.user if draft.machine.triggers[trigger].by == "user" else ""
+        if act is not None and draft.machine.triggers[trigger].by == "user":
+            self.end = Ending(self.now, act.user, act.device)
         self._take(draft, place, row, act)
         while self.fires:
             fired, target, there = self.fires.popleft()
@@ -289,7 +289,7 @@ class Work:
         if armed is not machine.deadline(old.state, old.flags):
             changes["deadline"] = self._due(draft, control.state, armed)
         if control.state == machine.flow.final:
-            changes["ended_at"], changes["by"] = self.now, self.by
+            changes["end"] = self.end
         leg = draft.legs[place] = replace(leg, **changes)
         if control.state == machine.flow.final:
             draft.freed, draft.cause = True, draft.cause or leg
@@ -297,9 +297,12 @@ class Work:
         inside = control.state in machine.participating
         if inside != (old.state in machine.participating) or (inside and (old.flags ^ control.flags) - QUIET):
             draft.shared = True
-        self._mark_times(draft, control.state)
+        self._mark_times(draft, control)
 
-    def _mark_times(self, draft: Draft, state: str) -> None:
+    def _mark_times(self, draft: Draft, control: Control) -> None:
+        state = control.state
+        if state in draft.machine.flow.roles.ringing and control.role == "callee" and not draft.get("ringing_at"):
+            draft.changes["ringing_at"] = self.now
         if state in draft.machine.answered and not draft.get("answered_at"):
             draft.changes["answered_at"] = self.now
         if state in draft.machine.active and not draft.get("active_at"):
@@ -323,7 +326,7 @@ class Work:
         grants = frozenset(claims.grants) if claims is not None else NO_FLAGS
         if act is not None and act.guest is not None and claims is not None:
             bind(self, claims, leg.device)
-        draft.changes["joins"] = joined = draft.get("joins") + 1
+        joined = max(other.joined for other in draft.legs) + 1
         wanted = asked & self._joinable_flags(draft, grants)
         control = leg.control
         if wanted:

@@ -20,6 +20,8 @@ from statecore.wire import Ask, Beat, Bye, Command, Free, Hello, Relay, Up
 
 NOON = 1_700_000_000_000
 """When a world begins, in Unix milliseconds."""
+PICTURES = "https://pictures.test/"
+"""Everybody in a world has a picture here, by the user's id."""
 CALM = Timers(heartbeat=3000, lease=3600)
 """Timers under which only what a call itself carries ever fires."""
 

@@ -113,7 +113,7 @@ def _step(world: World, action: Action) -> World:
 
 def _assert_deaf_once(world: World, seen: set[object]) -> None:
     """The probes are many; they depend on little."""
-    key = tuple((r.flow, r.ended_at > 0, tuple(leg.control for leg in r.legs)) for r in world.records())
+    key = tuple((r.flow, r.end.at > 0, tuple(leg.control for leg in r.legs)) for r in world.records())
     if key not in seen:
         seen.add(key)
         assert_deaf(world)

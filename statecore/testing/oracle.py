@@ -284,9 +284,9 @@ def _check_record(board: Switchboard, old: Record | None, new: Record, now: int)
     machine = board.machine(new.flow)
     for place, leg in enumerate(new.legs):
         before = old.legs[place] if old is not None and place < len(old.legs) else None
-        if before is not None and before.ended_at:
-            assert (before.control, before.ended_at, before.by) == (leg.control, leg.ended_at, leg.by), "an end changed"
-        assert bool(leg.ended_at) == (leg.control.state == machine.flow.final) == bool(leg.control.reason)
+        if before is not None and before.end.at:
+            assert (before.control, before.end) == (leg.control, leg.end), "an end changed"
+        assert bool(leg.end.at) == (leg.control.state == machine.flow.final) == bool(leg.control.reason)
         due = machine.deadline(leg.control.state, leg.control.flags)
         if due is None:
             assert leg.deadline == 0, f"{leg} has a deadline"
@@ -297,10 +297,10 @@ def _check_record(board: Switchboard, old: Record | None, new: Record, now: int)
             assert leg.deadline <= now + due.length(board.milliseconds), f"{leg} waits too long"
     if old is not None:
         assert len(new.legs) >= len(old.legs)
-        if old.ended_at:
-            assert (old.ended_at, old.reason, old.by) == (new.ended_at, new.reason, new.by), "the log changed"
-    live = [leg for leg in new.legs if not leg.ended_at]
-    assert not (new.ended_at and live), "a call ended with live legs"
+        if old.end.at:
+            assert (old.end, old.reason) == (new.end, new.reason), "the log changed"
+    live = [leg for leg in new.legs if not leg.end.at]
+    assert not (new.end.at and live), "a call ended with live legs"
     if machine.flow.ring is not None and not _may_be_three(machine.flow):
         _check_two(machine, new, live)
 
@@ -316,7 +316,7 @@ def _check_two(machine: FlowMachine, record: Record, live: list[Leg]) -> None:
         assert all(leg.control.state in machine.active for leg in live), "active alone"
     users = {leg.user for leg in live if leg.control.state in machine.answered}
     assert len(users) in (0, 2), f"accepted alone: {users}"
-    assert bool(live) != bool(record.ended_at), "a call without legs, or legs without a call"
+    assert bool(live) != bool(record.end.at), "a call without legs, or legs without a call"
     rung = {invitation.user for invitation in record.invitations if invitation.state == "ringing"}
     assert not (users and rung), "somebody is rung though it was accepted"
     here = machine.answered | machine.flow.roles.ringing  # a leg that lives on aside needs nobody
@@ -338,7 +338,7 @@ def _check_line(service: Service, line: Line) -> None:
     concerned = {
         record.session_id: service.board.machine(record.flow).flow.ring is not None
         for record in service.records()
-        if any(leg.user == line.user and not leg.ended_at for leg in record.legs)
+        if any(leg.user == line.user and not leg.end.at for leg in record.legs)
         or any(invitation.user == line.user and invitation.state == "ringing" for invitation in record.invitations)
     }
     assert set(line.holds) == {s for s, holds in concerned.items() if holds}, f"{line} against {concerned}"
@@ -367,7 +367,7 @@ def assert_settled(world: World) -> None:
     for place in world.places.values():
         assert_agrees(world, place.endpoint, but=world.watch.deaf(place.endpoint))
     for record in world.records():
-        assert all(leg.device in world.places for leg in record.legs if not leg.ended_at)
+        assert all(leg.device in world.places for leg in record.legs if not leg.end.at)
 
 
 def assert_agrees(service: Service, endpoint: Endpoint, *, but: Container[str] = ()) -> None:
@@ -386,7 +386,7 @@ def assert_agrees(service: Service, endpoint: Endpoint, *, but: Container[str] =
         assert not leg.reason, f"{endpoint.device} remembers an ended leg"
     for record in service.records():
         for there in record.legs:
-            if not there.ended_at and (there.user, there.device) == who[:2]:
+            if not there.end.at and (there.user, there.device) == who[:2]:
                 assert there.epoch == endpoint.epoch, "an old incarnation lives on"
                 known = record.session_id in endpoint.legs or record.session_id in but
                 assert known, f"{there.device} does not know of its leg"
@@ -418,7 +418,7 @@ def assert_closed(service: Service) -> None:
         if kind == "line":
             assert value is None or not (value.holds or value.sessions), f"{name} is busy for ever"
         elif kind == "call":
-            assert value.ended_at, f"call {name} lives on"
+            assert value.end.at, f"call {name} lives on"
             assert value.reason in set(Reason)
             assert next_due(value) == 0
             assert not value.offers
@@ -442,7 +442,7 @@ def _check_end(service: Service, device: str, epoch: str, session: str, end: tup
         record = service.store["call", record.merged_into]
     mine = [leg for leg in record.legs if (leg.device, leg.epoch) == (device, epoch)] if record is not None else []
     # One that ended before it was told its pid is any of those that have ended.
-    fitting = [leg for leg in mine if (leg.pid == pid if pid else leg.ended_at)]
+    fitting = [leg for leg in mine if (leg.pid == pid if pid else leg.end.at)]
     said = [leg.control.reason for leg in fitting]
     if fitting:
         pairs = [(role, Reason(reason), Reason(each)) for each in said if each]

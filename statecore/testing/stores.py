@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..errors import StoreConflict
-from ..model import Control, Leg, Line, Record, people
+from ..model import Control, Ending, Leg, Line, Record, people
 from ..ports import CallIndex, Key, Place, Store
 
 
@@ -100,13 +100,13 @@ def _expected(
     fitting = [
         call
         for call in (reversed(calls) if newest else calls)
-        if (user is None or user in people(call)) and live in (None, not call.ended_at) and above < _place(call) < below
+        if (user is None or user in people(call)) and live in (None, not call.end.at) and above < _place(call) < below
     ]
     return fitting[:limit]
 
 
 _A, _B, _C = ("line", "a"), ("line", "b"), ("call", "c")
-_CALL = Record("c", "ringing", "audio", "a", "b", ended_at=1)
+_CALL = Record("c", "ringing", "audio", "a", "b", end=Ending(1))
 _ONE, _TWO, _THREE = Line("one"), Line("two"), Line("three")
 
 
@@ -238,7 +238,7 @@ class StoreConformance:
                     await self._change_calls(store, chance)
                     calls = [record for _, record in await store.scan("call") if not record.merged_into]
                     calls.sort(key=_place)
-                    assert await store.count_live() == sum(not call.ended_at for call in calls)
+                    assert await store.count_live() == sum(not call.end.at for call in calls)
                     for _ in range(40):
                         asked = _asked(chance, [_place(call) for call in calls])
                         found = [call.session_id for call in await store.find_calls(**asked)]
@@ -259,7 +259,7 @@ class StoreConformance:
             made = Record(key[1], "ringing", "audio", caller, callee, initiated_at=chance.randint(1, 9))
             leg = Leg("1", chance.choice("abcd"), "phone", "e", Control("active", "member"))
             changes: list[Record | None] = [made] if old is None else [
-                None, replace(old, ended_at=10), replace(old, merged_into="s0"), replace(old, legs=(*old.legs, leg)),
+                None, replace(old, end=Ending(10)), replace(old, merged_into="s0"), replace(old, legs=(*old.legs, leg)),
             ]  # fmt: skip
             writes[key] = version, chance.choice(changes)
         assert await store.commit(writes)

@@ -345,7 +345,7 @@ def histories(
         goes_on, harms = _possible(world, session, triggers, data or {})
         # What ends or breaks things is rarer, or nothing would ever come far.
         actions = harms if harms and (not goes_on or draw(st.integers(0, 9)) == 9) else goes_on
-        if not actions or all(leg.ended_at for leg in world.record(session).legs):
+        if not actions or all(leg.end.at for leg in world.record(session).legs):
             break
         world.act(draw(st.sampled_from(actions)))
         always(world)

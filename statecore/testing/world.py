@@ -43,7 +43,18 @@ from statecore.switchboard import (
     Switchboard,
     next_due,
 )
-from statecore.testing._world_parts import CALM, NOON, Place, Plan, Records, Setup, as_input, call_token, claims
+from statecore.testing._world_parts import (
+    CALM,
+    NOON,
+    PICTURES,
+    Place,
+    Plan,
+    Records,
+    Setup,
+    as_input,
+    call_token,
+    claims,
+)
 from statecore.testing.oracle import Watch
 from statecore.wire import (
     Beat,
@@ -95,7 +106,7 @@ class World:
         self.watch = Watch(self._setup.machine.machines)
         for device, user in devices.items():
             if device not in self._guests:
-                self.decide(Register(user, user.title()))
+                self.decide(Register(user, user.title(), avatar=PICTURES + user))
             self.places[device] = Place(Endpoint(user, device, f"{device}-1"), 1000 * len(self.places))
 
     def copy(self) -> World:

@@ -146,7 +146,7 @@ class Town:
             assert not media.sessions, f"media of {name} is open"
         log = await self.service.call_log()
         assert len({call.session_id for call in log}) == len(log)
-        assert {call.session_id for call in log} == {r.session_id for r in records if r.ended_at and not r.merged_into}
+        assert {call.session_id for call in log} == {r.session_id for r in records if r.end.at and not r.merged_into}
         for name, event, call in self.seen:
             if event in ENDS:
                 self._compare(name, call, records)
@@ -159,7 +159,7 @@ class Town:
         record = next((r for r in records if r.session_id == call.session_id), None)
         if record is None or record.merged_into or call.end_reason is None:
             return
-        legs = [leg for leg in self._legs(name, record) if leg.ended_at]
+        legs = [leg for leg in self._legs(name, record) if leg.end.at]
         assert any(
             (leg.control.role, call.end_reason.what, Reason(leg.control.reason)) in COMPATIBLE for leg in legs
         ), (name, call, legs)

@@ -76,12 +76,13 @@ def test_a_ringing_call_from_idle_to_ended(town: Town, run: Run) -> None:
             }
             await his.end()
             reason = await hers.wait_ended()
-            assert (reason.what, reason.by) == (Reason.HANGUP, "bob")
+            assert (reason.what, reason.by, reason.device) == (Reason.HANGUP, "bob", bob.device)
             assert t.names("bob")[-2:] == ["session_left", "call_ended"]
             (row,) = await t.service.call_log()
             assert row.end_reason is not None
-            assert (row.end_reason.what, row.end_reason.by, row.status) == (Reason.HANGUP, "bob", Status.ENDED)
-            assert row.initiated_at <= row.answered_at <= row.active_at <= row.ended_at
+            assert (row.end_reason, row.status) == (reason, Status.ENDED)
+            assert row.initiated_at <= row.ringing_at <= row.answered_at <= row.active_at <= row.ended_at
+            assert all(row.answered_at <= p.joined_at <= row.active_at for p in row.participants)
             assert [p.uid for p in row.participants] == ["alice", "bob"]
             assert [(name, event) for name, event, _ in t.seen] == [
                 ("bob", "incoming_call_received"),

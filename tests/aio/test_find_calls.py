@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from statecore import CallQuery, CallService, MemoryStore, Status
 from statecore.errors import InvalidArgument, StoreUnusable
-from statecore.model import Record, people
+from statecore.model import Ending, Record, people
 from statecore.ports import Key, Place
 
 
@@ -30,7 +30,7 @@ class _Indexed(MemoryStore):
         self, *, user: str | None, live: bool | None, above: Place, below: Place, newest: bool, limit: int | None
     ) -> list[Record]:
         """As `CallIndex` says."""
-        records = [r for _, r in await super().scan("call") if not r.merged_into and live in (None, not r.ended_at)]
+        records = [r for _, r in await super().scan("call") if not r.merged_into and live in (None, not r.end.at)]
         places = sorted(((r.initiated_at, r.session_id), r) for r in records if user is None or user in people(r))
         found = [r for place, r in (reversed(places) if newest else places) if above < place < below][:limit]
         self.most = max(self.most, len(found))
@@ -38,7 +38,7 @@ class _Indexed(MemoryStore):
 
     async def count_live(self) -> int:
         """As `CallIndex` says."""
-        return len([r for _, r in await super().scan("call") if not r.merged_into and not r.ended_at])
+        return len([r for _, r in await super().scan("call") if not r.merged_into and not r.end.at])
 
 
 class _Only(_Indexed):
@@ -119,10 +119,10 @@ def test_each_filter_counts(kind: type[MemoryStore]) -> None:
     """Every filter lets through what fits, and a second name of a call never stands in a list."""
 
     async def main() -> None:
-        gone = _record(1, 1000, reason="cancelled", ended_at=2000)
+        gone = _record(1, 1000, reason="cancelled", end=Ending(2000))
         live = replace(_record(2, 2000), type="video", initiator="carol")
         direct = replace(_record(3, 3000), receiver="", flow="session")
-        name = _record(4, 4000, merged_into="s2", ended_at=1, reason="merged")
+        name = _record(4, 4000, merged_into="s2", end=Ending(1), reason="merged")
         service = await _service([gone, live, direct, name], kind)
         assert [call.session_id for call in await service.calls()] == ["s2", "s3"]
         assert await service.count_calls() == 2
@@ -153,7 +153,10 @@ def test_a_store_that_finds_calls_by_itself_makes_no_difference(data: st.DataObj
     """Whatever is asked, page by page in either direction, as if all had been read; little is read for a page."""
 
     async def main() -> None:
-        ended: list[dict[str, Any]] = [{}, *({"ended_at": 9, "reason": reason} for reason in ("hangup", "cancelled"))]
+        ended: list[dict[str, Any]] = [
+            {},
+            *({"end": Ending(9), "reason": reason} for reason in ("hangup", "cancelled")),
+        ]
         made = data.draw(st.lists(st.tuples(st.integers(1, 40), st.sampled_from(ended)), max_size=60))
         records = [_record(number, when, **dict(more)) for number, (when, more) in enumerate(made)]
         plain, indexed = await _service(records), await _service(records, _Only)
@@ -205,7 +208,7 @@ def test_what_is_rare_is_found_however_far_away_it_is() -> None:
     """In either direction, some at a time: of 100 calls the first and the last are of the kind that is asked for."""
 
     async def main() -> None:
-        rare = {"ended_at": 9, "reason": "cancelled"}
+        rare = {"end": Ending(9), "reason": "cancelled"}
         service = await _service([_record(n, n + 1, **(rare if n in (0, 99) else {})) for n in range(100)], _Only)
         query = CallQuery(status=Status.CANCELLED, limit=1)
         last = await service.find_calls(query)
@@ -222,7 +225,7 @@ def test_a_call_that_ended_for_no_reason_there_is(run: Any) -> None:
 
     async def main() -> None:
         async with CallService() as service:
-            bad = Record("S7", "ringing", "audio", "alice", "bob", initiated_at=5, ended_at=9)
+            bad = Record("S7", "ringing", "audio", "alice", "bob", initiated_at=5, end=Ending(9))
             assert await service.store.commit({("call", "S7"): (0, bad)})
             with pytest.raises(StoreUnusable, match="the call S7 in it ended for a reason that is none: ''"):
                 await service.find_calls()

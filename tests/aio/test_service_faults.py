@@ -243,7 +243,7 @@ def test_a_closed_service_decides_nothing(run: Run) -> None:
             ((key, record),) = await store.scan("call")
             await asyncio.sleep(60)
             assert await store.scan("call") == [(key, record)]
-            assert not record.ended_at
+            assert not record.end.at
             calling.cancel()
             await asyncio.wait([calling])
 

@@ -19,7 +19,7 @@ from statecore.errors import (
     TooManyDevices,
     TooManySessions,
 )
-from statecore.model import Record
+from statecore.model import Ending, Record
 from statecore.ports import Key
 from statecore.tokens import JwtSigner, Keys
 from statecore.wire import Beat, Hello, Refused, decode_down, encode
@@ -278,7 +278,7 @@ def test_what_is_let_go_of_is_known_to_have_been(run: Run) -> None:
 
     async def main() -> None:
         store = MemoryStore(0)
-        record = Record("S", "ringing", "audio", "a", "b", ended_at=1)
+        record = Record("S", "ringing", "audio", "a", "b", end=Ending(1))
         assert await store.commit({("call", "S"): (0, record)})
         ((version, value),) = (await store.load([("call", "S")])).values()
         assert version > 1
@@ -300,7 +300,7 @@ def test_ids_that_were_used_take_a_bounded_room(run: Run) -> None:
         store = MemoryStore(0, used_ids=10)
         keys: list[Key] = [("call", f"S{number}") for number in range(100)]
         for key in keys:
-            assert await store.commit({key: (0, Record(key[1], "ringing", "audio", "a", "b", ended_at=1))})
+            assert await store.commit({key: (0, Record(key[1], "ringing", "audio", "a", "b", end=Ending(1)))})
         versions = [(await store.load([key]))[key][0] for key in keys]
         assert all(versions[-10:])
         assert sum(version > 0 for version in versions) <= 20

@@ -8,7 +8,7 @@ const page = pathToFileURL(`${process.argv[2]}/`).href;
 const { EndpointMachine } = await import(`${page}endpoint.js`);
 const { FLOWS, TIMERS } = await import(`${page}flows.js`);
 
-const NAMES = { aloneSince: "alone_since", beatDue: "beat_due" };
+const NAMES = { aloneSince: "alone_since", beatDue: "beat_due", byDevice: "by_device", joinedAt: "joined_at" };
 const words = (object) => Object.fromEntries(Object.entries(object).map(([key, value]) => [NAMES[key] ?? key, value]));
 const leg = (one) =>
   one && {

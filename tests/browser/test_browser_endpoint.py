@@ -252,7 +252,9 @@ def _view(draw: st.DrawFn) -> wire.View:
         via=draw(st.sampled_from(["", "", "", "s1", "s2"])),
         joined=1,
         age=draw(st.sampled_from([0, 3000])),
-        at=draw(st.sampled_from([(0, 0, 0, 0), (1_700_000_000_000, 0, 0, 0), (5, 6, 1_800_000_000_000, 0)])),
+        at=draw(st.sampled_from([(0,) * 5, (1_700_000_000_000, 0, 0, 0, 0), (5, 5, 6, 1_800_000_000_000, 0)])),
+        by_device=draw(st.sampled_from(["", "b1"])),
+        joined_at=draw(st.sampled_from([0, 7])),
         flags=draw(_flags(*joined)),
         grants=draw(st.frozensets(st.sampled_from(sorted(GRANTS)), max_size=5)),
         peers=tuple(peers.values()),
@@ -281,7 +283,11 @@ MESSAGES: st.SearchStrategy[Any] = st.one_of(
     _view(),
     _parcel(),
     st.builds(
-        wire.Welcome, user=st.just("alice"), heartbeat=st.sampled_from([5000, 15_000]), rate=st.sampled_from([1, 200])
+        wire.Welcome,
+        user=st.just("alice"),
+        avatar=st.sampled_from(["", "x:/a"]),
+        heartbeat=st.sampled_from([5000, 15_000]),
+        rate=st.sampled_from([1, 200]),
     ),
     st.builds(wire.Refused, session=SESSIONS, n=SMALL, code=st.sampled_from(CODES), request=st.booleans()),
     st.builds(wire.Unknown, session=SESSIONS, seq=SMALL),

@@ -140,7 +140,7 @@ def test_both_play_a_file_that_has_no_picture(shell: Shell, tmp_path: Path, vide
 def test_a_bot_answers_two_at_once(shell: Shell) -> None:
     """As many as its limit, whatever line others have: the third caller hears busy."""
     bot = shell.start("answer", "--as", "bot", "--limit", "2", "--json")
-    while {"uid": "bot", "name": "", "online": True} not in json.loads(shell("users", "--json").stdout):
+    while {"uid": "bot", "name": "", "avatar": "", "online": True} not in json.loads(shell("users", "--json").stdout):
         assert bot.poll() is None
     calls = [shell.start("call", "bot", "--as", user) for user in ("fay", "gus")]
     for call in calls:
@@ -158,7 +158,7 @@ def test_who_is_there(shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     made = json.loads(shell("token", "dora", "--json").stdout)
     assert (made["user"], made["token"].count(".")) == ("dora", 1)
     assert "offline  dora" in shell("users").stdout
-    assert {"uid": "dora", "name": "", "online": False} in json.loads(shell("users", "--json").stdout)
+    assert {"uid": "dora", "name": "", "avatar": "", "online": False} in json.loads(shell("users", "--json").stdout)
     monkeypatch.setattr(users, "_PAGE", 1)
     shell("token", "dorb")
     assert (
@@ -246,7 +246,7 @@ def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
     """It answers call after call, and does not echo unless it is told to; Ctrl-C: exit 130, one line, and it is
     offline. A token from the environment is enough to call it."""
     bot = shell.start("answer", "--as", "carol", "--json")
-    while {"uid": "carol", "name": "", "online": True} not in json.loads(shell("users", "--json").stdout):
+    while {"uid": "carol", "name": "", "avatar": "", "online": True} not in json.loads(shell("users", "--json").stdout):
         assert bot.poll() is None
     token = json.loads(shell("token", "alice", "--json").stdout)["token"]
     called = shell("call", "carol", "--seconds", "0.2", STATECORE_API_KEY="", STATECORE_TOKEN=token)
@@ -256,7 +256,7 @@ def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
     bot.send_signal(signal.SIGINT)
     assert bot.communicate(timeout=20)[1] == "statecore: interrupted\n"
     assert bot.returncode == 130
-    assert {"uid": "carol", "name": "", "online": False} in json.loads(shell("users", "--json").stdout)
+    assert {"uid": "carol", "name": "", "avatar": "", "online": False} in json.loads(shell("users", "--json").stdout)
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,10 @@ def test_a_certificate_that_is_not_trusted_is_one_error(place: Place, caplog: py
 def test_two_shells_call_each_other_over_tls(place: Place) -> None:
     """`answer` and `call` reach a service behind TLS for tokens, for the link, and for STUN servers."""
     bot = place.start("answer", "--as", "bot", "--calls", "1", "--json")
-    while '"uid": "bot", "name": "", "online": true' not in place.start("users", "--json").communicate(timeout=60)[0]:
+    while (
+        '"uid": "bot", "name": "", "avatar": "", "online": true'
+        not in place.start("users", "--json").communicate(timeout=60)[0]
+    ):
         assert bot.poll() is None, bot.communicate()
     call = place.start("call", "bot", "--as", "alice", "--seconds", "0.2", "--json")
     out, err = call.communicate(timeout=60)

@@ -31,7 +31,17 @@ def seen(record: Record, me: Leg, now: int) -> View:
     inside = me.control.state in INSIDE
     others = [leg for leg in record.legs if leg.control.state in INSIDE and leg.pid != me.pid]
     peers = [
-        Peer(leg.pid, leg.user, leg.device, leg.name, leg.control.role, leg.joined, leg.control.flags - {"connected"})
+        Peer(
+            leg.pid,
+            leg.user,
+            leg.device,
+            leg.name,
+            leg.avatar,
+            leg.control.role,
+            leg.joined,
+            leg.joined_at,
+            leg.control.flags - {"connected"},
+        )
         for leg in others
     ]
     gone = {
@@ -52,16 +62,18 @@ def seen(record: Record, me: Leg, now: int) -> View:
         receiver=record.receiver,
         heard=me.heard if not me.refused else me.heard - 1,
         reason=me.control.reason or None,  # type: ignore[arg-type]
-        by=me.by,
+        by=me.end.by,
+        by_device=me.end.device,
         via=me.via,
         joined=me.joined,
+        joined_at=me.joined_at,
         flags=me.control.flags,
         grants=me.grants,
         peers=tuple(peers) if inside else (),
         offers={next(pid for pid in offer.pair if pid != me.pid): offer.turn for offer in holds},
         left=me.deadline - now if me.deadline > now else 0,
         age=now - record.initiated_at if now > record.initiated_at else 0,
-        at=(record.initiated_at, record.answered_at, record.active_at, record.ended_at),
+        at=(record.initiated_at, record.ringing_at, record.answered_at, record.active_at, record.end.at),
         metadata=record.metadata,
         gone=(gone or None) if inside else None,  # type: ignore[arg-type]
     )

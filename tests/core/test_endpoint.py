@@ -1215,11 +1215,11 @@ def test_of_a_call_that_nobody_has_heard_of_yet_only_what_was_asked_is_known() -
         "session": "'S'", "flow": "'ringing'", "state": "'idle'", "role": "'caller'", "type": "'audio'",
         "initiator": "'alice'", "receiver": "'bob'", "metadata": "'m'", "first": "1", "media": "'none'",
     }  # fmt: skip
-    texts = dict.fromkeys(("pid", "by", "token"), "''")
-    numbers = dict.fromkeys(("seq", "joined", "age", "alone_since", "until", "longest"), "0")
+    texts = dict.fromkeys(("pid", "by", "by_device", "token"), "''")
+    numbers = dict.fromkeys(("seq", "joined", "joined_at", "age", "alone_since", "until", "longest"), "0")
     sets = dict.fromkeys(("flags", "grants"), "frozenset()") | dict.fromkeys(("peers", "lost"), "()")
     empty = texts | numbers | sets | dict.fromkeys(("offers", "lanes"), "{}")
-    plain = {"reason": "None", "reported": "False", "at": "(0, 0, 0, 0)", "idle": "(0, 0)"}
+    plain = {"reason": "None", "reported": "False", "at": "(0, 0, 0, 0, 0)", "idle": "(0, 0)"}
     assert known == known | asked | empty | plain
     assert known.keys() - {*asked, *empty, *plain} == {"owed", "waits", "consent"}
 

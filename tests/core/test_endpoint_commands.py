@@ -297,13 +297,13 @@ def test_an_end_of_ones_own_is_taken_at_once() -> None:
     owed = tuple(
         Command("S", n, trigger, "1") for n, trigger in ((6, "raise_hand"), (7, "end_for_all"), (8, "unmute_audio"))
     )
-    at = (500_000, 600_000, 700_000, 0)
+    at = (500_000, 550_000, 600_000, 700_000, 0)
     before = leg(owed=owed, waits=(Wait(4, "heard", 6, "raise_hand", NOW + 3),), consent=BOTH, at=at)
     after, did = do(device(before, ahead=70, names={"X": "S"}), "leave", session="X")
     said = Command("S", 10, "leave", "1")
     then = replace(
         before, state="ended", reason=Reason.HANGUP, media="closed", owed=(owed[1], said), consent=frozenset(),
-        by="alice", at=(*at[:3], NOW + 70),
+        by="alice", by_device="a1", at=(*at[:4], NOW + 70),
     )  # fmt: skip
     ended = replace(then, waits=())
     events = ("call_ended_message_received", "session_left", "call_ended")
@@ -322,8 +322,8 @@ def test_an_end_of_ones_own_is_taken_at_once() -> None:
 )
 def test_when_it_ended_is_known_as_far_as_the_services_time_is(ahead: int, known: int, ended: int) -> None:
     """Never before what is known to have happened before it; 0 if nothing is known."""
-    after, _ = do(device(leg(at=(4, known, 3, 0)), ahead=ahead), "leave")
-    assert after.legs["S"].at == (4, known, 3, ended)
+    after, _ = do(device(leg(at=(4, 2, known, 3, 0)), ahead=ahead), "leave")
+    assert after.legs["S"].at == (4, 2, known, 3, ended)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_each_end_has_its_reason_and_names_who_did_it(before: LocalLeg, trigger:
     """Where no media is open none is closed."""
     after, did = do(device(before), trigger, 0)
     said = Command("S", 10, trigger, before.pid)
-    now = replace(before, state="ended", reason=reason, owed=(said,), by="alice")
+    now = replace(before, state="ended", reason=reason, owed=(said,), by="alice", by_device="a1")
     events = ["call_ended_message_received", *(["session_left", "call_ended"] if before.state == "accepted" else [])]
     assert did == [("Send", said), *(("Emit", event, now, None, None) for event in events)]
     assert after == device(now, n=10)

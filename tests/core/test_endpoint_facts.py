@@ -24,7 +24,7 @@ def leg(session: str = "S", **more: Any) -> LocalLeg:
     plain: dict[str, Any] = {
         "flow": "session", "state": "active", "role": "member", "pid": "1", "type": "video", "initiator": "alice",
         "receiver": "bob", "seq": 4, "flags": HERE, "grants": GRANTS, "joined": 1, "peers": (BOB,), "offers": {"2": 1},
-        "at": (500_000, 600_000, 700_000, 0), "age": 8, "metadata": '"m"', "token": "t", "media": "open",
+        "at": (500_000, 550_000, 600_000, 700_000, 0), "age": 8, "metadata": '"m"', "token": "t", "media": "open",
         "consent": frozenset({"audio", "video"}), "reported": True,
     }  # fmt: skip
     return LocalLeg(session, **{**plain, **more})
@@ -35,7 +35,7 @@ def view(session: str = "S", seq: int = 5, **more: Any) -> View:
     plain: dict[str, Any] = {
         "pid": "1", "state": "active", "initiator": "alice", "flow": "session", "role": "member", "type": "video",
         "receiver": "bob", "heard": 9, "joined": 1, "flags": HERE, "grants": GRANTS, "peers": (BOB,),
-        "offers": {"2": 1}, "at": (500_000, 600_000, 700_000, 0), "age": 8, "metadata": '"m"',
+        "offers": {"2": 1}, "at": (500_000, 550_000, 600_000, 700_000, 0), "age": 8, "metadata": '"m"',
     }  # fmt: skip
     return View(session, seq, **{**plain, **more})
 
@@ -76,8 +76,8 @@ RAISED = frozenset({"hand_raised"})
         ({"age": 900}, []),
         ({"joined": 3}, []),
         ({"by": "bob"}, []),
-        ({"at": (500_001, 0, 0, 0)}, []),
-        ({"at": (0, 0, 0, 0)}, []),
+        ({"at": (500_001, 0, 0, 0, 0)}, []),
+        ({"at": (0, 0, 0, 0, 0)}, []),
         ({"offers": {"2": 1, "3": 4}}, [("Drive", "S", "granted", ("3",))]),
         ({"offers": {"2": 2}}, [("Drive", "S", "granted", ("2",))]),
         ({"offers": {}}, []),

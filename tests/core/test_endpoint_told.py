@@ -160,7 +160,7 @@ def test_a_leg_goes_the_shortest_way_and_each_stage_is_told(role: Any, state: st
 
 EMPTY = ("", 0, None, False, (), frozenset(), {})
 NOT_EMPTY = {
-    "LocalLeg.role": "callee", "LocalLeg.type": "video", "LocalLeg.at": (0, 0, 0, 0), "LocalLeg.media": "none",
+    "LocalLeg.role": "callee", "LocalLeg.type": "video", "LocalLeg.at": (0, 0, 0, 0, 0), "LocalLeg.media": "none",
     "LocalLeg.idle": (0, 0), "Do.type": "video", "Do.idle": (0, 0), "Endpoint.heartbeat": 15_000,
     "Endpoint.lease": 45_000, "Endpoint.rate": 200, "Lane.asks": "no",
 }  # fmt: skip

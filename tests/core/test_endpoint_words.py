@@ -60,9 +60,9 @@ def emit(event: str, leg: LocalLeg | None = None, peer: Peer | None = None, valu
 
 # --- rings ------------------------------------------------------------------------------------------------------------
 
-RING = View("Y", 3, "2", "ringing", "bob", receiver="alice", type="audio", metadata='"m"', at=(5, 0, 0, 0), age=7)
+RING = View("Y", 3, "2", "ringing", "bob", receiver="alice", type="audio", metadata='"m"', at=(5, 0, 0, 0, 0), age=7)
 RINGS = LocalLeg(
-    "Y", "ringing", "ringing", "callee", "2", "audio", "bob", "alice", 3, at=(5, 0, 0, 0), age=7, metadata='"m"'
+    "Y", "ringing", "ringing", "callee", "2", "audio", "bob", "alice", 3, at=(5, 0, 0, 0, 0), age=7, metadata='"m"'
 )
 OWN = LocalLeg("X", "ringing", "idle", "caller", "", "audio", "alice", "bob", owed=(Command("X", 10, "initiate"),))
 """Alice's own call to Bob, of which nothing is decided."""
@@ -182,8 +182,15 @@ def test_what_was_held_rings_in_order_once_it_is_decided() -> None:
 YES = View("Y", 4, "2", "accepted", "bob", receiver="alice", type="audio", via="X", heard=9, token="t")
 WAITS = (Wait(1, "ringing", 10, "initiate", NOW + 5), Wait(2, "media", 10, "initiate", NOW + 5))
 MINE = replace(OWN, waits=WAITS, consent=frozenset({"audio"}))
-THERE = replace(RINGS, consent=frozenset({"video"}), at=(0, 0, 0, 0), age=0, metadata="")
-CANCELLED = replace(OWN, state="ended", reason=Reason.CANCELLED, owed=(Command("X", 11, "cancel"),), by="alice")
+THERE = replace(RINGS, consent=frozenset({"video"}), at=(0, 0, 0, 0, 0), age=0, metadata="")
+CANCELLED = replace(
+    OWN,
+    state="ended",
+    reason=Reason.CANCELLED,
+    owed=(Command("X", 11, "cancel"),),
+    by="alice",
+    by_device="a1",
+)
 
 
 def test_my_own_call_goes_on_as_the_others() -> None:
@@ -216,7 +223,8 @@ def test_my_own_call_that_i_took_back_ends_the_others() -> None:
     after, did = hear(device(CANCELLED, THERE), replace(YES, heard=10))
     said = Command("Y", 12, "cancel", "2")
     now = replace(
-        THERE, state="ended", reason=Reason.HANGUP, seq=4, token="t", owed=(said,), consent=frozenset(), by="alice"
+        THERE, state="ended", reason=Reason.HANGUP, seq=4, token="t", owed=(said,), consent=frozenset(), by="alice",
+        by_device="a1",
     )  # fmt: skip
     assert after == device(now, names={"X": "Y"}, n=12)
     events = ("call_ended_message_received", "session_left", "call_ended")
@@ -395,11 +403,11 @@ def test_a_welcome_says_again_what_is_owed_and_lets_media_go_on(again: bool) -> 
     shut = leg("B", owed=(Command("B", 4, "leave"),), media="closed", state="ended", reason=Reason.HANGUP)
     last = leg("C", owed=(Command("C", 5, "mute_audio"),), peers=())
     before = device(first, shut, last, online=False, beat_due=NOW - 5 if again else 0)
-    after, did = hear(before, Welcome("alice", heartbeat=300, lease=900, rate=7))
+    after, did = hear(before, Welcome("alice", avatar="x:/a", heartbeat=300, lease=900, rate=7))
     said = [("Send", command) for command in (first.owed[0], shut.owed[0], last.owed[0], first.owed[1])]
     resumed = [("Drive", "A", "resumed", ()), ("Drive", "C", "resumed", ()), emit("connection_restored")]
     assert did == [*said, *(resumed if again else [])]
-    told = {"online": True, "heartbeat": 300, "lease": 900, "rate": 7, "beat_due": NOW + 300}
+    told = {"online": True, "avatar": "x:/a", "heartbeat": 300, "lease": 900, "rate": 7, "beat_due": NOW + 300}
     assert after == replace(before, **told)
 
 

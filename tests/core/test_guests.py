@@ -177,7 +177,7 @@ def test_a_guest_drives_no_other_device_out() -> None:
     assert refused(connect(made, "g3", claims(session="T", token_id="2"), "e2").effects)[0] == "token_foreign"
     given = Act("gast", "g3", "e1", Command("S", 1, "join", flow="session", token="x"), claims(), guest=claims())
     made.decide(given)
-    assert [leg.ended_at for leg in made.record("S").legs] == [0]
+    assert [leg.end.at for leg in made.record("S").legs] == [0]
     connect(made, "g3", None, "e2")
     assert [leg.control.reason for leg in made.record("S").legs] == ["lost"]
 

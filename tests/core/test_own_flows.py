@@ -94,7 +94,7 @@ def test_a_flow_may_open_the_media_of_another() -> None:
     made.said(("a1", "initiate"), flow="pulls", receiver="bob")
     made.said(("b1", "accept"))
     record = say(made, "a1", "pull", flags=frozenset({"audio_muted"}))
-    joined = [(leg.joined, sorted(leg.control.flags), leg.grants) for leg in record.legs if not leg.ended_at]
+    joined = [(leg.joined, sorted(leg.control.flags), leg.grants) for leg in record.legs if not leg.end.at]
     assert joined == [(1, ["audio_muted", "joined"], frozenset()), (2, ["joined"], frozenset())]
 
 
@@ -111,7 +111,7 @@ def test_an_open_invitation_is_over_with_the_room_that_it_was_to() -> None:
     assert made.record("S").invitations == (Invitation("bob", "left"), Invitation("dora"))
     made.decide(End("S"))
     assert made.record("S").invitations == (Invitation("bob", "left"), Invitation("dora", "unanswered"))
-    assert (made.record("S").ended_at, line(made, "dora").holds) == (made.now, ())
+    assert (made.record("S").end.at, line(made, "dora").holds) == (made.now, ())
 
 
 def test_everybody_hears_of_what_kind_the_call_has_become() -> None:

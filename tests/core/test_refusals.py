@@ -25,6 +25,7 @@ from statecore.switchboard import (
     Register,
     check_id,
 )
+from statecore.testing._world_parts import PICTURES
 from statecore.testing.world import NOON, World
 from statecore.wire import Command, Hello, Refused, Unknown, View, Welcome
 
@@ -214,7 +215,9 @@ def test_a_device_that_comes_back_is_welcome_and_hears_what_it_lacks() -> None:
     seen = made.record("S").legs[1].seq
     decision = made.decide(Connect("bob", Hello("b1", "b1-1", 9, sessions={"T": 4})))
     welcome, unknown, view = decision.effects
-    assert welcome == Deliver("bob", "b1", "b1-1", Welcome("bob", heartbeat=7_000, lease=21_000, rate=33))
+    assert welcome == Deliver(
+        "bob", "b1", "b1-1", Welcome("bob", avatar=PICTURES + "bob", heartbeat=7_000, lease=21_000, rate=33)
+    )
     assert isinstance(view.message, View) or isinstance(unknown.message, View)
     assert Deliver("bob", "b1", "b1-1", Unknown("T", 4)) in (unknown, view)
     assert seen == 1

@@ -176,7 +176,7 @@ def test_each_way_to_decline_is_remembered_as_it_is() -> None:
         assert world.say("a1", "initiate", session, flow="ringing", receiver="bob") == "ok"
         world.say(device, trigger, session)
         world.say("a1", "end", session)
-        assert world.record(session).ended_at
+        assert world.record(session).end.at
     world.user("a1", Do("A", "initiate", flow="ringing", receiver="bob"))
     world.user("b1", Do("B", "initiate", flow="ringing", receiver="alice"))
     world.settle()

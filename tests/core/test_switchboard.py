@@ -32,10 +32,11 @@ from statecore.switchboard import (
     check_id,
     next_due,
 )
+from statecore.testing._world_parts import PICTURES
 from statecore.testing.oracle import assert_always, assert_deaf, assert_over, assert_settled
 from statecore.testing.world import NOON, World
 from statecore.tokens import ROLE_GRANTS, Claims, Role
-from statecore.wire import Ask, Command, Free, Hello, Refused, Relay, Relayed, Unknown, View
+from statecore.wire import Ask, Command, Free, Hello, Refused, Relay, Relayed, Unknown, View, Welcome
 
 TWO = {"a1": "alice", "b1": "bob"}
 MANY = {**TWO, "b2": "bob", "c1": "carol"}
@@ -446,8 +447,8 @@ def test_a_user_without_a_device_is_rung_until_unanswered() -> None:
     assert_always(made)
     made.pass_time(5)
     record = made.record("S")
-    assert (record.reason, record.by, record.invitations[0].state) == ("unanswered", "", "unanswered")
-    assert record.ended_at == NOON + 5000
+    assert (record.reason, record.end.by, record.invitations[0].state) == ("unanswered", "", "unanswered")
+    assert record.end.at == NOON + 5000
     assert_over(made)
 
 
@@ -549,7 +550,7 @@ def test_busy_is_a_call_with_one_row() -> None:
     made = ringing(MANY)
     assert made.say("c1", "initiate", session="T", flow="ringing", receiver="bob") == "user_busy"
     record = made.record("T")
-    assert (record.reason, record.ended_at, record.invitations[0].state) == ("busy", NOON, "unanswered")
+    assert (record.reason, record.end.at, record.invitations[0].state) == ("busy", NOON, "unanswered")
     assert made.watch.told["c1", "outgoing_call_rejected"] == 1
     assert made.say("c1", "initiate", session="U", flow="ringing", receiver="alice") == "user_busy"
     assert made.say("a1", "initiate", session="V", flow="ringing", receiver="carol") == "already_in_call"
@@ -596,7 +597,7 @@ def test_both_call_each_other_is_one_call(rung_first: bool) -> None:
     assert made.record("B").reason == Reason.MERGED
     assert_always(made)
     command(made, "b1", "end", session="B", n=9)
-    assert (made.record("A").reason, made.record("A").by) == ("hangup", "bob")
+    assert (made.record("A").reason, made.record("A").end.by) == ("hangup", "bob")
     assert_always(made)
     messages = [e.message for e in made.decide(Connect("bob", Hello("b1", "b1-1", 7, sessions={"B": 1}))).effects]
     assert isinstance(messages[1], View)
@@ -635,9 +636,9 @@ def test_a_call_with_somebody_else_is_not_replaced() -> None:
 
 
 def test_each_time_is_taken_once() -> None:
-    """When it was made, answered, active and over: the call lasts from active, and each is the first moment."""
+    """When it was made, rang, was answered, active and over: it lasts from active, and each is the first moment."""
     made = ringing()
-    times = [made.record("S").initiated_at]
+    times = [made.record("S").initiated_at] * 2
     for step in ("accept", "join", "end"):
         made.now += 1000
         if step == "join":
@@ -648,7 +649,65 @@ def test_each_time_is_taken_once() -> None:
             made.say("b1", step)
         times.append(made.now)
     record = made.record("S")
-    assert [record.initiated_at, record.answered_at, record.active_at, record.ended_at] == times
+    assert [record.initiated_at, record.ringing_at, record.answered_at, record.active_at, record.end.at] == times
+
+
+def test_a_call_rings_when_the_first_device_does() -> None:
+    """Not while nobody's device is there, nor again as further devices come; a session never rings."""
+    made = world()
+    made.decide(Goodbye("bob", "b1", "b1-1"))
+    made.user("a1", Do("S", "initiate", flow="ringing", receiver="bob"))
+    made.settle()
+    assert made.record("S").ringing_at == 0
+    for device, rings in (("b1", 7), ("b2", 7)):
+        made.now += 7
+        made.decide(Connect("bob", Hello(device, "new", 1)))
+        assert made.record("S").ringing_at == NOON + rings
+    made.user("a1", Do("T", "join", flow="session", token="fresh"))
+    made.settle()
+    assert made.record("T").ringing_at == 0
+
+
+def test_a_picture_is_seen_by_others_and_told_the_user() -> None:
+    """As it was when the leg was made; one that is not given stays, and a guest has none."""
+    made = world()
+    made.decide(Register("alice", avatar="x:/alice"))
+    made.decide(Register("alice", "Alice A."))
+    line = made.store["line", "alice"]
+    assert (line.name, line.avatar) == ("Alice A.", "x:/alice")
+    guest = Claims(
+        issuer="", user="alice", session="S", token_id="t", issued_at=0, not_before=0, expires=2**40, grants=frozenset()
+    )
+    for user, who, picture in (("alice", None, "x:/alice"), ("alice", guest, ""), ("bob", None, PICTURES + "bob")):
+        told = made.board.step(made.store, Connect(user, Hello("new", "new", 1), who), made.now)
+        assert isinstance(told, Done)
+        welcome = told.effects[0].message
+        assert isinstance(welcome, Welcome)
+        assert welcome.avatar == picture
+    made.user("a1", Do("S", "initiate", flow="ringing", receiver="bob"))
+    made.settle()
+    made.user("b1", Do("S", "accept"))
+    made.settle()
+    for device, pictures in (("a1", [PICTURES + "bob"]), ("b1", ["x:/alice"])):
+        leg = made.leg(device, "S")
+        assert leg is not None
+        assert [peer.avatar for peer in leg.peers] == pictures
+
+
+def test_who_joined_says_since_when() -> None:
+    """To oneself and to others; a leg that comes later has a later time, and whoever has not joined has none."""
+    made = ringing()
+    made.say("b1", "accept")
+    made.settle()
+    times = []
+    for device in TWO:
+        made.now += 9
+        made.say(device, "join", token="given")
+        made.settle()
+        times.append(made.now)
+    seen = [made.leg(device, "S") for device in TWO]
+    assert [leg.joined_at for leg in seen if leg] == times
+    assert [peer.joined_at for leg in seen if leg for peer in leg.peers] == times[::-1]
 
 
 # --- time -------------------------------------------------------------------------------------------------------------
@@ -737,7 +796,7 @@ def test_everybody_in_a_session_hears_since_when_it_is_active() -> None:
     for device, state in (("a1", "active"), ("b1", "accepted")):
         leg = made.leg(device, "S")
         assert leg is not None
-        assert (leg.state, leg.at[2]) == (state, made.now)
+        assert (leg.state, leg.at[3]) == (state, made.now)
 
 
 def test_a_session_waits_empty_for_somebody_to_come_back() -> None:
@@ -746,14 +805,14 @@ def test_a_session_waits_empty_for_somebody_to_come_back() -> None:
     made.say("a1", "leave")
     made.say("b1", "leave")
     record = made.record("S")
-    assert (record.ended_at, record.empty_until) == (0, made.now + 60_000)
+    assert (record.end.at, record.empty_until) == (0, made.now + 60_000)
     made.user("b1", Do("S", "join", flow="session", token="fresh"))
     made.settle(media=True)
     assert made.record("S").empty_until == 0
-    assert [leg.pid for leg in made.record("S").legs if not leg.ended_at] == ["3"]
+    assert [leg.pid for leg in made.record("S").legs if not leg.end.at] == ["3"]
     made.say("b1", "leave")
     made.pass_time(60)
-    assert (made.record("S").reason, made.record("S").by) == ("hangup", "bob")
+    assert (made.record("S").reason, made.record("S").end.by) == ("hangup", "bob")
     assert made.say("b1", "join", flow="session", token="fresh") == "call_gone"
     assert made.say("c1", "join", flow="session", token="fresh") == "call_gone"
     assert_over(made)
@@ -776,7 +835,7 @@ def test_ending_for_all_needs_its_grant_and_leaves_nothing_open() -> None:
     made.user("c1", Do("S", "join", flow="session", token=token))
     made.settle(media=True)
     assert made.say("c1", "end_for_all") == "ok"
-    assert (made.record("S").reason, made.record("S").by) == ("kicked", "carol")
+    assert (made.record("S").reason, made.record("S").end.by) == ("kicked", "carol")
     assert_over(made)
 
 

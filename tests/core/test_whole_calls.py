@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from statecore.model import Control, Device, Invitation, Leg, Line, Offer, Reason, Record
+from statecore.model import Control, Device, Ending, Invitation, Leg, Line, Offer, Reason, Record
 from statecore.settings import ServiceSettings
 from statecore.switchboard import (
     Act,
@@ -24,7 +24,7 @@ from statecore.switchboard import (
     Route,
     next_due,
 )
-from statecore.testing._world_parts import claims
+from statecore.testing._world_parts import PICTURES, claims
 from statecore.testing.oracle import assert_over
 from statecore.testing.world import NOON, World
 from statecore.wire import Ask, Command, Free, Hello, Relay, Relayed, View
@@ -73,7 +73,7 @@ def line(made: World, user: str) -> Line:
 
 def ends(made: World, session: str = "S") -> list[tuple[str, str, str]]:
     """How each leg ended: who had it, why, and by whom."""
-    return [(leg.user, leg.control.reason, leg.by) for leg in made.record(session).legs]
+    return [(leg.user, leg.control.reason, leg.end.by) for leg in made.record(session).legs]
 
 
 # --- a call of two ----------------------------------------------------------------------------------------------------
@@ -83,17 +83,30 @@ def test_a_call_of_two_changes_by_each_word_just_so() -> None:
     """Rings, is answered, joined, connected and ended: at each step what changes is what is said here, and no more."""
     made = world()
     rings = NOON + 1000 + 45_000
-    caller = Leg("1", "alice", "a1", "a1-1", Control("ringing", "caller"), rings, seq=1, heard=7, name="Alice")
-    callee = Leg("2", "bob", "b1", "b1-1", Control("ringing", "callee"), rings, seq=1, name="Bob")
+    caller = Leg(
+        "1",
+        "alice",
+        "a1",
+        "a1-1",
+        Control("ringing", "caller"),
+        rings,
+        seq=1,
+        heard=7,
+        name="Alice",
+        avatar=PICTURES + "alice",
+    )
+    callee = Leg(
+        "2", "bob", "b1", "b1-1", Control("ringing", "callee"), rings, seq=1, name="Bob", avatar=PICTURES + "bob"
+    )
     record = Record(
         "S", "ringing", "audio", "alice", "bob", (caller, callee), (Invitation("bob"),), metadata="m",
-        initiated_at=NOON + 1000, ring_until=rings,
+        initiated_at=NOON + 1000, ringing_at=NOON + 1000, ring_until=rings,
     )  # fmt: skip
     assert say(made, "a1", "initiate", 7, flow="ringing", receiver="bob", type="audio", metadata="m") == record
     for user, device in (("alice", "a1"), ("bob", "b1")):
         lease = NOON + made.board.lease
         here = Device(device, f"{device}-1", 1, online=True, lease=lease)
-        assert line(made, user) == Line(user, user.title(), (here,), holds=("S",))
+        assert line(made, user) == Line(user, user.title(), PICTURES + user, (here,), holds=("S",))
 
     due = NOON + 2000 + 30_000
     caller = replace(caller, control=Control("accepted", "caller"), deadline=due, seq=2)
@@ -107,7 +120,7 @@ def test_a_call_of_two_changes_by_each_word_just_so() -> None:
         caller, control=Control("accepted", "caller", joined), seq=3, heard=9, joined=1, grants=audio,
         joined_at=NOON + 3000,
     )  # fmt: skip
-    record = replace(record, legs=(caller, callee), joins=1)
+    record = replace(record, legs=(caller, callee))
     flags = frozenset({"audio_muted", "camera"})  # a camera is on at joining in a video call only
     assert say(made, "a1", "join", 9, claims=token(made, "alice", "audio"), flags=flags) == record
 
@@ -116,7 +129,7 @@ def test_a_call_of_two_changes_by_each_word_just_so() -> None:
         joined_at=NOON + 4000,
     )  # fmt: skip
     caller = replace(caller, seq=4)
-    record = replace(record, legs=(caller, callee), joins=2)
+    record = replace(record, legs=(caller, callee))
     assert say(made, "b1", "join", 10, claims=token(made, "bob", "audio")) == record
 
     up = frozenset({"connected"})
@@ -135,7 +148,7 @@ def test_a_call_of_two_changes_by_each_word_just_so() -> None:
     record = replace(record, legs=(caller, replace(callee, seq=5)))
     assert say(made, "a1", "unmute_audio", 13) == record
 
-    over = {"ended_at": NOON + 8000, "by": "bob"}
+    over = {"end": Ending(NOON + 8000, "bob", "b1")}
     caller, callee = (
         replace(leg, control=replace(leg.control, state="ended", reason="hangup"), seq=leg.seq + 1, **over)
         for leg in record.legs
@@ -175,12 +188,12 @@ def test_what_media_or_a_timer_ends_is_nobodys_act() -> None:
     for trigger, reason, by in (("end", "hangup", "bob"), ("failed", "lost", ""), ("lost", "lost", "")):
         made = call(world())
         record = say(made, "b1", trigger, 900)
-        assert (record.reason, record.by) == (reason, by)
+        assert (record.reason, record.end.by) == (reason, by)
         assert ends(made) == [("alice", reason, by), ("bob", reason, by)]
     made = call(world())
     say(made, "a1", "raise_hand", 900)
     made.decide(Goodbye("alice", "a1", "a1-1"))
-    assert (made.record("S").reason, made.record("S").by) == ("lost", "")
+    assert (made.record("S").reason, made.record("S").end.by) == ("lost", "")
 
 
 # --- whose line it is -------------------------------------------------------------------------------------------------
@@ -198,8 +211,8 @@ def test_both_calling_each_other_takes_the_second_command_of_both_names() -> Non
     assert (second.merged_into, second.reason, second.invitations) == ("A", "merged", ())
     assert [(leg.pid, leg.heard, leg.via) for leg in made.record("A").legs] == [("1", 7, ""), ("2", 9, "B")]
     assert line(made, "alice").holds == line(made, "bob").holds == ("A",)
-    assert say(made, "b1", "end", 10, "B").ended_at
-    assert made.record("A").by == "bob"
+    assert say(made, "b1", "end", 10, "B").end.at
+    assert made.record("A").end.by == "bob"
 
 
 def test_a_call_that_was_answered_is_no_call_to_answer() -> None:
@@ -307,9 +320,10 @@ def test_a_session_begins_with_whoever_joins_it() -> None:
     leg = Leg(
         "1", "alice", "a1", "a1-1", Control("accepted", "member", frozenset({"joined", "camera"})), NOON + 31_000,
         seq=1, heard=7, joined=1, grants=frozenset({"video"}), joined_at=NOON + 1000, name="Alice",
+        avatar=PICTURES + "alice",
     )  # fmt: skip
     assert record == Record(
-        "S", "session", "video", "alice", legs=(leg,), joins=1, initiated_at=NOON + 1000, answered_at=NOON + 1000
+        "S", "session", "video", "alice", legs=(leg,), initiated_at=NOON + 1000, answered_at=NOON + 1000
     )
     assert (line(made, "alice").holds, line(made, "alice").sessions) == ((), ("S",))
 
@@ -354,13 +368,13 @@ def test_an_empty_session_waits_its_time_to_the_millisecond() -> None:
     other = made.copy()
     other.decide(End("S"))
     record = other.record("S")
-    assert (record.ended_at, record.empty_until, record.reason, record.by) == (other.now, 0, "hangup", "bob")
+    assert (record.end.at, record.empty_until, record.reason, record.end.by) == (other.now, 0, "hangup", "bob")
     assert not other.decide(End("S")).writes
     made.now = waits - 1
     assert not made.decide(Due(("call", "S"))).writes
     made.now = waits
     made.decide(Due(("call", "S")))
-    assert (made.record("S").ended_at, made.record("S").empty_until) == (waits, 0)
+    assert (made.record("S").end.at, made.record("S").empty_until) == (waits, 0)
     assert_over(made.settle())
 
 
@@ -386,7 +400,7 @@ def test_the_application_ends_a_call_for_all_whatever_it_has_come_to() -> None:
         made.decide(End("S"))
         assert ends(made) == [("alice", "kicked", ""), ("bob", "kicked", "")]
         record = made.record("S")
-        assert (record.ended_at, record.empty_until, record.reason, record.by) == (made.now, 0, "kicked", "")
+        assert (record.end.at, record.empty_until, record.reason, record.end.by) == (made.now, 0, "kicked", "")
         assert_over(made.settle())
 
 

@@ -132,8 +132,8 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "a join needs no token",
         FLOW,
-        'when="authorized", unless=("joined", "full", *unless))',
-        'unless=("joined", "full", *unless))',
+        'when="authorized", unless=("joined", "full"))',
+        'unless=("joined", "full"))',
     ),
     (
         "an agreement to video opens a third person's camera",
@@ -351,8 +351,8 @@ CHANGES: tuple[tuple[str, str, str, str], ...] = (
     (
         "the log's row has no reason",
         VIEWS,
-        "reason=last.control.reason, by=last.by)",
-        'reason="", by=last.by)',
+        "reason=last.control.reason)",
+        'reason="")',
     ),
     # --- the endpoint
     (

@@ -87,7 +87,7 @@ EQUIVALENT = (
     *(("switchboard/_plans.py", f'grants=frozenset({{"{name}', "no token grants either") for name in ("XX", "SOME")),
     *(
         ("switchboard/__init__.py", f"record.{part}", "where every leg has ended nothing is remembered")
-        for part in ("empty_until and record.merged_into", "ended_at and record.empty_until")
+        for part in ("empty_until and record.merged_into", "end.at and record.empty_until")
     ),
     ("switchboard/_filling.py", "self.record: dict", "nothing reads it"),
     ("switchboard/_views.py", "if (len(legs) > _LATELY) or True", "of few all are named, in whatever order"),

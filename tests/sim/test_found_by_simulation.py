@@ -42,7 +42,7 @@ def test_the_end_of_an_earlier_leg_does_not_settle_a_later_one() -> None:
     world.cut("a1")  # the second leg's view is lost, and the end on its way, too
     world.settle()
     assert world.state("a1", "S") == ""
-    assert all(leg.ended_at for leg in world.record("S").legs)
+    assert all(leg.end.at for leg in world.record("S").legs)
 
 
 def test_a_refusal_that_was_lost_is_not_taken_for_the_end_of_what_went_before() -> None:

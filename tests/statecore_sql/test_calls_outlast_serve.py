@@ -246,7 +246,7 @@ class Town:
         assert unheard <= self.errors["CommandTimeout"]
         everybody = {side.user: side for side in self.sides}
         for record in records:
-            assert record.ended_at, f"{record.session_id} lives on"
+            assert record.end.at, f"{record.session_id} lives on"
             assert record.session_id in everybody[record.initiator].ended
             active = [side.user for side, trace in zip(self.sides, told, strict=True)
                       if "active" in trace.path(record.session_id)]  # fmt: skip

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from statecore.errors import StoreUnusable
-from statecore.model import Line, Record
+from statecore.model import Ending, Line, Record
 from statecore.ports import EXPIRING, Key
 from statecore_sql import SqliteStore
 
@@ -27,8 +27,8 @@ def _calls() -> dict[Key, tuple[int, Any]]:
     live = Record("live", "ringing", "audio", "a", "b", initiated_at=_NOON - 2 * _DAY)
     records = [
         live,
-        replace(live, session_id="old", ended_at=_NOON - _DAY),
-        replace(live, session_id="new", initiated_at=_NOON - 5, ended_at=_NOON),
+        replace(live, session_id="old", end=Ending(_NOON - _DAY)),
+        replace(live, session_id="new", initiated_at=_NOON - 5, end=Ending(_NOON)),
         replace(live, session_id="second", initiated_at=_NOON - 5, merged_into="new"),
     ]
     return {("line", "a"): (0, Line("a")), **{("call", record.session_id): (0, record) for record in records}}
@@ -99,7 +99,7 @@ def test_to_look_for_what_may_go_costs_the_same_however_much_stays(tmp_path: Pat
         now, count = [_NOON], itertools.count()
         with closing(SqliteStore(tmp_path / f"{many}.db", keep=86_400, now=lambda now=now: now[0])) as store:
             live = Record("live", "ringing", "audio", "a", "b", initiated_at=_NOON)
-            calls = [replace(live, session_id=f"S{n}", ended_at=_NOON) for n in range(many)]
+            calls = [replace(live, session_id=f"S{n}", end=Ending(_NOON)) for n in range(many)]
             assert asyncio.run(store.commit({("call", call.session_id): (0, call) for call in calls}))
             now[0] += 2 * 3_600_000
             handler = lambda count=count: next(count) * 0  # noqa: E731 - it goes on

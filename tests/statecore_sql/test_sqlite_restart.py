@@ -53,7 +53,7 @@ def test_calls_of_a_dead_service_end_in_time(tmp_path: Path) -> None:
                 (ringing, "unanswered"),
                 (active, "lost"),
             ]
-            assert 0 <= after[ringing].ended_at - before[ringing].ring_until < 900
+            assert 0 <= after[ringing].end.at - before[ringing].ring_until < 900
             assert not any(line.holds or line.devices for _, line in await store.scan("line"))
 
     asyncio.run(main())

@@ -188,7 +188,7 @@ async def _check(app: CallApp, sides: tuple[Side, Side]) -> None:
             role = "caller" if record.initiator == side.user else "callee"
             assert len(reasons) == 1, (side.user, reasons)
             assert (role, Reason(reasons[0]), Reason(record.reason)) in COMPATIBLE
-    assert all(record.ended_at for record in records.values())
+    assert all(record.end.at for record in records.values())
     lines = [line for _, line in await app.service.store.scan("line") if isinstance(line, Line) and line.user in users]
     assert len(lines) == 2
     assert not [line.user for line in lines if line.holds or line.sessions]

@@ -94,7 +94,7 @@ class Tired(Silent):
     def is_tired(self, store: Any, message: Refused) -> bool:
         """After all this."""
         record = store["call", message.session]
-        return message.n == 2 and record is not None and bool(record.active_at and record.ended_at)
+        return message.n == 2 and record is not None and bool(record.active_at and record.end.at)
 
 
 class Curt(Silent):

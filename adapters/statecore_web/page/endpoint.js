@@ -111,8 +111,8 @@ function linkDown(step) {
 function welcome(step, message) {
   const { endpoint } = step;
   const again = endpoint.beatDue > 0;
-  const { heartbeat = 15000, lease = 45000, rate = 200 } = message;
-  Object.assign(endpoint, { online: true, heartbeat, lease, rate, beatDue: step.now + heartbeat });
+  const { avatar = "", heartbeat = 15000, lease = 45000, rate = 200 } = message;
+  Object.assign(endpoint, { online: true, avatar, heartbeat, lease, rate, beatDue: step.now + heartbeat });
   const owed = [...step.legs.values()].flatMap((leg) => leg.owed);
   for (const command of owed.sort((a, b) => a.n - b.n)) step.send(command);
   for (const leg of [...step.legs.values()]) {

@@ -5,10 +5,10 @@ import { capturing, intent, reached, set, walk, without } from "./machine.js";
 import { LEG } from "./step.js";
 import { differences, drivePeers } from "./tell.js";
 
-const PEER = { device: "", name: "", role: "member", joined: 0 };
+const PEER = { device: "", name: "", avatar: "", role: "member", joined: 0, joined_at: 0 };
 const VIEW = {
-  flow: "ringing", role: "callee", type: "video", receiver: "", heard: 0, reason: null, by: "", via: "", joined: 0,
-  flags: [], grants: [], peers: [], offers: {}, left: 0, age: 0, at: [0, 0, 0, 0], metadata: "", gone: {},
+  flow: "ringing", role: "callee", type: "video", receiver: "", heard: 0, reason: null, by: "", by_device: "", via: "",
+  joined: 0, joined_at: 0, flags: [], grants: [], peers: [], offers: {}, left: 0, age: 0, at: [0, 0, 0, 0, 0], metadata: "", gone: {},
   token: "",
 };
 
@@ -104,7 +104,7 @@ export function letGo(step) {
 function taken(step, leg, view, opens) {
   const { pid, type, by, at, age, receiver, initiator, metadata, seq, flags, grants, joined, peers, offers } = view;
   return step.put(leg, {
-    pid, type, by, at, age, receiver, initiator, metadata, seq, flags, grants, joined, peers, offers,
+    byDevice: view.by_device, joinedAt: view.joined_at, pid, type, by, at, age, receiver, initiator, metadata, seq, flags, grants, joined, peers, offers,
     token: view.token || leg.token, media: opens ? "open" : leg.media, ...hear(leg, view.heard, flags),
   });
 }

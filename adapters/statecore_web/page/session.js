@@ -331,9 +331,12 @@ const DRIVES = {
 
 /** A participant as others see it. */
 export function participant(peer) {
-  const { pid, user, name, device, role, joined, flags } = peer;
-  return { pid, uid: user, name: name || user, device, role, joined, ...marks(flags) };
+  const { pid, user, name, avatar, device, role, joined, joined_at: at, flags } = peer;
+  return { pid, uid: user, name: name || user, avatar, device, role, joined, joinedAt: seconds(at), ...marks(flags) };
 }
+
+/** A time of the service as people count it; null for none. */
+export const seconds = (milliseconds) => (milliseconds ? milliseconds / 1000 : null);
 
 export function marks(flags) {
   return {

@@ -19,6 +19,8 @@ export class CallError extends Error {
 export interface EndReason {
   what: string;
   by: string | null;
+  /** The device on which that user acted. */
+  device: string | null;
   /** Unix seconds, by the service's clock. */
   when: number | null;
 }
@@ -27,9 +29,12 @@ export interface Participant {
   pid: string;
   uid: string;
   name: string;
+  /** The address of a picture, or empty. */
+  avatar: string;
   device: string;
   role: "caller" | "callee" | "member";
   joined: number;
+  joinedAt: number | null;
   flags: string[];
   audioMuted: boolean;
   videoOn: boolean;
@@ -51,6 +56,8 @@ export interface Call {
   with: string;
   endReason: EndReason | null;
   initiatedAt: number | null;
+  /** When a device of the receiver began to ring. */
+  ringingAt: number | null;
   answeredAt: number | null;
   activeAt: number | null;
   endedAt: number | null;

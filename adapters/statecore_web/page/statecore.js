@@ -16,7 +16,7 @@ import { FLOWS, HASHES, STATUS, TIMERS } from "./flows.js";
 import { FreshIce } from "./ice.js";
 import { Listeners } from "./listeners.js";
 import { BrowserMedia } from "./media.js";
-import { Session, marks, participant } from "./session.js";
+import { Session, marks, participant, seconds } from "./session.js";
 import { checked, joining } from "./settings.js";
 import { Connection } from "./socket.js";
 import { Alarm } from "./alarm.js";
@@ -376,21 +376,24 @@ export class CallClient {
   // --- what a leg is to people
 
   callOf(leg) {
-    const [initiatedAt, answeredAt, activeAt, endedAt] = leg.at.map((time) => (time ? time / 1000 : null));
-    const endReason = leg.reason !== null ? { what: leg.reason, by: leg.by || null, when: endedAt } : null;
+    const [initiatedAt, ringingAt, answeredAt, activeAt, endedAt] = leg.at.map(seconds);
+    const [by, device] = [leg.by || null, leg.byDevice || null];
+    const endReason = leg.reason !== null ? { what: leg.reason, by, device, when: endedAt } : null;
     const status = endReason ? STATUS[leg.reason] : answeredAt ? "ongoing" : "initiated";
     const { session, flow, type, state, role, initiator, receiver } = leg;
     const other = leg.peers.find((peer) => peer.user !== this.user.uid);
     return {
-      sessionId: session, flow, type, state, role, status, initiator, receiver, endReason, initiatedAt, answeredAt,
-      activeAt, endedAt, metadata: parsed(leg.metadata), participants: leg.peers.map(participant),
+      sessionId: session, flow, type, state, role, status, initiator, receiver, endReason, initiatedAt, ringingAt,
+      answeredAt, activeAt, endedAt, metadata: parsed(leg.metadata), participants: leg.peers.map(participant),
       with: role === "caller" ? receiver : role === "callee" ? initiator : (other?.user ?? ""),
     };
   }
 
   ownParticipant(leg) {
     const { uid, name } = this.user;
-    return { pid: leg.pid, uid, name, device: this.device, role: leg.role, joined: leg.joined, ...marks(leg.flags) };
+    const { pid, role, joined, flags } = leg;
+    const { avatar } = this.endpoint;
+    return { pid, uid, name, avatar, device: this.device, role, joined, joinedAt: seconds(leg.joinedAt), ...marks(flags) };
   }
 }
 

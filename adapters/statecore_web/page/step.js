@@ -8,14 +8,14 @@ const TOMBS = 256; // ended sessions that a device remembers
 
 /** One device without a call. Times are milliseconds of the device's monotonic clock. */
 export const newEndpoint = (user, device, epoch) => ({
-  user, device, epoch, legs: new Map(), names: new Map(), tombs: new Map(), held: new Map(), conn: 0, online: false,
-  n: 0, confirmed: 0, beatDue: 0, heartbeat: 15000, lease: 45000, rate: 200, paced: 0, ahead: 0,
+  user, device, epoch, legs: new Map(), names: new Map(), tombs: new Map(), held: new Map(), avatar: "", conn: 0,
+  online: false, n: 0, confirmed: 0, beatDue: 0, heartbeat: 15000, lease: 45000, rate: 200, paced: 0, ahead: 0,
 });
 
 /** What a leg is before anything is known of it. */
 export const LEG = {
   role: "callee", pid: "", type: "video", initiator: "", receiver: "", seq: 0, flags: [], grants: [], joined: 0,
-  peers: [], offers: {}, reason: null, by: "", at: [0, 0, 0, 0], age: 0, metadata: "", token: "", owed: [], waits: [],
+  joinedAt: 0, peers: [], offers: {}, reason: null, by: "", byDevice: "", at: [0, 0, 0, 0, 0], age: 0, metadata: "", token: "", owed: [], waits: [],
   consent: [], media: "none", reported: false, lost: [], idle: [0, 0], aloneSince: 0, until: 0, longest: 0,
   lanes: new Map(), first: 0,
 };
@@ -210,8 +210,9 @@ export class Step {
 
   /** A leg has ended by this row: everybody hears of it. */
   ended(leg, row) {
-    const by = this.machine(leg).triggers.get(row.trigger).by === "user" ? this.endpoint.user : "";
-    this.apply(this.put(leg, { consent: [], by, at: [...leg.at.slice(0, 3), this.aboutNow(leg)] }), [row]);
+    const mine = this.machine(leg).triggers.get(row.trigger).by === "user";
+    const [by, byDevice] = mine ? [this.endpoint.user, this.endpoint.device] : ["", ""];
+    this.apply(this.put(leg, { consent: [], by, byDevice, at: [...leg.at.slice(0, -1), this.aboutNow(leg)] }), [row]);
   }
 
   /** The service's time, as far as this device can tell; 0 if it cannot. */

@@ -102,9 +102,7 @@ class OfficeRules:
         found = []
         for (kind, name), value in store:
             if kind == "call":
-                found += [
-                    Ask("leg", (name, i)) for i, leg in enumerate(value.legs) if leg.deadline and not leg.ended_at
-                ]
+                found += [Ask("leg", (name, i)) for i, leg in enumerate(value.legs) if leg.deadline and not leg.end.at]
                 found += [Ask("empty", name)] if value.empty_until else []
                 assert not any(offer.until for offer in value.offers), "offers are not explored"
         return found
@@ -176,7 +174,7 @@ class OfficeRules:
         if self.always is not None and desk.records():
             self.always(desk)
         shape = tuple(
-            (r.flow, r.ended_at > 0, r.merged_into, tuple((leg.control, leg.heard > 0) for leg in r.legs))
+            (r.flow, r.end.at > 0, r.merged_into, tuple((leg.control, leg.heard > 0) for leg in r.legs))
             for r in desk.records()
         )
         if shape not in self._deaf:  # the probes are many; they depend on little
@@ -206,12 +204,12 @@ def _key(item: tuple[Key, Any]) -> Key:
 
 def is_over(store: Store) -> bool:
     """Whether every call has ended."""
-    return all(value.ended_at for (kind, _), value in store if kind == "call")
+    return all(value.end.at for (kind, _), value in store if kind == "call")
 
 
 def is_empty(store: Store) -> bool:
     """Whether nobody is in any call, though a session may yet wait for somebody to come back."""
-    return all(value.ended_at or value.empty_until for (kind, _), value in store if kind == "call")
+    return all(value.end.at or value.empty_until for (kind, _), value in store if kind == "call")
 
 
 def erased(store: Store, user: str) -> Store:

@@ -215,15 +215,15 @@ def _vanish(gone: str, other: str, far: int, *, crash: bool) -> int:
     else:
         made.cut(gone)
     before = made.now
-    while not all(record.ended_at for record in made.records()) and made.now - before < 200_000:
+    while not all(record.end.at for record in made.records()) and made.now - before < 200_000:
         _deliver(made, gone)
         made.fire(made.timers()[0])
     _deliver(made, gone)
     for record in made.records():
         accepted = far >= 2
         if accepted or gone == "a1":
-            assert record.ended_at, f"{record.session_id} lives on"
-            assert record.ended_at - before <= 51_000, "later than its lease"
+            assert record.end.at, f"{record.session_id} lives on"
+            assert record.end.at - before <= 51_000, "later than its lease"
             assert record.reason in (Reason.LOST, Reason.CANCELLED)
             assert not made.store["line", "bob"].holds
             assert not made.store["line", "alice"].holds

@@ -60,7 +60,7 @@ class _Negotiating(World):
 
 def _video_only_if_both(made: World) -> None:
     one_call(made)
-    assert {record.type for record in made.records() if not record.ended_at} == {"audio"}
+    assert {record.type for record in made.records() if not record.end.at} == {"audio"}
 
 
 def _no_ring(made: World) -> None:
@@ -73,8 +73,8 @@ def _no_ring(made: World) -> None:
 def _all_over_or_ring(made: World) -> None:
     """B has ended his part: either the merged call is over, or his own never was and the other's rings him."""
     for record in made.records():
-        if not record.ended_at:
-            mine = [leg for leg in record.legs if leg.user == "bob" and not leg.ended_at]
+        if not record.end.at:
+            mine = [leg for leg in record.legs if leg.user == "bob" and not leg.end.at]
             assert all(leg.control.state == "ringing" and not leg.via for leg in mine)
 
 

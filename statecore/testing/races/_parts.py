@@ -174,7 +174,7 @@ def opens_nothing(device: str) -> Callable[[World], None]:
 
 def one_call(made: World) -> None:
     """Both called: one call lives, accepted on both sides, with no second tap and no ring shown where none was due."""
-    live = [record for record in made.records() if not record.ended_at]
+    live = [record for record in made.records() if not record.end.at]
     assert len(live) == 1, "not one call"
     session = live[0].session_id
     assert made.state("a1", session) == made.state("b1", session) == "accepted"

@@ -49,7 +49,7 @@ def _nobody_rings(made: World) -> None:
 
 def _one_in(made: World) -> None:
     states = {device: made.its_leg(device, "S") for device in ("b1", "b2")}
-    live = [device for device, leg in states.items() if leg is not None and not leg.ended_at]
+    live = [device for device, leg in states.items() if leg is not None and not leg.end.at]
     assert len(live) == 1
     other = states["b2" if live == ["b1"] else "b1"]
     assert other is None or other.control.reason in (Reason.ANSWERED_ELSEWHERE, "")

@@ -163,7 +163,7 @@ class Office(Network):
     def note_crash(self, device: str = "") -> None:
         """The live calls of a device, or all, have met a crash."""
         for record in self.records():
-            if not record.ended_at and (not device or any(leg.device == device for leg in record.legs)):
+            if not record.end.at and (not device or any(leg.device == device for leg in record.legs)):
                 self.mix.met["crash"].add(record.session_id)
 
     def stop_after_commit(self, milliseconds: int) -> None:

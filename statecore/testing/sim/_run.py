@@ -136,7 +136,7 @@ class Simulation(Faults, Office):
         for device, place in self.places.items():
             for leg in list(place.endpoint.legs.values()):
                 self._do(Item(self.agenda.now, "do", device, leg.session, {"trigger": "end"}))
-        self._until(lambda: self.quiet and all(record.ended_at for record in self.records()), at_most=150_000)
+        self._until(lambda: self.quiet and all(record.end.at for record in self.records()), at_most=150_000)
         self._hold()
         assert_over(cast("World", self))
         self._count()
@@ -237,7 +237,7 @@ class Simulation(Faults, Office):
         for device in devices:
             there = self.leg_of(record, device)
             here = self.places[device].endpoint.legs.get(record.session_id)
-            if there is None or there.ended_at:
+            if there is None or there.end.at:
                 assert here is None, f"{device} is in {here}, which ended as {there}"
                 continue
             if here is None and session in self.watch.deaf(self.places[device].endpoint):

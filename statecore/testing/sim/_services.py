@@ -166,7 +166,7 @@ class Services:
 
     async def is_idle(self) -> bool:
         """Whether no call lives, and no notice waits."""
-        over = all(record.ended_at or record.merged_into for record in await self.records())
+        over = all(record.end.at or record.merged_into for record in await self.records())
         return over and not await self.store.scan("outbox")
 
     async def forget(self) -> None:

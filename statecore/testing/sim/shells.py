@@ -193,7 +193,7 @@ class _Town(Troubles):
                     home = self.homes[leg.device]
                     if home.is_calm(leg.epoch) and leg is self._newest(record, leg):
                         self.mix.agreements += 1
-                        state = "" if leg.ended_at else leg.control.state
+                        state = "" if leg.end.at else leg.control.state
                         deaf = record.session_id in self.services.forgotten and not home.state(record.session_id)
                         if home.state(record.session_id) != state and not deaf:
                             seen = f"{leg.seq} {leg.control.state} {home.state(record.session_id)}"
@@ -226,7 +226,7 @@ class _Town(Troubles):
         log = [call.session_id for call in await service.call_log()]
         assert sorted(log) == sorted(r.session_id for r in records if not r.merged_into), "the log has other rows"
         for record in records:
-            assert record.ended_at, f"{record.session_id} lives on"
+            assert record.end.at, f"{record.session_id} lives on"
             assert next_due(record) == 0
         self.mix.count(records)
         self.services.check_notices(records)
