@@ -14,11 +14,11 @@ from psycopg.conninfo import conninfo_to_dict
 from statecore.errors import InvalidArgument, StoreUnusable
 from statecore.ports import Key
 
-from ._records import INDEX, LISTS, SCAN, Row, SqlStore, decoded, wall
+from ._records import INDEX, LISTS, SCAN, Row, SqlStore, renewed, wall
 
 T = TypeVar("T")
 
-_SCHEMA = 2
+_SCHEMA = 3
 _MARK = 0x53746361
 """The advisory lock under which the tables are made."""
 _AGAIN = 0.05
@@ -119,7 +119,7 @@ class PostgresStore(SqlStore):
         if version > _SCHEMA:
             raise self._unusable("a newer statecore made its tables: update statecore, or choose another database")
         if version < _SCHEMA:
-            for statement in _SINCE_2:
+            for statement in _SINCE_2 if version < 2 else ():
                 self._execute(statement)
             self._bring_up()
             self._execute("INSERT INTO version VALUES (?)", _SCHEMA)
@@ -223,11 +223,13 @@ class PostgresStore(SqlStore):
     def _bring_up(self) -> None:
         """Note of the calls of an older version what it did not."""
         found = self._execute(SCAN, "call").fetchall()
-        rows = [self._row(("call", name.decode()), 0, decoded("call", data, self._name)) for name, data in found]
+        rows = [self._row(("call", name.decode()), 0, renewed(data, self._name)) for name, data in found]
         self._execute(
-            """UPDATE records SET made = new.made FROM unnest(?::bytea[], ?::bigint[]) AS new (id, made)
+            """UPDATE records SET value = new.value, made = new.made
+            FROM unnest(?::bytea[], ?::bytea[], ?::bigint[]) AS new (id, value, made)
             WHERE kind = 'call' AND records.id = new.id""",
             [row.key[1].encode() for row in rows],
+            [row.data for row in rows],
             [row.made for row in rows],
         )
         self._execute(_LIST, *_columns(rows))

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from statecore.errors import StoreUnusable
-from statecore.model import Line, Record, people
+from statecore.model import Ending, Line, Record, people
 from statecore.ports import EXPIRING, Key, Place
 
 T = TypeVar("T")
@@ -224,12 +225,33 @@ def _encoded(key: Key, value: Any) -> bytes | None:
 
 def decoded(kind: str, data: bytes | None, store: str = "the store") -> Any:
     """What `_encoded` was given. Raises StoreUnusable, with the name of the store, if it is nothing of the kind."""
-    if data is None or kind not in _TYPES:
-        return data
+    return data if data is None or kind not in _TYPES else _read(kind, data, _TYPES[kind], store)
+
+
+def _read(kind: str, data: bytes, type_: Any, store: str) -> Any:
     try:
-        return msgspec.msgpack.decode(data, type=_TYPES[kind])
+        return msgspec.msgpack.decode(data, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StoreUnusable(store=store, why=f"a {kind} in it cannot be read: {error}") from None
 
 
-__all__ = ["INDEX", "LISTS", "SCAN", "Row", "SqlStore", "decoded", "made", "over", "wall"]
+class _OldEnd(msgspec.Struct):
+    ended_at: int = 0
+    by: str = ""
+
+
+class _Old(_OldEnd):
+    """How a call and its legs ended, as older versions wrote it."""
+
+    legs: tuple[_OldEnd, ...] = ()
+
+
+def renewed(data: bytes, store: str) -> Record:
+    """A call that an older version wrote. Raises StoreUnusable, as `decoded` does."""
+    record, old = decoded("call", data, store), _read("call", data, _Old, store)
+    legs = (replace(leg, end=Ending(was.ended_at, was.by)) for leg, was in zip(record.legs, old.legs, strict=True))
+    renewed: Record = replace(record, end=Ending(old.ended_at, old.by), legs=tuple(legs))
+    return renewed
+
+
+__all__ = ["INDEX", "LISTS", "SCAN", "Row", "SqlStore", "decoded", "made", "over", "renewed", "wall"]

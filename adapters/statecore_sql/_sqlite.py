@@ -17,11 +17,11 @@ from statecore.errors import StoreUnusable
 from statecore.ports import Key
 
 from ._lock import Lock, lock_of
-from ._records import INDEX, LISTS, SCAN, Row, SqlStore, decoded, wall
+from ._records import INDEX, LISTS, SCAN, Row, SqlStore, renewed, wall
 
 T = TypeVar("T")
 
-_SCHEMA = 3
+_SCHEMA = 4
 _MARK = 0x53746361
 """SQLite's `application_id` of our files."""
 _ADVICE = {
@@ -44,7 +44,7 @@ _SINCE = {
     2: "ALTER TABLE records ADD COLUMN over INTEGER NOT NULL DEFAULT 0",
     3: "ALTER TABLE records ADD COLUMN made INTEGER NOT NULL DEFAULT -1",
 }
-"""What each version of the file brought."""
+"""What the versions of the file brought; the fourth another way to say how a call ended."""
 _ROW = "SELECT version, value FROM records WHERE kind = ? AND id = ?"
 _WRITE = """INSERT INTO records (kind, id, version, value, over, made) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, value = excluded.value, over = excluded.over,
@@ -274,8 +274,9 @@ class SqliteStore(SqlStore):
         """Note of the calls of an older version what it did not."""
         calls = self._execute("SELECT place, id, value FROM records WHERE kind = 'call' AND value IS NOT NULL")
         for place, name, data in calls.fetchall():
-            row = self._row(("call", name), 0, decoded("call", data, self._name))
-            self._execute("UPDATE records SET over = ?, made = ? WHERE place = ?", row.over, row.made, place)
+            row = self._row(("call", name), 0, renewed(data, self._name))
+            changed = (row.data, row.over, row.made, place)
+            self._execute("UPDATE records SET value = ?, over = ?, made = ? WHERE place = ?", *changed)
             for person in row.people:
                 self._execute(_LIST, person, row.made, name)
 

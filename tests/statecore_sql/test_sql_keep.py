@@ -9,12 +9,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from msgspec.structs import replace
 
 from statecore.errors import StoreUnusable
-from statecore.model import Ending, Line, Record
+from statecore.model import Control, Ending, Leg, Line, Record
 from statecore.ports import EXPIRING, Key
 from statecore_sql import SqliteStore
 
@@ -25,10 +26,15 @@ _NOON = 1_800_000_000_000
 def _calls() -> dict[Key, tuple[int, Any]]:
     """One that lives, one that ended a day before noon, one at noon, and a second name of that one; and a user."""
     live = Record("live", "ringing", "audio", "a", "b", initiated_at=_NOON - 2 * _DAY)
+    end = Ending(_NOON, "b")
+    legs = (
+        Leg("1", "a", "a1", "e", Control("ended", "caller", reason="hangup"), end=end),
+        Leg("2", "b", "b1", "e", Control("ended", "callee", reason="hangup"), end=end),
+    )
     records = [
         live,
         replace(live, session_id="old", end=Ending(_NOON - _DAY)),
-        replace(live, session_id="new", initiated_at=_NOON - 5, end=Ending(_NOON)),
+        replace(live, session_id="new", initiated_at=_NOON - 5, legs=legs, end=end, reason="hangup"),
         replace(live, session_id="second", initiated_at=_NOON - 5, merged_into="new"),
     ]
     return {("line", "a"): (0, Line("a")), **{("call", record.session_id): (0, record) for record in records}}
@@ -111,11 +117,13 @@ def test_to_look_for_what_may_go_costs_the_same_however_much_stays(tmp_path: Pat
 
 _BACK = {
     "sqlite": (
+        "PRAGMA user_version=3",
         """DROP INDEX records_made; DROP INDEX records_live; DROP TABLE people;
         ALTER TABLE records DROP COLUMN made; PRAGMA user_version=2""",
         "DROP INDEX records_over; ALTER TABLE records DROP COLUMN over; PRAGMA user_version=1",
     ),
     "postgres": (
+        "SET search_path = statecore; DELETE FROM version; INSERT INTO version VALUES (2)",
         """SET search_path = statecore; DROP INDEX records_made; DROP INDEX records_live; DROP TABLE people;
         ALTER TABLE records DROP COLUMN made; DELETE FROM version; INSERT INTO version VALUES (1)""",
     ),
@@ -123,38 +131,60 @@ _BACK = {
 """What makes of a database one of an earlier version, one step after the other."""
 
 
+def _older(value: bytes) -> bytes:
+    """A call as it was written before it said on which device it was ended."""
+    call = msgspec.msgpack.decode(value)
+    for part in (call, *call["legs"]):
+        end = part.pop("end")
+        part.update(ended_at=end["at"], by=end["by"])
+    return msgspec.msgpack.encode(call | {"joins": 1})
+
+
 def _take_back(place: Any, steps: int, then: str = "") -> None:
+    calls = "records WHERE kind = 'call' AND value IS NOT NULL"
     if place.kind is SqliteStore:
         with closing(sqlite3.connect(place.where)) as db:
+            for where, value in db.execute(f"SELECT place, value FROM {calls}").fetchall():  # noqa: S608 - our own
+                db.execute("UPDATE records SET value = ? WHERE place = ?", (_older(value), where))
+            db.commit()
             for step in (*_BACK["sqlite"][:steps], then):
                 db.executescript(step)
     else:
         with psycopg.connect(place.where, autocommit=True) as db:
+            db.execute("SET search_path = statecore")
+            for where, value in db.execute(f"SELECT place, value FROM {calls}".encode()).fetchall():  # noqa: S608
+                db.execute("UPDATE records SET value = %s WHERE place = %s", (_older(value), where))
             for step in (*_BACK["postgres"][:steps], then):
                 db.execute(step.encode())
 
 
-@pytest.mark.parametrize("places", ["sqlite", "postgres"], indirect=True)
-def test_a_database_of_a_version_before_that_cannot_be_read_is_told(place: Any) -> None:
+_STEPS = [("sqlite", 1), ("sqlite", 2), ("sqlite", 3), ("postgres", 1), ("postgres", 2)]
+
+
+@pytest.mark.parametrize(("places", "steps"), _STEPS, indirect=["places"])
+def test_a_database_of_a_version_before_that_cannot_be_read_is_told(place: Any, steps: int) -> None:
     """A call in it that is none is said to be in this store."""
     with closing(place.open()) as store:
         assert asyncio.run(store.commit(_calls()))
-    _take_back(place, 1, "UPDATE records SET value = substr(value, 2) WHERE kind = 'call'")
+    _take_back(place, steps, "UPDATE records SET value = substr(value, 2) WHERE kind = 'call'")
     with pytest.raises(StoreUnusable, match="a call in it cannot be read") as caught:
         place.open()
     assert str(caught.value.data["store"]).endswith(place.where.rpartition("/")[2])
 
 
-@pytest.mark.parametrize(("places", "steps"), [("sqlite", 1), ("sqlite", 2), ("postgres", 1)], indirect=["places"])
+@pytest.mark.parametrize(("places", "steps"), _STEPS, indirect=["places"])
 def test_a_database_of_a_version_before_is_taken_over(place: Any, steps: int) -> None:
     """What it holds is there and stands in the lists, and its calls leave the log like others."""
+    calls = _calls()
     with closing(place.open()) as store:
-        assert asyncio.run(store.commit(_calls()))
+        assert asyncio.run(store.commit(calls))
     _take_back(place, steps)
     with closing(place.open()) as store:
         assert asyncio.run(store.count_live()) == 1
         for user, found in ((None, 3), ("a", 3), ("c", 0)):
             everything = {"live": None, "above": (-1, ""), "below": (1 << 52, ""), "newest": True, "limit": None}
             assert len(asyncio.run(store.find_calls(user=user, **everything))) == found
+        now = {key: value for key, (_, value) in asyncio.run(store.load(calls)).items()}
+        assert now == {key: value for key, (_, value) in calls.items()}
     assert _kept(place) == ["live", "new", "old", "second"]
     assert _kept(place, keep=86_400, now=lambda: _NOON) == ["live", "new", "second"]
