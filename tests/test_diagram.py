@@ -182,7 +182,7 @@ def test_nothing_overlaps_in_any_manner_of_drawing(flow: Flow) -> None:
         _check_tidy(svg(flow, **options))  # type: ignore[arg-type]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 10, deadline=None)
 @given(flows(), st.sampled_from(OPTIONS))
 def test_nothing_overlaps_in_any_flow(flow: Flow, options: dict[str, Any]) -> None:
     """Flows of any shape, with edges back and far and around, are drawn without overlaps, inside the page."""
@@ -430,7 +430,7 @@ def test_a_sequence_explains_the_lines_it_uses() -> None:
     assert not set(note) & set(kinds)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 10, deadline=None)
 @given(
     st.lists(
         st.builds(
