@@ -164,11 +164,16 @@ class CallApp:
         self._opened = True
         await self.service.__aenter__()
 
-    async def close(self) -> None:
-        """Take nothing new, tell every device to connect elsewhere, and close the service. Idempotent."""
+    def drain(self) -> None:
+        """Take no new connection, and tell every device to connect elsewhere: before the server stops, which otherwise
+        may serve one that came at the last moment until its patience is over. Idempotent; there is no way back."""
         self._draining = True
         for socket in [socket for sockets in self._sockets.values() for socket in sockets]:
             socket.going_away()
+
+    async def close(self) -> None:
+        """Drain, and close the service. Idempotent."""
+        self.drain()
         await self.service.close()
 
     # --- requests

@@ -16,23 +16,25 @@ import threading
 import time
 import urllib.request
 import wave
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import uvicorn
 
-from statecore import CallClient
+from statecore import CallClient, CallService
 from statecore.cli import main
 from statecore.cli.network import users
-from statecore.errors import CallUnanswered, UnknownUser
+from statecore.cli.network._server import serve
+from statecore.errors import CallUnanswered, SignalingLost, UnknownUser
 from statecore.ports import Notice
 from statecore.testing import FakeMedia
 from statecore.wire import Beat, Hello, Refused, Welcome, decode_down, encode
 from statecore_aiortc import AiortcMedia, Picture, Tone
-from statecore_web import WebSocketSignaling, verify_webhook
+from statecore_web import AuthTokens, WebSocketSignaling, verify_webhook
 
 STATECORE = [sys.executable, "-P", "-m", "statecore.cli"]
 
@@ -81,6 +83,31 @@ def shell() -> Iterator[Shell]:
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=20)[1] == ""
     assert process.returncode == 0
+
+
+def test_who_comes_while_it_stops_is_sent_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that comes at the last moment, when the server has been told to stop and still listens, is refused
+    as one that is worth another try; it was served until the patience was over, and then cut off."""
+    service, stop, met = CallService(), uvicorn.Server.shutdown, []
+    urls: list[str] = []
+
+    async def late(server: uvicorn.Server, sockets: Any = None) -> None:
+        token, _ = await AuthTokens(service.store).issue("late")
+        try:
+            await WebSocketSignaling(urls[0], token).connect()
+        except SignalingLost as error:
+            met.append(str(error))
+        await stop(server, sockets)
+
+    @contextlib.asynccontextmanager
+    async def running(port: int) -> AsyncIterator[None]:
+        urls.append(f"http://127.0.0.1:{port}")
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield
+
+    monkeypatch.setattr(uvicorn.Server, "shutdown", late)
+    assert serve(service, running, api_key="key", dev=False, port=0) == 0
+    assert met == ["the call service is not available now (HTTP status 503)"]
 
 
 def test_two_shells_call_each_other(shell: Shell, tmp_path: Path) -> None:

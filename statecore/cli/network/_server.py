@@ -44,8 +44,9 @@ def serve(
     except ImportError as missing:
         raise AdapterMissing(what="statecore_web", extra="'statecore[web]'") from missing
 
+    app = CallApp(service, api_key=api_key, origins=origins, dev=dev)
     config = uvicorn.Config(
-        CallApp(service, api_key=api_key, origins=origins, dev=dev),
+        app,
         ws="websockets-sansio",
         ws_max_size=2
         * service.settings.max_message_size,  # what is a little too long the service refuses with a reason
@@ -69,6 +70,8 @@ def serve(
         async def main_loop(self) -> None:  # of one that has started
             async with running(self.servers[0].sockets[0].getsockname()[1]):
                 await super().main_loop()
+            # Uvicorn tells those it knows now, and not one that it has accepted but not begun to serve.
+            app.drain()
 
     # Uvicorn takes a refusal with a reason for a mistake, and says so each time.
     logging.getLogger("uvicorn.error").addFilter(lambda record: _OURS not in record.getMessage())
