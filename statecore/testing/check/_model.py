@@ -210,6 +210,9 @@ class Model:
         )
         endpoint = side.endpoint
         assert_agrees(desk, endpoint)
+        line = desk.store["line", endpoint.user]  # None once the user is deleted
+        devices = line.devices if line is not None else ()
+        assert all(d.online for d in devices if d.device == endpoint.device), f"{endpoint.device} counts as away"
         for epoch, session, ends in side.ends:
             assert_told(desk, endpoint.device, epoch, session, ends)
         for leg in endpoint.legs.values():
