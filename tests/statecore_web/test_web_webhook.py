@@ -125,10 +125,12 @@ def test_what_passes_is_tried_again(served: Any) -> None:
     is given up after so many attempts."""
 
     async def main() -> None:
-        async with _receiving(served) as receiver, _hook(receiver.url, timeout=0.2) as hook:
+        async with _receiving(served) as receiver:
             for first in ((500, {}), (503, {}), (408, {}), (429, {}), None):
                 receiver.forget(lambda count, _, first=first: (204, {}) if count > 2 else first)
-                await hook.notify(NOTICE)
+                # Only silence is to be waited for: who answers late on a busy machine is not to be asked again.
+                async with _hook(receiver.url, timeout=0.5 if first is None else 10) as hook:
+                    await hook.notify(NOTICE)
                 assert receiver.keys == [NOTICE.id] * 3
                 left = [notice.expires_in for notice in receiver.got]
                 assert 30 >= left[0] > left[1] > left[2] > 20
