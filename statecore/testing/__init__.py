@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .buses import BusConformance
     from .invariants import assert_invariants
     from .leaks import assert_fully_reaped
-    from .loop import Deadlock, VirtualClock, VirtualLoop, run_virtual
+    from .loop import Deadlock, FastLoop, VirtualClock, VirtualLoop, run_virtual
     from .media import ClockPicture, FakeMedia, FakeSession, MediaConformance, MeetingRoom, RoomHost, Tone
     from .network import FaultyLink, FaultyNetwork
     from .oracle import Service, Watch, assert_always, assert_deaf, assert_over, assert_settled
@@ -27,7 +27,7 @@ _LATER = {
     "CallPair": "pair",
     "assert_fully_reaped": "leaks",
     "assert_invariants": "invariants",
-    **dict.fromkeys(("Deadlock", "VirtualClock", "VirtualLoop", "run_virtual"), "loop"),
+    **dict.fromkeys(("Deadlock", "FastLoop", "VirtualClock", "VirtualLoop", "run_virtual"), "loop"),
     **dict.fromkeys(
         ("ClockPicture", "MediaConformance", "MeetingRoom", "FakeMedia", "FakeSession", "RoomHost", "Tone"), "media"
     ),
@@ -57,6 +57,7 @@ __all__ = [
     "Deadlock",
     "FakeMedia",
     "FakeSession",
+    "FastLoop",
     "FaultyLink",
     "FaultyNetwork",
     "MediaConformance",

@@ -1,13 +1,15 @@
 """A loop whose time is virtual: when nothing is ready it is the time of the next timer, at once.
 
 A test of a 45-second ring timer takes no 45 seconds, and two runs of one program are the same run. What comes from
-outside the loop (sockets, threads) still takes the time it takes; the virtual time stands still meanwhile.
+outside the loop (sockets, threads) still takes the time it takes; the virtual time stands still meanwhile. Where that
+will not do, as between two processes, a FastLoop lets real time pass, faster.
 """
 
 from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias, TypeVar
 
@@ -57,6 +59,36 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
+class _Hurried(selectors.DefaultSelector):
+    """Sleeps for a part of the time that it is asked to."""
+
+    def __init__(self, speed: float) -> None:
+        super().__init__()
+        self._speed = speed
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        return super().select(timeout / self._speed if timeout is not None else None)
+
+
+class FastLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time passes `speed` times as fast as the real one: timers of seconds and minutes over real
+    sockets take a part of that. What the machine itself takes seems so much longer.
+
+    Its time is that of a clock all processes of a machine share (`time.monotonic`): it was 0 at `began`, by default
+    when it was made."""
+
+    def __init__(self, speed: float, began: float | None = None) -> None:
+        self.speed = speed
+        """How many of its seconds a real one has."""
+        self.began = time.monotonic() if began is None else began
+        """When its time was 0."""
+        super().__init__(_Hurried(speed))
+
+    def time(self) -> float:
+        """Its seconds since it began."""
+        return (time.monotonic() - self.began) * self.speed
+
+
 class VirtualClock:
     """The `Clock` port by the running loop's time, for services and clients whose wall time is to move with it."""
 
@@ -81,4 +113,4 @@ def run_virtual(main: Coroutine[Any, Any, T], *, debug: bool | None = None, loop
         return runner.run(main)
 
 
-__all__ = ["NOON", "Deadlock", "VirtualClock", "VirtualLoop", "run_virtual"]
+__all__ = ["NOON", "Deadlock", "FastLoop", "VirtualClock", "VirtualLoop", "run_virtual"]

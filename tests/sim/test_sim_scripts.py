@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from statecore.endpoint import EndpointMachine
+from statecore.aio._time import Deadlines
+from statecore.endpoint import EndpointMachine, Send
 from statecore.flow import FLOWS
 from statecore.ports import Notice
 from statecore.switchboard import Done, Switchboard
@@ -17,7 +18,7 @@ from statecore.testing import run_virtual
 from statecore.testing.sim import Core, Item, Script, Violation, simulate
 from statecore.testing.sim._parts import Mix
 from statecore.testing.sim._run import TIMERS
-from statecore.testing.sim._services import Board, Post
+from statecore.testing.sim._services import Board, Post, Services
 from statecore.testing.sim.shells import _Town, simulate_shells
 from statecore.wire import View, Welcome
 
@@ -133,12 +134,36 @@ def test_a_store_that_does_not_outlive_its_service_is_simulated_in_the_shells() 
     again = [replace(item, at=item.at + 20_000, session="T") for item in CALL]
     items = (*CALL, _breaks(5000, "forget", ms=1000), _breaks(5100, "forget", ms=10), *again)
     for seed in (5, 7):
-        town = _Town(replace(_script(*items), seed=seed), FLOWS)
+        site = Services(seed, TWO.values(), FLOWS)
+        town = _Town(replace(_script(*items), seed=seed), site, FLOWS)
         run_virtual(town.run())
-        assert town.mix.faults == {"forget": 1}
-        assert town.mix.reasons == {"forgotten": 1, "hangup": 1}
+        assert site.mix.faults == {"forget": 1}
+        assert site.mix.reasons == {"forgotten": 1, "hangup": 1}
         lost = [line for home in town.homes.values() for line in home.traces[0] if '"ended":{"S":"lost"}' in line]
         assert len(lost) == 2
+
+
+def test_an_endpoint_that_does_not_say_again_what_it_owes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says no while the link is cut says so once it is back; whoever does not, the service still rings."""
+    welcome = EndpointMachine._welcome
+
+    def forgetful(self: EndpointMachine, step: Any, message: Any) -> None:
+        welcome(self, step, message)
+        step.effects = [effect for effect in step.effects if not isinstance(effect, Send)]
+
+    away = _script(CALL[0], _breaks(2000, "cut", "b.0", ms=500), _does(2200, "b.0", "end"))
+    assert simulate_shells(away).reasons == {"rejected": 1}
+    monkeypatch.setattr(EndpointMachine, "_welcome", forgetful)
+    with pytest.raises(Violation, match=r"never of one mind: .'S b\.0': \('1 ringing"):
+        simulate_shells(away)
+
+
+def test_a_service_that_forgets_a_timer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ring that is over and is not ended is seen, though nobody does anything."""
+    monkeypatch.setattr(Deadlines, "watch", lambda *_: None)
+    rings = _does(100, "a.0", "initiate", flow="ringing", receiver="b", timeout=2000)
+    with pytest.raises(Violation, match=r"Record S.*was due at"):
+        simulate_shells(_script(rings, _breaks(8000, "slow", "a.0", ms=1)))
 
 
 def test_a_service_that_is_opened_again_lets_what_it_is_about_come_to_an_end() -> None:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from statecore.testing import Deadlock, VirtualClock, VirtualLoop, run_virtual
+from statecore.testing import Deadlock, FastLoop, VirtualClock, VirtualLoop, run_virtual
 
 
 def test_an_hour_takes_no_time() -> None:
@@ -105,3 +105,24 @@ def test_another_loop_may_be_given() -> None:
         return type(asyncio.get_running_loop())
 
     assert run_virtual(main(), loop=asyncio.SelectorEventLoop, debug=True) is asyncio.SelectorEventLoop
+
+
+def test_a_fast_loop_hurries() -> None:
+    """A minute takes a second, a clock that others share says the same, and what comes from a thread is waited for."""
+
+    async def main(loop: FastLoop) -> tuple[float, str]:
+        await asyncio.sleep(60)
+        waiting = loop.create_future()
+        threading.Timer(0.01, loop.call_soon_threadsafe, (waiting.set_result, "came")).start()
+        return loop.time(), await waiting
+
+    began = time.monotonic()
+    loop = FastLoop(60.0)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        passed, came = runner.run(main(loop))
+        other = FastLoop(60.0, loop.began)
+        assert loop.time() <= other.time() <= loop.time() + 60
+        other.close()
+    assert came == "came"
+    assert passed >= 60
+    assert 1 <= time.monotonic() - began < 30

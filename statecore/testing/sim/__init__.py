@@ -5,5 +5,18 @@ from __future__ import annotations
 from ._parts import Mix
 from ._run import Core, Simulation, Violation, simulate
 from ._script import FAULTS, Item, Script, script_of
+from ._site import Link, Site
 
-__all__ = ["FAULTS", "Core", "Item", "Mix", "Script", "Simulation", "Violation", "script_of", "simulate"]
+__all__ = [
+    "FAULTS",
+    "Core",
+    "Item",
+    "Link",
+    "Mix",
+    "Script",
+    "Simulation",
+    "Site",
+    "Violation",
+    "script_of",
+    "simulate",
+]

@@ -13,43 +13,21 @@ import numpy as np
 from statecore.aio import CallClient, Session
 from statecore.errors import SignalingLost
 from statecore.flow import Flow
-from statecore.ports import AudioFrame, Channel, VideoFrame
+from statecore.ports import AudioFrame, VideoFrame
 from statecore.testing.invariants import OVER
 from statecore.testing.loop import NOON
 from statecore.testing.media import FakeMedia
-from statecore.testing.network import FaultyLink, FaultyNetwork
 
 from ._parts import Clock
-from ._services import TIMERS, Services
+from ._services import TIMERS
+from ._site import Link, Site
 
 
 class Town(Protocol):
     """Where a device lives."""
 
-    network: FaultyNetwork
+    site: Site
     flows: Mapping[str, Flow]
-    services: Services
-
-
-class Way:
-    """How a device reaches the services, whichever incarnations of them run. Implements the `Signaling` port."""
-
-    def __init__(self, town: Town, user: str, device: str) -> None:
-        self.user, self.device = user, device
-        self._town = town
-        self._turn = 0
-        self.place = 0
-        """At which of the services it is."""
-
-    async def connect(self) -> Channel:
-        """A connection, to another service each time; raises SignalingLost while that one is down."""
-        services = self._town.services.running
-        self.place = self._turn % len(services)
-        self._turn += 1
-        service = services[self.place]
-        if service is None:
-            raise SignalingLost
-        return await service.signaling(self.user, self.device).connect()
 
 
 class WrongClock:
@@ -96,8 +74,7 @@ class Home:
 
     def __init__(self, town: Town, user: str, device: str) -> None:
         self.town, self.user, self.device = town, user, device
-        self.way = Way(town, user, device)
-        self.link: FaultyLink = town.network.link(self.way)
+        self.link: Link = town.site.link(user, device)
         self.clock = WrongClock()
         self.number = 0
         self.epoch = ""

@@ -8,22 +8,22 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from statecore.aio import CallClient, CallService
+from statecore.aio import CallClient
 
 from ._home import Home, now
-from ._parts import Mix
 from ._script import Item
-from ._services import Services
+from ._site import Site
 
 
 class Troubles(ABC):
     """Carries out the faults of a script; one that finds nothing to break does not count."""
 
     homes: dict[str, Home]
-    services: Services
+    site: Site
     stops: set[asyncio.Task[Any]]
     """What is to come of faults."""
-    mix: Mix
+    turned: int
+    """By how many milliseconds the services' clock was set."""
 
     @abstractmethod
     def spawn(self, work: Coroutine[Any, Any, object], to: set[asyncio.Task[Any]]) -> None:
@@ -33,12 +33,12 @@ class Troubles(ABC):
         """Let something go wrong."""
         do = getattr(self, "_" + item.what)
         if do(self.homes.get(item.device), **item.how) is not False:
-            self.mix.faults[item.what] += 1
+            self.site.mix.faults[item.what] += 1
 
     def mend_all(self) -> None:
         """From now on nothing goes wrong any more."""
-        for place in range(len(self.services.running)):
-            self.services.at_next_commit(place, None)
+        for place in range(len(self.site.running)):
+            self.site.at_next_commit(place, None)
         for home in self.homes.values():
             home.clock.shows.set(now(), rate=1.0)
             home.link.latency, home.link.jitter = 0.005, 0.06
@@ -54,7 +54,7 @@ class Troubles(ABC):
     def _meets(self, what: str, *homes: Home) -> None:
         for home in homes:
             if home.client is not None:
-                self.mix.met[what].update(call.session_id for call in home.client.calls)
+                self.site.mix.met[what].update(call.session_id for call in home.client.calls)
 
     # --- links
 
@@ -141,50 +141,48 @@ class Troubles(ABC):
     # --- the services
 
     def _service_clock(self, _: None, ms: int) -> None:
-        self.services.clock.start += ms
+        self.turned += ms
+        self.site.turn_clock(ms)
 
     def _restart(self, _: None, ms: int) -> bool:
         """A service is closed, lets what it is about come to an end, and is opened again."""
-        return self._down(ms % len(self.services.running), ms, dead=False)
+        return self._down(ms % len(self.site.running), ms, dead=False)
 
     def _stop(self, _: None, ms: int) -> bool:
         """A service dies where it stands."""
-        return self._down(ms % len(self.services.running), ms)
+        return self._down(ms % len(self.site.running), ms)
 
     def _stop_after_commit(self, _: None, ms: int) -> bool:
         """A service dies as soon as it has committed something, before anybody hears of it."""
-        place = ms % len(self.services.running)
-        self.services.at_next_commit(place, partial(self._dies, place, ms))
+        place = ms % len(self.site.running)
+        self.site.at_next_commit(place, partial(self._dies, place, ms))
         return False  # counted where it happens
 
     def _dies(self, place: int, ms: int) -> None:
         self._down(place, ms)
-        self.mix.faults["stop_after_commit"] += 1
+        self.site.mix.faults["stop_after_commit"] += 1
 
     def _forget(self, _: None, ms: int) -> bool:
         """All services die, and their store with them."""
-        if None in self.services.running:
+        if None in self.site.running:
             return False  # one that comes back meanwhile would be on another store than the rest
-        for place in range(len(self.services.running)):
+        for place in range(len(self.site.running)):
             self._down(place, ms)
-        self.spawn(self.services.forget(), self.stops)  # in the next turn: long before one is back
+        self.spawn(self.site.forget(), self.stops)  # in the next turn: long before one is back
         return True
 
     def _down(self, place: int, ms: int, *, dead: bool = True) -> bool:
-        service = self.services.take(place, dead=dead)
-        if service is None:
+        gone = self.site.take(place, dead=dead)
+        if gone is None:
             return False
-        here = [home for home in self.homes.values() if home.way.place == place]
-        self._meets("crash", *here)
-        for home in here if dead else ():
-            home.link.drop()
-        self.spawn(self._back(place, service, ms, dead=dead), self.stops)
+        self._meets("crash", *(home for home in self.homes.values() if self.site.place(home.device) == place))
+        self.spawn(self._back(place, gone, ms, dead=dead), self.stops)
         return True
 
-    async def _back(self, place: int, service: CallService, ms: int, *, dead: bool) -> None:
-        closing = asyncio.get_running_loop().create_task(service.close())  # of a dead one only what is left is cleared
+    async def _back(self, place: int, gone: Coroutine[Any, Any, object], ms: int, *, dead: bool) -> None:
+        going = asyncio.get_running_loop().create_task(gone)
         if not dead:
-            await closing
+            await going
         await asyncio.sleep(ms / 1000)
-        await self.services.open(place)
-        await closing
+        await self.site.open(place)
+        await going

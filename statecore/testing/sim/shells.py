@@ -1,14 +1,14 @@
-"""The same scripts through the asyncio shells: real clients and real services, in virtual time.
+"""The same scripts through the asyncio shells: real clients and real services, in virtual time, or where you have some.
 
 One service carries the calls of most runs. In every third there are two on one store, and whoever connects again does
-so at the other one."""
+so at the other one. `carry_out` has a script run on another `Site`, as on a server behind real sockets."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Container, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from statecore.aio import CallClient
@@ -19,7 +19,6 @@ from statecore.switchboard import next_due
 from statecore.testing.invariants import OVER, assert_invariants
 from statecore.testing.leaks import assert_fully_reaped
 from statecore.testing.loop import run_virtual
-from statecore.testing.network import FaultyNetwork
 from statecore.trace import read
 
 from ._home import VIDEO, Home, now
@@ -28,66 +27,87 @@ from ._run import Violation
 from ._script import DOINGS, Item, Script
 from ._services import TIMERS, Services
 from ._shell_faults import Troubles
+from ._site import Site
 
 _PATIENCE = 300.0
 """Virtual seconds after which a command that has not settled never will."""
 _POLL = 0.1
+_LOOK = 0.5
+"""Virtual seconds from one look at everybody to the next."""
+_SETTLED = 10.0
+"""Virtual seconds after which all are of one mind, once everything works again; less than any timer of a call."""
 
 
 class _Town(Troubles):
     """Everybody, the services, and what happens."""
 
-    def __init__(self, script: Script, flows: Mapping[str, Flow]) -> None:
-        script.check()
-        self.script, self.flows = script, flows
-        self.mix = Mix()
-        self.network = FaultyNetwork(script.seed, latency=0.005, jitter=0.06)
-        self.services = Services(script.seed, script.devices.values(), flows, self.mix)
+    def __init__(self, script: Script, site: Site, flows: Mapping[str, Flow]) -> None:
+        self.script, self.site, self.flows = script, site, flows
         self.homes: dict[str, Home] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         self.stops: set[asyncio.Task[Any]] = set()
+        self.turned = self.began = 0
         self._odd: dict[str, tuple[str, int]] = {}
-        """What is known to a device and the service otherwise, how, and since when."""
-        self._patience = 25_000 if len(self.services.running) > 1 else 0
-        """For how many milliseconds that may be. What a service has decided, and died before it said so, those who are
-        connected to another hear at their next heartbeat, by slow clocks."""
+        """What is known to a device and the service otherwise, how, and how often it was seen before."""
 
     # --- the whole run
 
     async def run(self) -> None:
         """Everything, from the first connection to the last check. What is wrong is raised as it is seen, and nobody
         waits for those who are still connected then."""
-        for place in range(len(self.services.running)):
-            await self.services.open(place)
+        for place in range(len(self.site.running)):
+            await self.site.open(place)
+        self.began = now()
         for device, user in self.script.devices.items():
             self.homes[device] = Home(self, user, device)
             await self.homes[device].start()
         looking = asyncio.get_running_loop().create_task(self._look_on())
-        for item in self.script.items:
-            await asyncio.sleep(max(0.0, (item.at - now()) / 1000))
-            self._begin(item)
-        looking.cancel()
-        await asyncio.wait([looking])
-        await self._finish()
-        await self._check()
-        await self.network.close()
+        try:
+            await self._go_on(looking)
+            looking.cancel()
+            await asyncio.wait([looking])
+            assert looking.cancelled(), looking.exception()
+            await self._finish()
+            await self._check()
+        finally:
+            for task in (looking, *self.tasks, *self.stops):  # where something was found
+                task.cancel()
 
-    async def _finish(self) -> None:
-        """All that was begun ends, everything works again, everybody hangs up, and the service has nothing left."""
+    async def _go_on(self, looking: asyncio.Task[None]) -> None:
+        """All that the script says, until everything works again and all are of one mind."""
+        for item in self.script.items:
+            await asyncio.sleep(max(0.0, (self.began + item.at - now()) / 1000))
+            self._begin(item)
+        await self._mended()
+        await asyncio.sleep(2 * _LOOK)  # once more at least
+        with suppress(TimeoutError):
+            await self._until(lambda: looking.done() or not self._odd, _SETTLED + self.site.patience / 1000)
+        assert looking.done() or not self._odd, f"never of one mind: {self._odd}"
+
+    async def _mended(self) -> None:
+        """Everything works again, and everybody is connected."""
         self.mend_all()
         await self._all(self.stops)
         self.mend_all()  # what came back meanwhile as it was
-        self.network.heal()
+        for home in self.homes.values():
+            home.link.mend()
+        await self._until(lambda: all(client.connected for client in self._clients().values()))
+
+    def _clients(self) -> dict[Home, CallClient]:
         clients = {home: home.client for home in self.homes.values() if home.client is not None}
         assert len(clients) == len(self.homes), "all that crashed have been started again"
-        await self._until(lambda: all(client.connected for client in clients.values()))
+        return clients
+
+    async def _finish(self) -> None:
+        """Everybody hangs up, all that was begun ends, and the service has nothing left."""
+        clients = self._clients()
         for home, client in clients.items():
             for call in client.calls:
                 self.spawn(self._settles(home, "end", client.end_call(call.session_id)), self.tasks)
         await self._all(self.tasks)
         await self._until(lambda: not any(client.calls for client in clients.values()))
         async with asyncio.timeout(_PATIENCE):
-            while not await self.services.is_idle():  # noqa: ASYNC110 - in virtual time
+            while not await self.site.is_idle():  # noqa: ASYNC110 - in virtual time
                 await asyncio.sleep(1)
         for client in clients.values():
             await client.close()
@@ -134,11 +154,11 @@ class _Town(Troubles):
         try:
             await asyncio.wait_for(work, _PATIENCE)
         except StatecoreError as error:
-            self.mix.outcomes[error.code] += 1
+            self.site.mix.outcomes[error.code] += 1
         except TimeoutError:
             raise AssertionError(f"{trigger} of {home.device} never settled") from None
         else:
-            self.mix.outcomes["ok"] += 1
+            self.site.mix.outcomes["ok"] += 1
 
     async def _done(self, home: Home, client: CallClient, trigger: str, item: Item) -> None:
         session = item.session
@@ -183,28 +203,39 @@ class _Town(Troubles):
     # --- what must hold
 
     async def _look_on(self) -> None:
-        """Settled agreement: where nothing is on its way, service and devices are of one mind, or are soon after."""
+        """Settled agreement: where nothing is on its way, service and devices are of one mind, or are soon after. And
+        no timer is forgotten."""
         while True:
-            await asyncio.sleep(0.5)
-            records = await self.services.records()
-            odd = self._strays({record.session_id for record in records})
+            await asyncio.sleep(_LOOK)
+            records, lines = await self.site.records(), await self.site.lines()
+            odd = self._overdue([*records, *lines]) | self._strays({record.session_id for record in records})
             for record in records:
                 for leg in record.legs:
                     home = self.homes[leg.device]
                     if home.is_calm(leg.epoch) and leg is self._newest(record, leg):
-                        self.mix.agreements += 1
+                        self.site.mix.agreements += 1
                         state = "" if leg.end.at else leg.control.state
-                        deaf = record.session_id in self.services.forgotten and not home.state(record.session_id)
+                        deaf = record.session_id in self.site.forgotten and not home.state(record.session_id)
                         if home.state(record.session_id) != state and not deaf:
                             seen = f"{leg.seq} {leg.control.state} {home.state(record.session_id)}"
                             odd[f"{record.session_id} {leg.device}"] = seen
-            self._odd = {who: self._odd.get(who, ("", now())) for who in odd}
+            before, self._odd = self._odd, {}
             for who, seen in odd.items():
-                before, since = self._odd[who]
-                if seen != before:
-                    self._odd[who] = (seen, now())
-                elif now() - since > self._patience:
-                    self.services.problems.append(f"{who}: {seen}")
+                times = before[who][1] + 1 if before.get(who, ("",))[0] == seen else 0
+                self._odd[who] = seen, times
+                if times * _LOOK * 1000 > self.site.patience:
+                    self.site.problems.append(f"{who}: {seen}")
+
+    def _overdue(self, found: Iterable[Record | Line]) -> dict[str, str]:
+        """The timers that should have been served, while all services run."""
+        if None in self.site.running:
+            return {}
+        latest = self.site.wall() - self.turned  # a clock that is set does not hurry an alarm that is set already
+        return {
+            f"{type(each).__name__} {each.session_id if isinstance(each, Record) else each.user}": f"was due at {due}"
+            for each in found
+            if 0 < (due := next_due(each)) < latest
+        }
 
     def _strays(self, known: Container[str]) -> dict[str, str]:
         """The calls that stand at a device alone."""
@@ -220,32 +251,29 @@ class _Town(Troubles):
         return [each for each in record.legs if (each.device, each.epoch) == (leg.device, leg.epoch)][-1]
 
     async def _check(self) -> None:
-        service = self.services.running[0]
-        assert service is not None
-        records = await self.services.records()
-        log = [call.session_id for call in await service.call_log()]
+        records = await self.site.records()
+        log = await self.site.log()
         assert sorted(log) == sorted(r.session_id for r in records if not r.merged_into), "the log has other rows"
         for record in records:
             assert record.end.at, f"{record.session_id} lives on"
             assert next_due(record) == 0
-        self.mix.count(records)
-        self.services.check_notices(records)
-        for _, line in await self.services.store.scan("line"):
-            assert isinstance(line, Line)
+        self.site.mix.count(records)
+        self.site.check_notices(records)
+        for line in await self.site.lines():
             assert not line.holds, f"{line.user} is busy for ever"
             assert not line.sessions, f"{line.user} is in {line.sessions} for ever"
-        await self.services.close()
+        await self.site.close()
         for home in self.homes.values():
             assert not home.media.sessions, f"media of {home.device} is open"
             self._check_heard(home)
         traces = [read([line + "\n" for line in lines]) for home in self.homes.values() for lines in home.traces]
-        assert_invariants(*traces, flows=self.flows, forgotten=self.services.forgotten)
-        assert not self.services.problems, self.services.problems[0]
+        assert_invariants(*traces, flows=self.flows, forgotten=self.site.forgotten)
+        assert not self.site.problems, self.site.problems[0]
         for home in self.homes.values():
-            self.mix.faults["overtake"] += home.link.belated
-            self.mix.faults["repeat"] += home.link.unanswered - home.link.belated
-        self.mix.faults = +self.mix.faults
-        self.mix.seconds = now() // 1000
+            self.site.mix.faults["overtake"] += home.link.belated
+            self.site.mix.faults["repeat"] += home.link.unanswered - home.link.belated
+        self.site.mix.faults = +self.site.mix.faults
+        self.site.mix.seconds = (now() - self.began) // 1000
 
     def _check_heard(self, home: Home) -> None:
         """Listeners heard of each end that the core told, once."""
@@ -258,15 +286,32 @@ class _Town(Troubles):
             assert heard == told, f"{home.device} heard {heard}, and was to hear {told}"
 
 
+async def carry_out(script: Script, site: Site, *, flows: Mapping[str, Flow] = FLOWS) -> Mix:
+    """Carry a script out on a site, in the running loop, and close it; answers with what it met, or raises Violation.
+    What goes wrong on purpose is not logged meanwhile."""
+    script.check()
+    with _finding(script), _quietly():
+        await _Town(script, site, flows).run()
+    return site.mix
+
+
 def simulate_shells(script: Script, *, flows: Mapping[str, Flow] = FLOWS, debug: bool = False) -> Mix:
     """Run a script through real clients and a real service; answers with what it met, or raises Violation."""
-    town = _Town(script, flows)
+    script.check()
+    site = Services(script.seed, script.devices.values(), flows)
+    with _finding(script), assert_fully_reaped():
+        return run_virtual(carry_out(script, site, flows=flows), debug=debug)
+
+
+@contextmanager
+def _finding(script: Script) -> Iterator[None]:
+    """Whatever goes wrong is a Violation."""
     try:
-        with assert_fully_reaped(), _quietly():
-            run_virtual(town.run(), debug=debug)
+        yield
+    except Violation:
+        raise
     except Exception as error:
         raise Violation(f"shells, seed {script.seed}: {type(error).__name__}: {error}", script) from error
-    return town.mix
 
 
 @contextmanager
@@ -283,10 +328,10 @@ def _quietly() -> Iterator[None]:
 
 def traces_of(script: Script) -> list[str]:
     """Every line that every device recorded in such a run, device by device."""
-    town = _Town(script, FLOWS)
+    town = _Town(script, Services(script.seed, script.devices.values(), FLOWS), FLOWS)
     with _quietly():
         run_virtual(town.run())
     return [line for home in town.homes.values() for lines in home.traces for line in lines]
 
 
-__all__ = ["TIMERS", "simulate_shells", "traces_of"]
+__all__ = ["TIMERS", "carry_out", "simulate_shells", "traces_of"]
