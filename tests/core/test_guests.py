@@ -11,7 +11,7 @@ from statecore.endpoint import Do
 from statecore.flow import Timers
 from statecore.model import Line
 from statecore.settings import ServiceSettings
-from statecore.switchboard import Act, Connect, Deliver, Done, Forget, Goodbye, Need, Register
+from statecore.switchboard import Act, Connect, Deliver, Done, Forget, Goodbye, Need, Register, bound_to
 from statecore.testing.oracle import assert_always, assert_deaf, assert_over
 from statecore.testing.world import NOON, World
 from statecore.tokens import Claims
@@ -257,3 +257,8 @@ def test_a_line_of_nobody_known_keeps_nothing_behind() -> None:
         while made.places["a1"].up or made.places["a1"].down:
             made.act(("down" if made.places["a1"].down else "up", "a1"))
     assert [leg.control.reason for leg in made.record("S").legs if leg.user == "gast"] == ["lost"]
+
+
+def test_a_device_may_have_a_name_of_several_words() -> None:
+    """A token is bound to it by the whole of its name."""
+    assert [bound_to(value) for value in (b"17 phone", b"17 my old phone", None)] == ["phone", "my old phone", None]

@@ -25,7 +25,7 @@ from statecore.switchboard import (
     Register,
     check_id,
 )
-from statecore.testing._world_parts import PICTURES
+from statecore.testing._world_parts import PICTURES, claims
 from statecore.testing.world import NOON, World
 from statecore.wire import Command, Hello, Refused, Unknown, View, Welcome
 
@@ -199,6 +199,20 @@ def test_what_is_named_as_legal_does_not_meet_a_full_session() -> None:
         assert effect.message.code == "illegal_transition"
         named.append("join" in effect.message.data["legal"])
     assert named == [False, True]
+
+
+@pytest.mark.parametrize("grants", [frozenset(), frozenset({"end_for_all"})], ids=["nothing", "the-end"])
+def test_what_is_named_as_legal_is_granted(grants: frozenset[str]) -> None:
+    """By the token that the leg has joined with: to end it for everybody is named to whoever may."""
+    made = world()
+    for device in ("a1", "b1"):
+        token = claims(WHO[device], "S", made.now // 1000, grants=grants)
+        made.decide(Act(WHO[device], device, f"{device}-1", Command("S", 1, "join", flow="session"), token))
+    for device in ("a1", "b1"):
+        ask(made, device, "up", 2)
+    (effect,) = ask(made, "a1", "accept").effects
+    assert isinstance(effect.message, Refused)
+    assert ("end_for_all" in effect.message.data["legal"]) == bool(grants)
 
 
 # --- what a device has missed -----------------------------------------------------------------------------------------

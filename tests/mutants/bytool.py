@@ -59,6 +59,10 @@ EQUIVALENT = (
     ),
     ("switchboard/_work.py", "fresh=None", "None counts as false"),
     ("switchboard/_commands.py", "capacity: int = None", "None counts as 0, which leaves the capacity as it is"),
+    *(
+        ("switchboard/_commands.py", f"{name}: str = None", f"None counts as empty, which leaves the {name} as it is")
+        for name in ("name", "avatar")
+    ),
     ("switchboard/_views.py", "line 30: deliver(", "who hears without having moved has joined, and gets no token"),
     ("flow.py", "->  unless = guard.pop(", "whoever joins, in our flows, joins under no further condition"),
     ("switchboard/__init__.py", "remember: int = ", "how much is remembered changes how fast an answer comes, only"),
