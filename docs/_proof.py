@@ -71,7 +71,8 @@ _NOT = """- Larger bounds: more faults, more people or more calls at once than t
 - The asyncio shells are simulated and tested, not checked: their steps are not a pure function.
 - Media is real in the tests of the WebRTC adapter, and a stand-in in the simulator.
 - Several services on one store are simulated and tested, not checked.
-- The service over real sockets has tests of its own; the simulator's scripts do not run there.
+- Over real sockets the simulator's scripts run against one service on a SQLite file. Several services on a server's database, and
+  browsers, have tests of their own.
 - What no test can reach yet, and what each waits for, stands at the end of [the races](../reference/races.md)."""
 
 
@@ -147,6 +148,14 @@ def _tested(figures: dict[str, Any]) -> Iterator[str]:
         "  over real sockets, by seeds from 1000, 5000 and 7000: every call went on or ended, once for each side, as the log\n"
         "  says. A call that no service heard of in its command's time is lost to its caller, and has no row. `make soak`\n"
         "  runs 200, `make test` a sample."
+    )
+    yield (
+        "- *The simulator's scripts on the real thing*: `statecore serve` on a SQLite file, as a process that is killed, also\n"
+        "  behind a commit and before a word about it, and started again; real clients over WebSockets, through proxies that\n"
+        "  cut, reset, silence and delay; a webhook that does not always answer; time that passes eight times as fast. The\n"
+        "  oracle looks on at every device, the store and each decision while it goes on, and at traces, log and webhook in\n"
+        "  the end. It finds a service that forgets its deadlines, and a client that does not say again what it owes.\n"
+        "  `make soak` runs 200 scripts, `make test` a sample."
     )
     yield (
         "- *Lied to*: 100,000 messages that may not be said, of ten kinds, over real sockets: each was refused by a code or\n"

@@ -222,7 +222,7 @@ class SocketSite:
         def asked(cursor: str) -> Any:
             url = f"http://127.0.0.1:{self._port}/v1/calls?limit=500" + (f"&cursor={cursor}" if cursor else "")
             request = urllib.request.Request(url, headers={"Authorization": f"Bearer {_KEY}"})
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
                 return json.load(answer)
 
         rows, cursor = [], ""
