@@ -64,6 +64,7 @@ class CallApp:
         self._ice = IceDesk(self, self._door, self._origins)
         self._page = Page(self, authenticate or self.tokens.verify, dev=dev)
         self._rest: Litestar | None = None
+        self._making = asyncio.Lock()
         self._sockets: dict[tuple[str, str], set[Socket]] = {}
         """By user, and a guest's by its session, too. A device may have two: the older only seems to stand until the
         newer has said hello."""
@@ -195,11 +196,20 @@ class CallApp:
             return
         if await self._page.serve(scope, send, _path(scope), _headers(scope)):
             return
-        if self._rest is None:
-            from ._rest import rest  # noqa: PLC0415 - heavy, and not needed where only devices connect
+        rest = self._rest or await self._loaded()
+        await rest(scope, receive, send)  # type: ignore[arg-type]  # the same protocol, by other names
 
-            self._rest = rest(self, self._api_key, dev=self._dev, origins=self._origins)
-        await self._rest(scope, receive, send)  # type: ignore[arg-type]  # the same protocol, by other names
+    async def _loaded(self) -> Litestar:
+        """What answers requests. It takes a third of a second to be made, in which calls go on."""
+        async with self._making:
+            if self._rest is None:
+                self._rest = await asyncio.to_thread(self._made)
+            return self._rest
+
+    def _made(self) -> Litestar:
+        from ._rest import rest  # noqa: PLC0415 - heavy, and not needed where only devices connect
+
+        return rest(self, self._api_key, dev=self._dev, origins=self._origins)
 
 
 def _path(scope: Scope) -> str:

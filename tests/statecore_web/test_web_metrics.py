@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +14,7 @@ from statecore import CallClient, CallService, MemoryStore
 from statecore.errors import UserBusy
 from statecore.testing import SlowStore
 from statecore.wire import Command, Hello, encode
-from statecore_web import CallApp
+from statecore_web import CallApp, WebSocketSignaling, _rest
 
 
 def _read(text: str) -> dict[tuple[str, ...], float]:
@@ -91,3 +92,27 @@ def test_a_server_whose_store_does_not_answer_is_not_ready(
                 assert (await ask(url, "GET", "/healthz", None, None))[0] == 200
 
     asyncio.run(main())
+
+
+def test_the_first_request_holds_up_no_call(served: Any, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answers requests is loaded at the first one, and made once: devices are served meanwhile."""
+    rest, begun, served_meanwhile, made = _rest.rest, threading.Event(), threading.Event(), list[Any]()
+
+    def slowly(*args: Any, **more: Any) -> Any:
+        made.append(args)
+        begun.set()
+        assert served_meanwhile.wait(10)
+        return rest(*args, **more)
+
+    async def main() -> list[int]:
+        app = CallApp(CallService(), api_key="key")
+        async with served(app) as url:
+            asking = [asyncio.create_task(ask(url, "GET", "/healthz")) for _ in range(2)]
+            await asyncio.to_thread(begun.wait, 10)
+            async with CallClient(WebSocketSignaling(url, (await app.tokens.issue("alice"))[0])):
+                served_meanwhile.set()
+            return [status for status, _ in await asyncio.gather(*asking)]
+
+    monkeypatch.setattr(_rest, "rest", slowly)
+    assert asyncio.run(main()) == [200, 200]
+    assert len(made) == 1
