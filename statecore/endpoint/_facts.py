@@ -34,23 +34,27 @@ def view(step: Step, view: View) -> None:
     if view.seq < leg.seq or view.heard < leg.first or leg.state == machine.final:
         _only_heard(step, machine, leg, view)
         return
+    if not view.via and view.state != machine.final and _succeed(step, machine, leg, view):
+        return
     way = move(
         machine, leg.state, leg.role == "caller", leg.type, leg.flags, leg.grants, leg.consent, leg.media,
         view.state, view.type, view.flags, view.grants, view.reason, view.via != "",
     )  # fmt: skip
-    if way is None:
+    if way is None:  # of this leg it is not believed
         _succeed(step, machine, leg, view)
         return
     _follow(step, leg, view, way, taken_back)
 
 
-def _succeed(step: Step, machine: FlowMachine, leg: LocalLeg, told: View) -> None:
-    """There is no way from here to what is told. Of another leg than this one it can be true all the same: this one has
-    ended there as lost, with what it had opened, and is succeeded. Else it is not believed."""
+def _succeed(step: Step, machine: FlowMachine, leg: LocalLeg, told: View) -> bool:
+    """Whether another leg is told of than this one: then this one has ended there as lost, with what it had opened and
+    whatever was said of it, and is succeeded. A ring that comes after a ring is told as one that is new."""
     own = intent(machine, leg, machine.flow.lost).own
-    if own is not None and leg.pid not in ("", told.pid):
-        step.ended(leg, own)
-        view(step, told)
+    if own is None or leg.pid in ("", told.pid):
+        return False
+    step.ended(leg, own)
+    view(step, told)
+    return True
 
 
 def _crosses(step: Step, view: View) -> bool:
@@ -120,7 +124,8 @@ def _made(
         new = replace(new, token=view.token)
     if (
         view.pid != leg.pid or view.type != leg.type or view.receiver != leg.receiver or view.metadata != leg.metadata
-        or view.initiator != leg.initiator or view.joined != leg.joined or view.by != leg.by
+        or view.initiator != leg.initiator or view.joined != leg.joined or view.joined_at != leg.joined_at
+        or view.by != leg.by or view.by_device != leg.by_device
     ):  # fmt: skip
         new = replace(
             new, pid=view.pid, type=view.type, receiver=view.receiver, initiator=view.initiator, metadata=view.metadata,

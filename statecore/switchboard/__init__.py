@@ -303,12 +303,13 @@ class Switchboard:
         return fill(work, record, act, devices) if fill is not None else None
 
     def _addressed(self, machine: FlowMachine, legs: Sequence[Leg], act: Act) -> int | None:
-        """The leg that a command is for. Whoever ends a call means the call, so the newest leg. Everything else is for
-        the leg it names: what was said yes to there is no yes to the ring that came after it, and the end of a lost one
-        must not touch that either."""
+        """The leg that a command is for. Whoever begins or ends a call means the call, so the newest leg. All else is
+        for the leg it names: what was said yes to there is no yes to the ring that came after it, and the end of a lost
+        one must not touch that either."""
         command = act.command
         newest = find_leg(legs, act.user, act.device, act.epoch)
-        if newest is None or command.pid in ("", legs[newest].pid) or command.trigger in machine.ends:
+        whole = command.trigger in machine.ends or command.trigger == machine.flow.start
+        if newest is None or whole or command.pid in ("", legs[newest].pid):
             return newest
         mine = (leg.pid == command.pid and leg.user == act.user and leg.device == act.device for leg in legs)
         return next((place for place, is_it in enumerate(mine) if is_it), newest)
@@ -331,8 +332,7 @@ class Switchboard:
         if draft.get("end").at and place is None:
             raise CallGone(session_id=command.session, reason=draft.get("reason"))
         starts = draft.machine.flow.start == command.trigger and not draft.base.receiver
-        newest = draft.find(act.user, act.device, act.epoch)
-        if starts and not draft.get("end").at and (newest is None or not draft.is_live(draft.legs[newest])):
+        if starts and not draft.get("end").at and (place is None or not draft.is_live(draft.legs[place])):
             self._here(work, act)
             if len(draft.legs) >= self.settings.session_joins:
                 raise SessionFull(session_id=command.session)

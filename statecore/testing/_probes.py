@@ -85,7 +85,7 @@ def _probe_own(service: Service, machine: FlowMachine, record: Record, leg: Leg,
 
 def _probe_gone(service: Service, machine: FlowMachine, record: Record, leg: Leg, trigger: str) -> int:
     """What is said to a leg that another of its device succeeded only counts there, unless it ends the call."""
-    if trigger in machine.ends or (trigger == machine.flow.start and not record.receiver):
+    if trigger in machine.ends or trigger == machine.flow.start:
         return 0
     act = Act(leg.user, leg.device, leg.epoch, Command(record.session_id, leg.heard + 1, trigger, leg.pid))
     for key, value in _writes(service, act).items():

@@ -75,7 +75,9 @@ RAISED = frozenset({"hand_raised"})
         ({"metadata": '"n"'}, []),
         ({"age": 900}, []),
         ({"joined": 3}, []),
+        ({"joined_at": 3}, []),
         ({"by": "bob"}, []),
+        ({"by_device": "b1"}, []),
         ({"at": (500_001, 0, 0, 0, 0)}, []),
         ({"at": (0, 0, 0, 0, 0)}, []),
         ({"offers": {"2": 1, "3": 4}}, [("Drive", "S", "granted", ("3",))]),
@@ -90,8 +92,9 @@ RAISED = frozenset({"hand_raised"})
     ],
 )  # fmt: skip
 def test_the_leg_is_what_the_view_says(change: dict[str, Any], effects: list[Any]) -> None:
-    """Each thing that it says is taken over, alone, and what follows from it is told; everything else stays."""
-    after, did = hear(device(leg()), view(**change))
+    """Each thing that it says is taken over, alone, and what follows from it is told; everything else stays. It has
+    another pid where two calls have become one; else a view with another is of another leg."""
+    after, did = hear(device(leg()), view(**change, via="T" if "pid" in change else ""))
     now = leg(seq=5, **change)
     at, age = change.get("at", (500_000,))[0], change.get("age", 8)
     assert after == device(now, ahead=at + age - NOW if at else 500_008 - NOW)

@@ -406,6 +406,49 @@ def test_a_yes_is_for_the_leg_that_it_names() -> None:
     assert made.record("S").legs[2].control.state == "accepted"
 
 
+def lose(made: World, device: str, user: str) -> None:
+    """The lease of a device runs out while its link is cut, and of no other."""
+    made.cut(device)
+    line = made.store["line", user]
+    devices = tuple(replace(one, lease=made.now) if one.device == device else one for one in line.devices)
+    made.store["line", user] = replace(line, devices=devices)
+    made.decide(Due(("line", user)))
+
+
+@pytest.mark.parametrize("word", ["", "accept"])
+def test_a_ring_that_comes_after_a_lost_one_is_told(word: str) -> None:
+    """Also if the device did not notice that the first was lost: what was said to that one has failed, and whoever is
+    told of the new one can answer it."""
+    made = ringing()
+    made.cut("b1")
+    ticket = made.user("b1", Do("S", word)) if word else 0
+    lose(made, "b1", "bob")
+    made.settle()
+    assert {event: count for (device, event), count in made.watch.told.items() if device == "b1"} == {
+        "incoming_call_received": 2, "call_ended_message_received": 1,
+    }  # fmt: skip
+    assert made.state("b1", "S") == "ringing"
+    if word:
+        assert made.watch.outcomes[ticket] == "call_gone"
+    assert made.say("b1", "accept") == "ok"
+    assert made.record("S").legs[-1].control.state == "accepted"
+
+
+def test_a_ring_that_nobody_heard_of_ends_the_one_before() -> None:
+    """Whoever missed it hears once that the call was called off, and by whom."""
+    made = ringing()
+    lose(made, "b1", "bob")
+    made.act(("mend", "b1"))
+    made.act(("up", "b1"))
+    assert [leg.control.state for leg in made.record("S").legs] == ["ringing", "ended", "ringing"]
+    made.cut("b1")
+    made.say("a1", "cancel")
+    made.settle()
+    assert {event: count for (device, event), count in made.watch.told.items() if device == "b1"} == {
+        "incoming_call_received": 1, "incoming_call_cancelled": 1,
+    }  # fmt: skip
+
+
 def test_one_who_is_back_in_a_session_does_not_come_back_twice() -> None:
     """A join that names the leg which was lost adds none to the one that came after it."""
     made = World({"a1": "alice"}).settle()
@@ -415,8 +458,14 @@ def test_one_who_is_back_in_a_session_does_not_come_back_twice() -> None:
     made.decide(Connect("alice", Hello("a1", "a1-1", 2)))
     command(made, "a1", "join", n=70, pid="1", **join)
     assert [leg.control.state for leg in made.record("S").legs] == ["ended", "accepted"]
-    assert refusal(command(made, "a1", "join", n=71, pid="1", **join)) == "call_gone"
+    view = command(made, "a1", "join", n=70, pid="1", **join).effects[0].message
+    assert isinstance(view, View)
+    assert (view.pid, view.heard) == ("2", 70)
+    assert refusal(command(made, "a1", "join", n=71, pid="1", **join)) == "already_joined"
     assert [leg.control.state for leg in made.record("S").legs] == ["ended", "accepted"]
+    command(made, "a1", "leave", n=72, pid="2")
+    for n, word in ((71, "join"), (72, "leave"), (70, "join")):
+        assert command(made, "a1", word, n=n, pid="1", **join).writes == {}
 
 
 # --- several devices --------------------------------------------------------------------------------------------------

@@ -37,11 +37,12 @@ export function view(step, message) {
     settleEnd(step, view);
     return;
   }
+  if (!view.via && view.state !== machine.final && succeed(step, leg, message)) return;
   const toJoined = view.flags.includes("joined");
   const caller = leg.role === "caller";
   const joined = leg.flags.includes("joined");
   const rows = walk(machine, leg.state, joined, caller, view.state, toJoined, view.reason);
-  if (rows === null) {
+  if (rows === null) { // of this leg it is not believed
     succeed(step, leg, message);
     return;
   }
@@ -66,14 +67,15 @@ export function view(step, message) {
 }
 
 /**
- * There is no way from here to what is told. Of another leg than this one it can be true all the same: this one has
- * ended there as lost, with what it had opened, and is succeeded. Else it is not believed.
+ * Whether another leg is told of than this one: then this one has ended there as lost, with what it had opened and
+ * whatever was said of it, and is succeeded. A ring that comes after a ring is told as one that is new.
  */
 function succeed(step, leg, told) {
   const { own } = intent(step.machine(leg), leg, step.machine(leg).flow.lost);
-  if (!own || !leg.pid || leg.pid === told.pid) return;
+  if (!own || !leg.pid || leg.pid === told.pid) return false;
   step.ended(step.put(leg, { owed: [] }), own);
   view(step, told);
+  return true;
 }
 
 /** Whether a ring is from whom the user is calling himself, and nobody has said yet whether the two are one call. */
