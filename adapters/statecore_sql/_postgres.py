@@ -70,7 +70,8 @@ class PostgresStore(SqlStore):
     """Versioned records in a PostgreSQL database (13 or newer), in a schema `statecore` that is made if it is missing.
 
     `url` is what libpq takes, `postgresql://user@host/database`; a password stands in it, in PGPASSWORD or in
-    `~/.pgpass`, and is never shown. Several services may share a database; each commit is decided by the versions.
+    `~/.pgpass`, and is never shown. Several services may share a database; each commit is decided by the versions. All
+    are of one version of statecore: stop those of an older one before the first newer one takes its calls over.
 
     A commit that returned True is as durable as the server's `synchronous_commit` says. A cancelled commit may have
     been written or not. When the server was restarted the store connects again by itself. A commit whose answer was
@@ -221,7 +222,8 @@ class PostgresStore(SqlStore):
         return len(written) == len(rows)
 
     def _bring_up(self) -> None:
-        """Note of the calls of an older version what it did not."""
+        """Note of the calls of an older version what it did not. No service of that version writes meanwhile."""
+        self._execute("LOCK TABLE records IN EXCLUSIVE MODE")
         found = self._execute(SCAN, "call").fetchall()
         rows = [self._row(("call", name.decode()), 0, renewed(data, self._name)) for name, data in found]
         self._execute(

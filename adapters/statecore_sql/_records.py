@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from statecore.errors import StoreUnusable
-from statecore.model import Ending, Line, Record, people
+from statecore.model import LIVE, Ending, Line, Record, people
 from statecore.ports import EXPIRING, Key, Place
 
 T = TypeVar("T")
@@ -236,22 +236,27 @@ def _read(kind: str, data: bytes, type_: Any, store: str) -> Any:
 
 
 class _OldEnd(msgspec.Struct):
+    """How a call or a leg ended, as older versions wrote it, or as this one does."""
+
     ended_at: int = 0
     by: str = ""
+    end: Ending = LIVE
+
+    @property
+    def now(self) -> Ending:
+        return self.end if self.end.at else Ending(self.ended_at, self.by)
 
 
 class _Old(_OldEnd):
-    """How a call and its legs ended, as older versions wrote it."""
-
     legs: tuple[_OldEnd, ...] = ()
 
 
 def renewed(data: bytes, store: str) -> Record:
     """A call that an older version wrote. Raises StoreUnusable, as `decoded` does."""
-    record, old = decoded("call", data, store), _read("call", data, _Old, store)
-    legs = (replace(leg, end=Ending(was.ended_at, was.by)) for leg, was in zip(record.legs, old.legs, strict=True))
-    renewed: Record = replace(record, end=Ending(old.ended_at, old.by), legs=tuple(legs))
-    return renewed
+    call, old = decoded("call", data, store), _read("call", data, _Old, store)
+    legs = (replace(leg, end=was.now) for leg, was in zip(call.legs, old.legs, strict=True))
+    as_now: Record = replace(call, end=old.now, legs=tuple(legs))
+    return as_now
 
 
 __all__ = ["INDEX", "LISTS", "SCAN", "Row", "SqlStore", "decoded", "made", "over", "renewed", "wall"]

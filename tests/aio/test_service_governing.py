@@ -207,14 +207,18 @@ def test_a_user_may_be_in_more_calls_than_others(town: Town, run: Run) -> None:
     run(main)
 
 
-@pytest.mark.parametrize("capacity", [0, -1, 101, True, 1.5, "2"])
-def test_a_capacity_that_cannot_be_one_is_refused(run: Run, capacity: Any) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [*({"capacity": n} for n in (0, -1, 101, True, 1.5, "2")), {"avatar": "x" * 2049}],
+    ids=lambda m: str(m)[:20],
+)
+def test_what_cannot_be_a_capacity_or_a_picture_is_refused(run: Run, more: Any) -> None:
     """At once, and the user is not made known."""
 
     async def main() -> None:
         service = CallService()
         with pytest.raises(InvalidArgument):
-            await service.register_user("bob", capacity=capacity)
+            await service.register_user("bob", **more)
         assert await service.users() == []
 
     run(main)
