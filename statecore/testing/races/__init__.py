@@ -95,6 +95,9 @@ ELSEWHERE: dict[str, str] = {
     "the same through the asyncio shells": (
         "tests/sim/test_shell_simulator.py::test_a_small_sample_keeps_what_must_hold"
     ),
+    "the same over real sockets, with a service that is killed and comes back": (
+        "tests/statecore_web/test_web_simulated.py::test_the_simulators_scripts_on_the_real_thing"
+    ),
     "any of these with a browser on one side, whose table it runs": (
         "tests/browser/test_browser_endpoint.py::test_both_do_the_same_on_any_events"
     ),
