@@ -64,7 +64,6 @@ EQUIVALENT = (
         for name in ("name", "avatar")
     ),
     ("switchboard/_views.py", "line 30: deliver(", "who hears without having moved has joined, and gets no token"),
-    ("flow.py", "->  unless = guard.pop(", "whoever joins, in our flows, joins under no further condition"),
     ("switchboard/__init__.py", "remember: int = ", "how much is remembered changes how fast an answer comes, only"),
     ("switchboard/__init__.py", "or Line(None)", "where there is no line, there is no device of it to be put down"),
     (
@@ -79,7 +78,7 @@ EQUIVALENT = (
     *(
         ("switchboard/_filling.py", part, "who rings is given a state in the same decision")
         for part in (
-            *("device.epoch, None, name=name)", "self._constant(None) if self.plan.made"),
+            *("device.epoch, None, name=line.name", "self._constant(None) if self.plan.made"),
             *(f"Control({machine}.initial, {role}" for machine in ("machine", "self.machine") for role in _OTHER_ROLES),
         )
     ),
@@ -93,14 +92,11 @@ EQUIVALENT = (
         ("switchboard/__init__.py", f"record.{part}", "where every leg has ended nothing is remembered")
         for part in ("empty_until and record.merged_into", "end.at and record.empty_until")
     ),
-    ("switchboard/_filling.py", "self.record: dict", "nothing reads it"),
     ("switchboard/_views.py", "if (len(legs) > _LATELY) or True", "of few all are named, in whatever order"),
     ("switchboard/_views.py", "if len(legs) >= _LATELY", "of few all are named, in whatever order"),
     ("switchboard/_plans.py", "fresh=None", "None counts as false"),
     ("switchboard/_plans.py", "fresh=shape.devices is None", "a trial asks nothing that a new call answers otherwise"),
-    *(("switchboard/_plans.py", f"Line(str(user), {name},", "no name is read off") for name in ("None", '"XXXX"')),
-    ("switchboard/_filling.py", 'getattr(work.line(user), "name", )', "who rings has a line"),
-    ("switchboard/__init__.py", "hello.name, known=None)", "None counts as false"),
+    ("switchboard/__init__.py", "Line(user, known=None)", "None counts as false"),
     *(("switchboard/_plans.py", f"->  _STRIDE = {n}", "any large number will do") for n in ("11**15", "10**16")),
     ("switchboard/_plans.py", '->  _SESSION = "', "any name will do"),
     ("switchboard/_plans.py", "class Shape(Struct", "nothing changes one"),
@@ -119,17 +115,21 @@ EQUIVALENT = (
         )
         for part in ("legs=None", "invitations", "legs=record.legs, ), ")
     ),
-    ("switchboard/_plans.py", "leg.epoch, None, name=leg.name)", "it only has to differ from what the leg is then"),
+    ("switchboard/_plans.py", "leg.epoch, None, name=leg.name, ", "it only has to differ from what the leg is then"),
     ("switchboard/_work.py", "self.dirty = None", "a call that is made gets a leg, and that marks it"),
     ("switchboard/_work.py", "if line is None and not line.holds", "who calls has a line"),
-    ("switchboard/_work.py", "name=line.name if (line) or True", "who gets a leg has a line"),
     ("switchboard/_work.py", "found = _marks.get(None)", "it is found among all that there are"),
     ("switchboard/_work.py", 'flow.ring or "XXXX"', "a flow in which two call each other rings"),
+    ("switchboard/_work.py", 'machine.ring or "XXXX"', "a flow that invites rings"),
     ("switchboard/_filling.py", "type(known) is type(None)", "one value under two names is one value"),
     ("switchboard/_plans.py", "initial = Control(None, leg", "it only has to differ from what the leg is then"),
     ("switchboard/__init__.py", "if merged is not None or there", "who called has a leg in the call that merged"),
     ("switchboard/_offers.py", "if one.joined < other.joined", "no two join at one place"),
-    ("switchboard/_plans.py", 'str(user), str(None), ""', "no leg of a trial is sought by its device"),
+    *(
+        ("switchboard/_plans.py", f'str(user), {device}, "", control', "no leg of a trial is sought by its device")
+        for device in ("str(None)", "None")
+    ),
+    ("switchboard/_plans.py", 'Device(None, "")', "the legs that a decision makes begin alike"),
     ("switchboard/_plans.py", "Command(_SESSION, None,", "a trial's command is not asked for its number"),
     ("switchboard/_plans.py", "return Leg(None, leg.user", "a new leg of one place has one id in every call"),
     ("switchboard/_filling.py", "line.user if (line) or True", "no line is deleted by what goes as before"),
@@ -145,12 +145,7 @@ EQUIVALENT = (
         "_others(draft, None) if draft.legs[i].user != user",
         "who fires is of the same user, and so no peer",
     ),
-    (
-        "switchboard/_plans.py",
-        'if name == "by" or value',
-        "of what changes only this is the actor's id, and nobody else's",
-    ),
-    ("switchboard/_plans.py", 'refused="refused", )', "who joins has no grants yet"),
+    ("switchboard/_plans.py", "joined=_JOINS, )", "who joins has no grants yet"),
     ("switchboard/_work.py", 'if line else "XXXX"', "who gets a leg has a line"),
     ("switchboard/_work.py", 'row.refuse or "XXXX"', "a row that comes as far refuses"),
     (
