@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from statecore.endpoint import Do
+from statecore.flow import FLOWS, RINGING, Mark, Row, Trigger
 from statecore.switchboard import Act, Done, Input, Switchboard
 from statecore.switchboard._work import Work
 from statecore.testing.world import World
@@ -102,6 +103,29 @@ def test_a_call_of_many_legs_is_not_remembered(taken: Counter[str], legs: int, f
     taken.clear()
     world.say("a1", "raise_hand")
     assert (not taken) is filled
+
+
+def test_what_holds_together_is_remembered_together(taken: Counter[str]) -> None:
+    """Of two conditions of one's own, and of neither alone: also once the decision is filled in."""
+    rows = [
+        Row("active", "greet", "active", (Mark("both"),), when=("early", "kind")),
+        Row("active", "greet", "active", (Mark("one"),), when="early", unless="kind"),
+        Row("active", "greet", "active", (Mark("other"),), when="kind", unless="early"),
+    ]
+    greeting, flags = Trigger("greet", "user"), ("both", "one", "other")
+    flow = RINGING.extend("greeting", rows=rows, triggers=(greeting,), flags=flags, conditions=("early", "kind"))
+    world = World(WHO, flows={**FLOWS, flow.name: flow}, given=("early", "kind")).settle()
+    for session in "STU":
+        world.say("a1", "initiate", session, flow="greeting", receiver="bob")
+        world.say("b1", "accept", session)
+        for device in ("a1", "b1"):
+            world.say(device, "join", session, token="given")
+        world.settle(media=True)
+        taken.clear()
+        assert world.say("a1", "greet", session) == "ok"
+        assert {*flags} & world.record(session).legs[0].control.flags == {"both"}
+        world.say("a1", "end", session)
+    assert not taken["greet"]
 
 
 class Twice(World):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from statecore import wire
 from statecore.model import Line, Record
 from statecore.ports import Key
 from statecore.switchboard import Act, Confirm, Connect, Done, Input, Restart, Switchboard
+from statecore.switchboard._lines import LineChange, delist, enlist, let_go, seize
 
 Kept = dict[Key, Any]
 
@@ -42,6 +45,16 @@ def ring(kept: Kept, caller: str, callee: str) -> Record:
     record = kept["call", session]
     assert isinstance(record, Record)
     return record
+
+
+@pytest.mark.parametrize("change", [enlist, seize, let_go, delist], ids=["enlist", "seize", "let-go", "delist"])
+@pytest.mark.parametrize("line", [Line("a"), Line("a", holds=("R", "S")), Line("a", holds=("R",), sessions=("S", "T"))])
+def test_what_a_call_does_to_a_line_it_does_once(change: LineChange, line: Line) -> None:
+    """Done again it changes nothing, and what other calls have done stays."""
+    once = change(line, "S")
+    assert change(once, "S") == once
+    assert [*once.holds, *once.sessions].count("S") <= 1
+    assert {*line.holds, *line.sessions} - {"S"} == {*once.holds, *once.sessions} - {"S"}
 
 
 def test_each_id_of_a_ringing_call_is_one_text() -> None:

@@ -130,6 +130,43 @@ EQUIVALENT = (
         for device in ("str(None)", "None")
     ),
     ("switchboard/_plans.py", 'Device(None, "")', "the legs that a decision makes begin alike"),
+    *(
+        (
+            "switchboard/_plans.py",
+            f'Device(f"{{user}}/{{n}}", {epoch})',
+            "a placeholder's epoch is compared with itself only",
+        )
+        for epoch in ("None", '"XXXX"')
+    ),
+    ("switchboard/_plans.py", "joined=_JOINS, grants=None,", "no token grants that either"),
+    *(
+        ("switchboard/_plans.py", f"->  initial = {part}", "it only has to differ from what the leg is then")
+        for part in ('Control("XXXX"', "None")
+    ),
+    ("switchboard/_plans.py", "initial, avatar=leg.avatar)", "no name is read off"),
+    ("switchboard/_plans.py", "initial, name=leg.name, )", "no picture is read off"),
+    ("switchboard/_plans.py", "class Plan(Struct", "nothing changes one"),
+    ("switchboard/_plans.py", "Command(None, _N", "a trial's command is not asked for its session"),
+    ("endpoint/_step.py", "last = None", "the last stage is what the leg has become"),
+    ("switchboard/_work.py", "self.lines.get(None) or", "the line is found by the longer way, too"),
+    *(
+        (
+            "switchboard/_work.py",
+            f"->  draft.dirty = {value}",
+            "whoever gets a leg is given a state in the same decision",
+        )
+        for value in ("None", "False")
+    ),
+    ("switchboard/__init__.py", "fromkeys(live, -2)", "any number is below those of views"),
+    ("switchboard/__init__.py", "if 0 <= empty_until", "a call in which nobody lives waits for somebody, or has ended"),
+    ("switchboard/__init__.py", "and 0 <= leg.deadline", "in a state with a timer every leg has a deadline"),
+    ("switchboard/_conditions.py", "_NOBODY = ", "no user has that id either"),
+    ("switchboard/_filling.py", "or Line(None)", "who rings has a line"),
+    ("switchboard/_filling.py", "->  initial = None", "who rings is given a state in the same decision"),
+    *(
+        ("switchboard/_filling.py", f"Control(None, {part}", "who rings is given a state in the same decision")
+        for part in ('"callee")',)
+    ),
     ("switchboard/_plans.py", "Command(_SESSION, None,", "a trial's command is not asked for its number"),
     ("switchboard/_plans.py", "return Leg(None, leg.user", "a new leg of one place has one id in every call"),
     ("switchboard/_filling.py", "line.user if (line) or True", "no line is deleted by what goes as before"),
