@@ -88,8 +88,7 @@ docs: venv-dev ## build the documentation into out/docs; warnings are errors, no
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 
-# The order of the files is that of tests/conftest.py.
-PYTEST := -P -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --hypothesis-seed=$(SEED) \
+PYTEST := -P -m pytest -n $(WORKERS) --dist loadfile --hypothesis-seed=$(SEED) \
 	--cov --cov-branch --cov-fail-under=$(COV_FAIL) $(ARGS)
 
 ifeq ($(CI),true)

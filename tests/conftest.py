@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import os
 import shutil
 import signal
@@ -29,34 +28,14 @@ from statecore.testing.leaks import timers
 settings.register_profile("soak", max_examples=2_000, deadline=None)
 
 
-# Where tests wait for processes, media and browsers; and what computes for long. Other files are done in seconds.
-WAITING = ("browser", "cli", "docs", "examples", "statecore_aiortc", "statecore_sql", "statecore_web")
-COMPUTING = ("testing", "aio", "sim")
-
-
 @pytest.hookimpl(trylast=True)  # after what was asked for by name
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave to `make soak` what only it runs, and put the files in the order in which several processes take them."""
-    if settings.default is not settings.get_profile("soak"):
-        left = [item for item in items if (mark := item.get_closest_marker("soak")) and mark.kwargs.get("only")]
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in left]
-    items[:] = _in_turns(items)
-
-
-def _in_turns(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """A file that waits, one that computes, and so on: those at work at one time are of both kinds, so that a core is
-    seldom idle, and seldom wanted by two browsers. What takes long comes first: short files fill the end up."""
-    files: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item)
-    waiting = [file for file in files if file.parent.name in WAITING]
-    computing = sorted(
-        (file for file in files if file.parent.name not in WAITING),
-        key=lambda file: (*COMPUTING, file.parent.name).index(file.parent.name),
-    )
-    turns = itertools.chain.from_iterable(itertools.zip_longest(computing, waiting))
-    return [item for file in turns if file is not None for item in files[file]]
+    """Leave what only `make soak` runs to it."""
+    if settings.default is settings.get_profile("soak"):
+        return
+    left = [item for item in items if (mark := item.get_closest_marker("soak")) and mark.kwargs.get("only")]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
 
 
 # Whatever runs in the background of a shell ignores an interrupt, and so does what it starts. Tests interrupt programs.
