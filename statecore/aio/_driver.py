@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -50,6 +50,7 @@ from ..trace import Recorder
 from ..wire import Bye, Down, TokenRequest
 from ._connection import Connection
 from ._log import fields_of_leg
+from ._remembered import keep
 from ._tasks import Mailboxes, Tasks, cancel
 from ._time import Alarm
 from ._tracing import TraceSink
@@ -58,12 +59,8 @@ from .call import Call
 from .ice import FreshIce
 from .session import Session
 
-T = TypeVar("T")
-
 _log = logging.getLogger("statecore.client")
 _CALL_EVENTS = frozenset(events(CallListener)) - {"error"}
-_REMEMBERED = 256
-"""How many ended calls a device can still say the outcome of."""
 _PAUSE = 1000
 """Milliseconds until a timer that had no effect is looked at again."""
 
@@ -365,7 +362,7 @@ class Driver:
             self.listeners.emit("error", effect.value)
 
     def _remember(self, leg: LocalLeg) -> None:
-        _keep(self._ended, leg.session, leg)
+        keep(self._ended, leg.session, leg)
 
     def _settle(self, effect: Settle) -> None:
         error = self._with_call(effect.error, effect.leg) if effect.error is not None else None
@@ -414,7 +411,7 @@ class Driver:
         self.usable(connected=False)
         leg = await self._wait(lambda ticket: Do(session, trigger, ticket, **more))
         if leg.session != session:
-            _keep(self._merged, session, leg.session)
+            keep(self._merged, session, leg.session)
         return leg
 
     async def say(self, session: str, text: str, to: str) -> None:
@@ -491,14 +488,6 @@ class Driver:
 
     def _task_failed(self, error: BaseException, what: str) -> None:
         _log.error("%s failed", what, exc_info=error, extra=self.extra)
-
-
-def _keep(memory: dict[str, T], key: str, value: T) -> None:
-    """Remember something as the newest, and forget the oldest if it is too much."""
-    memory.pop(key, None)
-    memory[key] = value
-    if len(memory) > _REMEMBERED:
-        del memory[next(iter(memory))]
 
 
 __all__ = ["Driver"]

@@ -72,5 +72,5 @@ def _timeless(value: Any) -> Any:
         return value
     told = {name: _timeless(each) for name, each in value.items() if name != "age"}
     told |= {name: sorted(told[name]) for name in ("flags", "grants") if name in told}
-    told |= {name: True for name in ("left", "token") if told.get(name)}
+    told |= {name: True for name in ("left", "token", "joined_at") if told.get(name)}
     return told | ({"at": [time > 0 for time in told["at"]]} if "at" in told else {})
