@@ -163,10 +163,7 @@ EQUIVALENT = (
     ("switchboard/_conditions.py", "_NOBODY = ", "no user has that id either"),
     ("switchboard/_filling.py", "or Line(None)", "who rings has a line"),
     ("switchboard/_filling.py", "->  initial = None", "who rings is given a state in the same decision"),
-    *(
-        ("switchboard/_filling.py", f"Control(None, {part}", "who rings is given a state in the same decision")
-        for part in ('"callee")',)
-    ),
+    ("switchboard/_filling.py", 'Control(None, "callee")', "who rings is given a state in the same decision"),
     ("switchboard/_plans.py", "Command(_SESSION, None,", "a trial's command is not asked for its number"),
     ("switchboard/_plans.py", "return Leg(None, leg.user", "a new leg of one place has one id in every call"),
     ("switchboard/_filling.py", "line.user if (line) or True", "no line is deleted by what goes as before"),
