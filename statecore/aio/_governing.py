@@ -25,8 +25,8 @@ class Governing(Looking):
         settings' `line_capacity`). What is not given stays as the user has it. Idempotent. Raises InvalidArgument."""
         if capacity is not None and (isinstance(capacity, bool) or capacity not in range(1, 101)):
             raise InvalidArgument("a line's capacity is a whole number from 1 to 100", name="capacity")
-        if len(avatar) > 2048:
-            raise InvalidArgument("the address of a picture is longer than 2048 characters", name="avatar")
+        if not isinstance(avatar, str) or len(avatar) > 2048:  # type: ignore[redundant-expr]  # not all callers are typed
+            raise InvalidArgument("the address of a picture is a text of at most 2048 characters", name="avatar")
         coming = self._pending.get(check_id("user", user), Register(user))
         known = Register(user, name or coming.name, capacity or coming.capacity, avatar or coming.avatar)
         if self._users.get(user) != known:

@@ -111,7 +111,8 @@ class CallClient:
 
     @property
     def user(self) -> User:
-        """The user whose device this is, known before it is connected and after it is closed."""
+        """The user whose device this is, known before it is connected and after it is closed; the picture that the
+        service has, from the first connection on."""
         return self._driver.me
 
     @property

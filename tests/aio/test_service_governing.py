@@ -209,7 +209,7 @@ def test_a_user_may_be_in_more_calls_than_others(town: Town, run: Run) -> None:
 
 @pytest.mark.parametrize(
     "more",
-    [*({"capacity": n} for n in (0, -1, 101, True, 1.5, "2")), {"avatar": "x" * 2049}],
+    [*({"capacity": n} for n in (0, -1, 101, True, 1.5, "2")), {"avatar": "x" * 2049}, {"avatar": None}],
     ids=lambda m: str(m)[:20],
 )
 def test_what_cannot_be_a_capacity_or_a_picture_is_refused(run: Run, more: Any) -> None:
