@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,10 +17,11 @@ import pytest
 from statecore.flow import FLOWS, Flow
 from statecore.testing import races
 from statecore.testing.races.__main__ import main as walk
-from statecore.testing.sim import Core, simulate
+from statecore.testing.sim import Core, Violation, simulate
 from statecore.testing.sim.__main__ import PARTS, main
+from statecore.testing.sim.shells import simulate_shells
 from statecore.testing.sim.shrinking import load
-from statecore.testing.sim.soaking import run_core, soak
+from statecore.testing.sim.soaking import run_core, run_script, run_shells, soak
 
 
 def _without_effort(result: dict[str, Any]) -> dict[str, Any]:
@@ -62,10 +64,29 @@ def test_what_a_soak_finds_is_kept(
     monkeypatch.setattr("statecore.testing.sim.soaking.simulate", partial(simulate, core=core))
     arguments = ["--part", "core", "--seeds", "1:2", "--jobs", "1", "--out", str(tmp_path / "soak.json")]
     assert main([*arguments, "--keep", str(tmp_path)]) == 1
-    script = load(tmp_path / "seed-1.json")
+    script = load(tmp_path / "core-1.json")
     assert script.found
     assert len(script.items) < 20
     assert "1 violations" in capsys.readouterr().out
+
+
+def test_what_core_and_shells_find_by_one_seed_is_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Callable[..., Flow]
+) -> None:
+    """Neither script takes the other's place, and each is run again on what it was found in."""
+    flows = {**FLOWS, "ringing": broken("end", "active")}
+    with monkeypatch.context() as planted:
+        planted.setattr("statecore.testing.sim.soaking.simulate", partial(simulate, core=Core.of(flows)))
+        planted.setattr("statecore.testing.sim.shells.simulate_shells", partial(simulate_shells, flows=flows))
+        kept = [Path(run(1, calls=8, folder=tmp_path)["violations"][0]["kept"]) for run in (run_core, run_shells)]
+        for path in kept:
+            with pytest.raises(Violation, match=re.escape(load(path).found[:20])):
+                run_script(load(path))
+    assert [path.name for path in kept] == ["core-1.json", "shells-1.json"]
+    assert [load(path).kind for path in kept] == ["core", "shells"]
+    assert load(kept[1]).found.startswith("shells, seed 1: ")
+    for path in kept:
+        run_script(load(path))
 
 
 def test_what_is_found_need_not_be_kept(monkeypatch: pytest.MonkeyPatch, broken: Callable[..., Flow]) -> None:

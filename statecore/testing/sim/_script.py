@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -42,6 +42,8 @@ class Script(Struct, frozen=True):
     """What happens, in the order of time."""
     found: str = ""
     """What it showed once."""
+    kind: Literal["core", "shells"] = "core"
+    """What it is run on: the pure core, or the asyncio shells."""
 
     def check(self) -> None:
         """Raises ValueError if something that is to happen is nothing that can."""
@@ -260,14 +262,14 @@ class _Maker:
 _SERVICE = frozenset({"restart", "stop", "stop_after_commit", "forget", "service_clock"})
 
 
-def script_of(seed: int, *, calls: int = 200, users: int = 20) -> Script:
+def script_of(seed: int, *, calls: int = 200, users: int = 20, kind: Literal["core", "shells"] = "core") -> Script:
     """A script by chance: so many calls among so many users of one to three devices, at least one fault a call."""
     maker = _Maker(seed, users)
     at = 1000
     for number in range(calls):
         maker.call(at, f"c{number}")
         at += maker.chance.randint(0, 2 * 24_000 // users)
-    return Script(seed, maker.devices, ordered(maker.items))
+    return Script(seed, maker.devices, ordered(maker.items), kind=kind)
 
 
 def ordered(items: Iterable[Item]) -> list[Item]:

@@ -65,9 +65,9 @@ def _without_idle_devices(script: Script, find: Callable[[Script], Violation | N
 
 
 def save(script: Script, folder: Path) -> Path:
-    """Keep a script in a folder, under its seed; answers with the file."""
+    """Keep a script in a folder, under its kind and seed; answers with the file."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"seed-{script.seed}.json"
+    path = folder / f"{script.kind}-{script.seed}.json"
     path.write_bytes(msgspec.json.format(_encoder.encode(script), indent=1) + b"\n")
     return path
 

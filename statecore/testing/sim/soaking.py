@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,27 +25,34 @@ CALLS_A_SHELL_SEED = 60
 def run_core(seed: int, *, calls: int = CALLS_A_SEED, folder: Path | None = None) -> dict[str, Any]:
     """One simulation of the pure core: what it met, and what it found. With a folder, what was found is made smaller
     and kept there."""
-    return _run(seed, script_of(seed, calls=calls), simulate, folder)
+    return _run(script_of(seed, calls=calls), folder)
 
 
 def run_shells(seed: int, *, calls: int = CALLS_A_SHELL_SEED, folder: Path | None = None) -> dict[str, Any]:
     """The same through real clients and a real service."""
-    from .shells import simulate_shells  # noqa: PLC0415 - brings asyncio and NumPy, which the core does without
-
-    return _run(seed, script_of(seed, calls=calls, users=8), simulate_shells, folder)
+    return _run(script_of(seed, calls=calls, users=8, kind="shells"), folder)
 
 
-def _run(seed: int, script: Script, run: Callable[[Script], Mix], folder: Path | None) -> dict[str, Any]:
+def run_script(script: Script) -> Mix:
+    """Run a script on what it is for, the core or the shells: also one that was kept."""
+    if script.kind == "core":
+        return simulate(script)
+    from . import shells  # noqa: PLC0415 - brings asyncio and NumPy, which the core does without
+
+    return shells.simulate_shells(script)
+
+
+def _run(script: Script, folder: Path | None) -> dict[str, Any]:
     began = time.process_time()
     report: dict[str, Any]
     try:
-        report = run(script).report()
+        report = run_script(script).report()
     except Violation as found:
         kept = None
         if folder is not None:
-            kept = str(save(shrink(script, runs=300, find=lambda s: violation(s, run=run)), folder))
-        report = {"violations": [{"seed": seed, "what": str(found), "kept": kept}]}
-    return {"seed": seed, "cpu_seconds": time.process_time() - began, **report}
+            kept = str(save(shrink(script, runs=300, find=partial(violation, run=run_script)), folder))
+        report = {"violations": [{"seed": script.seed, "what": str(found), "kept": kept}]}
+    return {"seed": script.seed, "cpu_seconds": time.process_time() - began, **report}
 
 
 def over(seeds: Iterable[int], run: Callable[[int], dict[str, Any]], *, jobs: int = 1) -> Iterator[dict[str, Any]]:
