@@ -155,7 +155,8 @@ language that keeps to this page can take part; `statecore.wire` is the codec.
 CARRIED = ("title", "peer_call")
 """Settings that are only handed on, beside those of the page's buttons."""
 _MARKS = """\
-\\* A hint for the page that shows the session: nothing else acts on it.
+\\* A hint for the page that shows the session: nothing else acts on it. The page of the service is given them by
+`CallApp(..., page=CallSettings(...))`, and one of your own by the settings of its session.
 
 † Nothing in this version keeps it, and a session that is started with it is refused. What is the media adapter's to do
 is taken if the adapter names it in its `heeds`."""

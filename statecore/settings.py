@@ -158,7 +158,7 @@ class CallSettings:
         "How the page places participants: tile, sidebar or spotlight.",
         live=True,
     )
-    title: str | None = _text(None, "A title for the page to show; None shows none.")
+    title: str | None = _text(None, "A title for the page to show in place of whom the call is with; None shows none.")
     display_name: str | None = _text(None, "The name others see; None means the user's own.")
     start_audio_muted: bool = _flag(False, "Join with the microphone muted: nothing is captured until unmuting.")
     start_video_paused: bool = _flag(False, "Join with the camera paused: nothing is captured until resuming.")
@@ -171,7 +171,9 @@ class CallSettings:
     max_duration: float | None = _seconds(
         None, 0.001, 30 * _DAY, "How long the session may last from joining; None sets no limit.", optional=True
     )
-    peer_call: bool = _flag(False, "A session of two people, shown as such; it asks nothing of the media.")
+    peer_call: bool = _flag(
+        False, "A session of two people: the page invites nobody else. It asks nothing of the media."
+    )
     show_end_button: bool = _flag(True, "The page shows the button that ends the call.")
     show_mute_button: bool = _flag(True, "The page shows the button that mutes the microphone.")
     show_pause_button: bool = _flag(True, "The page shows the button that pauses the camera.")
@@ -180,10 +182,16 @@ class CallSettings:
     show_switch_to_video_button: bool = _flag(True, "The page shows the button that asks for video in an audio call.")
     show_raise_hand_button: bool = _flag(True, "The page shows the button that raises the hand.")
     show_participants_button: bool = _flag(True, "The page shows the button that lists the participants.")
-    show_recording_button: bool = _flag(False, "The page shows the button that starts recording.")
-    show_invite_button: bool = _flag(False, "The page shows the button that invites others.")
-    show_chat_button: bool = _flag(False, "The page shows the button that opens the chat.")
-    show_network_button: bool = _flag(False, "The page shows the button that tells the quality of the network.")
+    show_recording_button: bool = _flag(
+        False, "A page of your own shows a button for recording; the service's has none."
+    )
+    show_invite_button: bool = _flag(
+        False, "The page shows the button that invites others: it copies the session's link."
+    )
+    show_chat_button: bool = _flag(False, "A page of your own shows a button for the chat; the service's has none.")
+    show_network_button: bool = _flag(
+        False, "A page of your own shows a button for the network's quality; the service's has none."
+    )
     noise_reduction: bool = _flag(False, "Reduce noise in what the microphone captures, where the adapter can.")
     audio_input: str | None = _text(
         None, "The microphone, by the adapter's device id; None means the system's.", live=True

@@ -9,10 +9,11 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any, Protocol
 
+import attrs
 import msgspec
 
-from statecore import CallQuery, CallService
-from statecore.errors import UnknownUser
+from statecore import CallQuery, CallService, CallSettings
+from statecore.errors import InvalidSettings, UnknownUser
 
 from ._refusals import refusal
 from ._socket import Scope, Send
@@ -35,6 +36,15 @@ _SAFE = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-cache"),
 ]
+_SETTINGS = frozenset(
+    (
+        "layout", "title", "start_audio_muted", "start_video_paused", "audio_only", "idle_timeout", "idle_prompt",
+        "max_duration", "peer_call", "camera_facing", "show_end_button", "show_mute_button", "show_pause_button",
+        "show_share_button", "show_mode_button", "show_switch_to_video_button", "show_raise_hand_button",
+        "show_participants_button", "show_invite_button",
+    )
+)  # fmt: skip
+"""What the page can be told to start its sessions with."""
 _ANSWERS = {"/page/me", "/page/people", "/page/calls"}
 
 
@@ -49,10 +59,17 @@ class App(Protocol):
 class Page:
     """Serves the page at `/` of an application, with its files under `/page/`."""
 
-    def __init__(self, app: App, authenticate: Callable[[str], Awaitable[str]], *, dev: bool) -> None:
+    def __init__(
+        self,
+        app: App,
+        authenticate: Callable[[str], Awaitable[str]],
+        *,
+        dev: bool,
+        settings: CallSettings | None = None,
+    ) -> None:
         self._app = app
         self._authenticate = authenticate
-        self._dev = dev
+        self._config = msgspec.json.encode({"dev": dev, "settings": _told(settings or CallSettings())})
 
     async def serve(self, scope: Scope, send: Send, path: str, headers: dict[str, str]) -> bool:
         """Answer a request if it is for the page; tells whether it was. `path` has no slash at its end."""
@@ -63,7 +80,7 @@ class Page:
             away = str(scope["path"]).encode() + b"/"
             await _answer(send, 307, b"", [(b"location", away)])
         elif path == "/page/config":
-            await _answer(send, 200, msgspec.json.encode({"dev": self._dev}), _json())
+            await _answer(send, 200, self._config, _json())
         elif path in _ANSWERS:
             await self._told(send, path, headers)
         else:
@@ -107,6 +124,20 @@ class Page:
             }
             for call in page.calls
         ]
+
+
+def _told(settings: CallSettings) -> dict[str, Any]:
+    """What differs from the defaults, as the page's client names it. Raises InvalidSettings for what it cannot do."""
+    told = {}
+    for field in attrs.fields(CallSettings):
+        value = getattr(settings, field.name)
+        if value == field.default:
+            continue
+        if field.name not in _SETTINGS:
+            raise InvalidSettings(name=field.name, value=value, why="the page of the service does not act on it")
+        first, *others = field.name.split("_")
+        told["".join((first, *(each.title() for each in others)))] = value
+    return told
 
 
 @cache

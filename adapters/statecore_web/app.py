@@ -9,7 +9,7 @@ import math
 from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING
 
-from statecore import CallService
+from statecore import CallService, CallSettings
 from statecore.errors import RateLimited, SignalingLost, SignalingRefused, UnsupportedVersion
 
 from ._door import Door, Visitor, without_token
@@ -40,7 +40,9 @@ class CallApp:
     part to back ends; without one it is closed, but for health and its description. `authenticate` says which user an
     auth token is good for (default: the tokens that `tokens` issues). `origins` are the web origins whose pages may
     connect (default: only the one it serves itself); clients that are no browsers send none. `dev` lets anybody log in
-    by name who comes from this machine: behind a proxy on it, that is everybody whom the proxy lets through."""
+    by name who comes from this machine: behind a proxy on it, that is everybody whom the proxy lets through. `page` is
+    what the page starts its sessions with: its title, layout, buttons and limits; for a setting that the page does not
+    act on, InvalidSettings is raised."""
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class CallApp:
         authenticate: Authenticate | None = None,
         origins: Collection[str] = (),
         dev: bool = False,
+        page: CallSettings | None = None,
     ) -> None:
         self.service = service
         """The call service."""
@@ -62,7 +65,7 @@ class CallApp:
         self._api_key = api_key
         self._dev = dev
         self._ice = IceDesk(self, self._door, self._origins)
-        self._page = Page(self, authenticate or self.tokens.verify, dev=dev)
+        self._page = Page(self, authenticate or self.tokens.verify, dev=dev, settings=page)
         self._rest: Litestar | None = None
         self._making = asyncio.Lock()
         self._sockets: dict[tuple[str, str], set[Socket]] = {}

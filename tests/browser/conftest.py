@@ -23,7 +23,7 @@ import uvicorn
 from hypothesis import settings
 from websockets.asyncio.client import ClientConnection, connect
 
-from statecore import CallService
+from statecore import CallService, CallSettings
 from statecore.testing.signals import tone
 from statecore_web import CallApp
 
@@ -466,9 +466,11 @@ async def _browser(devtools: str) -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def _world(devtools: str, origins: Sequence[str] = (), *, dev: bool = True, **more: Any) -> AsyncIterator[World]:
+async def _world(
+    devtools: str, origins: Sequence[str] = (), *, dev: bool = True, page: CallSettings | None = None, **more: Any
+) -> AsyncIterator[World]:
     service = CallService(**more)
-    app = CallApp(service, api_key="key", dev=dev, origins=origins)
+    app = CallApp(service, api_key="key", dev=dev, origins=origins, page=page)
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, ws="websockets-sansio", log_level="warning", lifespan="on",
         timeout_graceful_shutdown=5,
@@ -494,7 +496,7 @@ async def _world(devtools: str, origins: Sequence[str] = (), *, dev: bool = True
 @pytest.fixture
 def world(devtools: str) -> Callable[..., AbstractAsyncContextManager[World]]:
     """A service on a port of its own and a browser: `async with world() as all:`. Takes the origins whose pages may
-    connect, whether anybody may log in by name, and whatever a service does."""
+    connect, whether anybody may log in by name, the settings of the page, and whatever a service does."""
     return lambda origins=(), **more: _world(devtools, origins, **more)
 
 

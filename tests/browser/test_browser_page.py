@@ -6,6 +6,12 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
+from statecore import CallService, CallSettings
+from statecore.errors import InvalidSettings
+from statecore_web import CallApp
+
 
 def test_it_rings_while_one_is_in_a_session(world: Any) -> None:
     """Who is in a session, and copies its link, is asked beside it: declining leaves the session alone, accepting
@@ -43,6 +49,87 @@ def test_it_rings_while_one_is_in_a_session(world: Any) -> None:
             assert {("rejected", "rejected"), ("ended", "hangup")} <= set(await all_.calls())
 
     asyncio.run(main())
+
+
+def test_its_buttons_are_those_that_are_asked_for_and_a_press_is_told(world: Any) -> None:
+    """It shows the title, and of its buttons those that the settings of the session leave; the press of each is told by
+    its name."""
+
+    async def main() -> None:
+        page = CallSettings(title="Stand-up", show_invite_button=True, show_mute_button=False, idle_timeout=None)
+        async with world(page=page) as all_:
+            alice = await all_.person("alice")
+
+            await alice.click("#new-session")
+            await alice.in_call()
+            assert (
+                await alice.run("[document.querySelector('#call-with').innerText, document.title]") == ["Stand-up"] * 2
+            )
+            assert await alice.run(_SHOWN) == [each for each in _VIDEO if each != "mute"]
+            assert await alice.run("document.activeElement.id") == "camera"
+            assert await alice.run("[...statecore.sessions.values()][0].settings.idleTimeout") is None
+            await alice.click("#end")
+            await alice.at_home()
+            await alice.run(_WANTED)
+            for kind, controls in (("video", _VIDEO), ("audio", _AUDIO)):
+                await alice.run(f"globalThis.wanted = {{ type: '{kind}', showMuteButton: true }}")
+                await alice.click("#new-session")
+                await alice.in_call()
+                assert await alice.run(_SHOWN) == controls
+                buttons = {control: _BUTTONS[control] for control in controls if control in _BUTTONS}
+                for control, (setting, name) in buttons.items():
+                    without = await alice.run(f"{_WITHOUT}('{setting}', '{name}')")
+                    assert without == [each for each in controls if each != control], setting
+                for control, (_, name) in buttons.items():
+                    await alice.click(f"#{control} [data-layout=sidebar]" if control == "layouts" else f"#{control}")
+                    await alice.until(f"pressed.at(-1) === '{name}'")
+                await alice.at_home()
+                assert await alice.run("pressed.splice(0)") == [name for _, name in buttons.values()]
+
+    asyncio.run(main())
+
+
+# The control that each setting and each press is about.
+_BUTTONS = {
+    "copy-link": ("showInviteButton", "invite"),
+    "layouts": ("showModeButton", "mode"),
+    "mute": ("showMuteButton", "mute"),
+    "camera": ("showPauseButton", "pause"),
+    "to-video": ("showSwitchToVideoButton", "switch_to_video"),
+    "share": ("showShareButton", "share"),
+    "hand": ("showRaiseHandButton", "raise_hand"),
+    "participants": ("showParticipantsButton", "participants"),
+    "end": ("showEndButton", "call_end"),
+}
+_VIDEO = ["copy-link", "layouts", "mute", "camera", "share", "hand", "participants", "devices", "end"]
+_AUDIO = ["copy-link", "layouts", "mute", "to-video", "share", "hand", "participants", "devices", "end"]
+_SHOWN = """[...document.querySelectorAll('.call .top > [id], #controls > [id]')]
+  .filter((each) => each.checkVisibility() && each.matches('button, #layouts')).map((each) => each.id)"""
+# From now on sessions are started by what is wanted here besides.
+_WANTED = """(() => {
+  globalThis.pressed = [];
+  const start = statecore.startSession.bind(statecore);
+  statecore.startSession = (what, more) => start(what, { ...more, ...wanted });
+})()"""
+# What is shown in the session without a button; and its press is listened for.
+_WITHOUT = f"""((setting, name) => {{
+  const [session] = [...statecore.sessions.values()];
+  const {{ settings }} = session;
+  session.settings = {{ ...settings, [setting]: false }};
+  session.setLayout('tile');
+  const shown = {_SHOWN};
+  session.settings = settings;
+  session.setLayout('tile');
+  session.on(`${{name}}_button_pressed`, () => pressed.push(name));
+  return shown;
+}})"""
+
+
+@pytest.mark.parametrize("asked", [{"show_chat_button": True}, {"presenter_mode": True}, {"type": "audio"}])
+def test_what_the_page_cannot_do_is_not_promised(asked: dict[str, Any]) -> None:
+    """A setting that the page does not act on is refused by its name when the service is made."""
+    with pytest.raises(InvalidSettings, match=next(iter(asked))):
+        CallApp(CallService(), page=CallSettings(**asked))
 
 
 def test_what_can_be_done_in_a_call(world: Any) -> None:

@@ -10,9 +10,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 import statecore_web
+from statecore import CallSettings
+from statecore.listeners import OngoingCallListener, events
 
 PAGE = Path(statecore_web.__file__).parent / "page"
 TYPES = (PAGE / "statecore.d.ts").read_text()
@@ -55,3 +58,17 @@ def test_settings_are_those_that_are_declared_and_checked(real: dict[str, Any]) 
     assert set(real["CallSettings"]) == _declared("interface", "CallSettings")
     assert [entry[1:] for entry in real["refused"]] == [["invalid_settings", entry[0]] for entry in real["refused"]]
     assert real["frozen"]
+
+
+def test_settings_are_those_of_the_python_side(real: dict[str, Any]) -> None:
+    """Each has the name, as JavaScript writes it, and the default of one there; and all buttons are among them."""
+    python = {field.name: field.default for field in attrs.fields(CallSettings)}
+    camel = {re.sub("_(.)", lambda match: match[1].upper(), name): name for name in python}
+    assert {name: python[camel[name]] for name in real["defaults"]} == {**real["defaults"], "maxDuration": None}
+    assert {name for name, own in camel.items() if own.startswith("show_")} <= set(real["defaults"])
+
+
+def test_buttons_are_those_of_the_python_side(real: dict[str, Any]) -> None:
+    """A press that Python's listeners hear of can be told, and no other; nor any after the end."""
+    told = {event.removesuffix("_button_pressed") for event in events(OngoingCallListener) if "_button_" in event}
+    assert real["pressed"] == [*sorted(told), "invalid_argument", "session_inactive"]

@@ -12,11 +12,11 @@ const LOOK = 4000; // milliseconds between two looks at who is there
 let client = null;
 let token = "";
 let people = [];
-let config = { dev: false };
+let config = { dev: false, settings: {} };
 let looking = 0;
 let joining = null; // the session that is being joined
 const developer = new Developer();
-const screen = new CallScreen({ notice, say });
+const screen = new CallScreen({ notice, say, copyLink });
 
 // --- views
 
@@ -338,24 +338,26 @@ function faulty(error) {
 }
 
 function join(call) {
-  return enter(call.sessionId, nameOf(call.with), call.type, async () => call.sessionId);
+  return enter(call.sessionId, nameOf(call.with), { type: call.type }, async () => call.sessionId);
 }
 
-/** Enter a session; `what` gives what it is joined by. */
-async function enter(sessionId, name, type, what) {
+/** Enter a session by these settings, and those that the service gives its page; `what` gives what it is joined by. */
+async function enter(sessionId, name, more, what) {
   if (joining === sessionId || screen.session?.sessionId === sessionId) return;
   joining = sessionId;
   notice("");
-  document.title = name;
+  const settings = { ...more, ...config.settings, listener: { onError: faulty } };
+  const title = settings.title ?? name;
+  document.title = title;
   ring.say(STATES.accepted);
   sounds.silence();
   try {
-    const session = await client.startSession(await what(), { type, listener: { onError: faulty } });
+    const session = await client.startSession(await what(), settings);
     if (session.over) return;
     ring.shut();
     sounds.connected();
-    screen.open(session, name);
     show("call");
+    screen.open(session, title);
     say("Connected");
   } catch (error) {
     if (!["call_ended", "call_cancelled"].includes(error.code)) notice(reason(error), true);
@@ -383,7 +385,7 @@ function meet() {
   sounds.unlock();
   const sessionId = linked();
   $("ring").dataset.session = sessionId;
-  return enter(sessionId, "Session", "video", () => client.generateToken(sessionId));
+  return enter(sessionId, "Session", { type: "video", showInviteButton: true }, () => client.generateToken(sessionId));
 }
 
 function startSession() {
@@ -419,7 +421,6 @@ $("logout").addEventListener("click", logOut);
 $("again").addEventListener("click", again);
 $("search").addEventListener("input", drawPeople);
 $("new-session").addEventListener("click", startSession);
-$("copy-link").addEventListener("click", copyLink);
 addEventListener("hashchange", invited);
 $("developer").addEventListener("click", () => developer.toggle());
 document.addEventListener("visibilitychange", look);

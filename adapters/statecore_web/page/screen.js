@@ -2,6 +2,19 @@
 
 import { $, STATES, avatar, duration, icon, label, make, reason, setIcon } from "./words.js";
 
+// The controls that an application may leave out: the setting that shows each, and what its press is called.
+const BUTTONS = {
+  "copy-link": ["showInviteButton", "invite"],
+  layouts: ["showModeButton", "mode"],
+  mute: ["showMuteButton", "mute"],
+  camera: ["showPauseButton", "pause"],
+  "to-video": ["showSwitchToVideoButton", "switch_to_video"],
+  share: ["showShareButton", "share"],
+  hand: ["showRaiseHandButton", "raise_hand"],
+  participants: ["showParticipantsButton", "participants"],
+  end: ["showEndButton", "call_end"],
+};
+
 export class CallScreen {
   constructor(page) {
     this.page = page;
@@ -13,6 +26,7 @@ export class CallScreen {
     this.clock = 0;
     this.left = null; // what there is to say of the time left, while it is asked about
     const acts = {
+      "copy-link": () => this.page.copyLink(),
       mute: () => this.session.toggleAudio(),
       camera: () => this.session.toggleVideo(),
       "to-video": () => this.toVideo(),
@@ -22,9 +36,9 @@ export class CallScreen {
       devices: () => this.toggle("devices"),
       end: () => this.session.end(),
     };
-    for (const [id, act] of Object.entries(acts)) $(id).addEventListener("click", () => this.act(act));
+    for (const [id, act] of Object.entries(acts)) $(id).addEventListener("click", () => this.press(id, act));
     for (const button of $("layouts").children) {
-      button.addEventListener("click", () => this.session?.setLayout(button.dataset.layout));
+      button.addEventListener("click", () => this.press("layouts", () => this.session.setLayout(button.dataset.layout)));
       button.addEventListener("keydown", (event) => this.arrows(event, button));
     }
   }
@@ -35,6 +49,14 @@ export class CallScreen {
 
   get own() {
     return this.session.participants[0];
+  }
+
+  /** A control was pressed: listeners hear of it, and then it does what it is for. */
+  press(id, act) {
+    return this.act(() => {
+      if (BUTTONS[id]) this.session.press(BUTTONS[id][1]);
+      return act();
+    });
   }
 
   async act(act) {
@@ -62,6 +84,11 @@ export class CallScreen {
     next.click();
   }
 
+  /** To the first control that there is. */
+  focus() {
+    [...$("controls").children].find((each) => !each.hidden)?.focus({ preventScroll: true });
+  }
+
   // --- a session
 
   open(session, name) {
@@ -69,7 +96,6 @@ export class CallScreen {
     this.lost.clear();
     this.asking = false;
     $("call-with").textContent = name;
-    $("copy-link").hidden = session.call.role !== "member";
     const draw = () => this.draw();
     for (const event of [
       "media_changed", "user_joined", "user_left", "user_list_updated", "audio_muted", "audio_unmuted", "video_paused",
@@ -91,7 +117,7 @@ export class CallScreen {
     });
     this.clock = setInterval(() => this.tick(), 1000);
     this.draw();
-    $("mute").focus({ preventScroll: true });
+    this.focus();
   }
 
   close(sessionId) {
@@ -141,7 +167,7 @@ export class CallScreen {
   }
 
   unasked() {
-    if ($("asked").contains(document.activeElement)) $("mute").focus();
+    if ($("asked").contains(document.activeElement)) this.focus();
     $("asked").hidden = true;
     this.left = null;
   }
@@ -284,9 +310,13 @@ export class CallScreen {
       button.title = button.textContent + (key ? ` (${key})` : "");
       if (key) button.setAttribute("aria-keyshortcuts", key);
     }
-    $("camera").hidden = !video;
-    $("to-video").hidden = video || !session.grants.includes("video");
-    $("share").hidden = !session.grants.includes("screen") || !navigator.mediaDevices?.getDisplayMedia;
+    const possible = {
+      "copy-link": session.call.role === "member" && !session.settings.peerCall,
+      camera: video,
+      "to-video": !video && session.grants.includes("video"),
+      share: session.grants.includes("screen") && navigator.mediaDevices?.getDisplayMedia,
+    };
+    for (const [id, [setting]] of Object.entries(BUTTONS)) $(id).hidden = !session.settings[setting] || !(possible[id] ?? true);
   }
 
   // --- the panel

@@ -3,6 +3,11 @@
 import { CallError } from "./errors.js";
 import { Listeners } from "./listeners.js";
 
+/** What the buttons of a page are called when their press is told. */
+export const BUTTONS = [
+  "call_end", "mute", "pause", "share", "mode", "switch_to_video", "raise_hand", "participants", "recording", "invite",
+  "chat", "network",
+];
 const WITH_NOBODY = ["session_joined", "session_timeout"];
 
 export class Session {
@@ -179,6 +184,8 @@ export class Session {
 
   /** A button of the page was pressed: told, and does nothing by itself. */
   press(button) {
+    if (!BUTTONS.includes(button)) throw new CallError("invalid_argument", { name: "button", why: `there is no button ${button}` });
+    if (this.over) throw new CallError("session_inactive", { session_id: this.sessionId });
     this.listeners.emit(`${button}_button_pressed`);
   }
 

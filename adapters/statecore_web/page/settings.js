@@ -8,15 +8,25 @@ const DAY = 86400;
 const flag = (value) => (typeof value === "boolean" ? "" : "must be true or false");
 const choice = (...choices) => (value) => (choices.includes(value) ? "" : `must be one of ${choices.join(", ")}`);
 const device = (value) => (value === null || (typeof value === "string" && value.trim()) ? "" : "must be a device's id, or null");
+const text = (value) => {
+  const fits = value === null || (typeof value === "string" && value.trim() && [...value].length <= 256);
+  return fits ? "" : "must be a text of 1 to 256 characters, or null";
+};
 const seconds = (most, { off = false } = {}) => (value) => {
   const fits = (off && (value === 0 || value === null)) || (Number.isFinite(value) && value >= 0.001 && value <= most);
   return fits ? "" : `must be from 0.001 to ${most} seconds${off ? ", or 0 or null for none" : ""}`;
 };
 
+// The buttons that a page shows unless it is told not to, and those it shows if it is told to.
+const SHOWN = ["End", "Mute", "Pause", "Share", "Mode", "SwitchToVideo", "RaiseHand", "Participants"];
+const NOT_SHOWN = ["Recording", "Invite", "Chat", "Network"];
+const buttons = (names, shown) => Object.fromEntries(names.map((name) => [`show${name}Button`, [shown, flag]]));
+
 const SETTINGS = {
   // name: [default, rule]
   type: ["video", choice("audio", "video")],
   layout: ["tile", choice("tile", "sidebar", "spotlight")],
+  title: [null, text],
   audioOnly: [false, flag],
   startAudioMuted: [false, flag],
   startVideoPaused: [false, flag],
@@ -26,6 +36,9 @@ const SETTINGS = {
   idleTimeout: [120, seconds(DAY, { off: true })],
   idlePrompt: [60, seconds(DAY)],
   maxDuration: [0, seconds(30 * DAY, { off: true })],
+  peerCall: [false, flag],
+  ...buttons(SHOWN, true),
+  ...buttons(NOT_SHOWN, false),
   listener: [null, () => ""],
 };
 

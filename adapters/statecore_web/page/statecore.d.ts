@@ -3,6 +3,9 @@
 export type CallType = "audio" | "video";
 export type Layout = "tile" | "sidebar" | "spotlight";
 export type MediaKind = "audio" | "video" | "screen";
+export type Button =
+  | "call_end" | "mute" | "pause" | "share" | "mode" | "switch_to_video" | "raise_hand" | "participants" | "recording"
+  | "invite" | "chat" | "network";
 export type Unsubscribe = () => boolean;
 
 /** Every error. `code` is stable, `retryable` says whether the same thing may succeed later. */
@@ -77,6 +80,8 @@ export interface CallListener {
 export interface CallSettings {
   type?: CallType;
   layout?: Layout;
+  /** What a page shows as the title of the session. */
+  title?: string | null;
   audioOnly?: boolean;
   startAudioMuted?: boolean;
   startVideoPaused?: boolean;
@@ -90,6 +95,22 @@ export interface CallSettings {
   idlePrompt?: number;
   /** Seconds; 0 or null is for ever. */
   maxDuration?: number | null;
+  /** A session of two, shown as such. */
+  peerCall?: boolean;
+  /** Which buttons a page shows: these, unless it is told not to, */
+  showEndButton?: boolean;
+  showMuteButton?: boolean;
+  showPauseButton?: boolean;
+  showShareButton?: boolean;
+  showModeButton?: boolean;
+  showSwitchToVideoButton?: boolean;
+  showRaiseHandButton?: boolean;
+  showParticipantsButton?: boolean;
+  /** and these if it is told to. */
+  showRecordingButton?: boolean;
+  showInviteButton?: boolean;
+  showChatButton?: boolean;
+  showNetworkButton?: boolean;
   /** Hears everything from the beginning, also that a microphone or camera could not be opened. */
   listener?: Record<string, (...args: any[]) => void>;
 }
@@ -210,7 +231,8 @@ export class Session {
   sendMessage(data: unknown, to?: string): Promise<void>;
   trigger(name: string, data?: Record<string, unknown>): Promise<void>;
   setLayout(layout: Layout): void;
-  press(button: string): void;
+  /** Tell `<button>_button_pressed`; it does nothing by itself. */
+  press(button: Button): void;
   track(pid: string, kind?: MediaKind): MediaStreamTrack | null;
   /** What is heard and seen of a participant: stays, and changes with what arrives. */
   stream(pid: string): MediaStream;
