@@ -294,6 +294,8 @@ def events_page() -> str:
             *_table(heads, rows(OngoingCallListener)),
             "\\* Not told by anything in this version.",
             "",
+            (inspect.getdoc(OngoingCallListener) or "").rpartition("\n\n")[2],
+            "",
             _CUSTOM,
             "",
         ]

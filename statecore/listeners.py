@@ -89,6 +89,11 @@ class OngoingCallListener(_Listener):
 
     Give handlers by keyword, or make a subclass with methods of these names. `payload` in an event's metadata names the
     positional arguments; `by` is the user who did it, or None. A button's event never ends the call by itself.
+
+    Of video the `initiator` is the user who asked, and the `responder` the one who agreed; of a request it is who may
+    agree, of one that came to nothing who might have. If both of two ask at once, the wish that the service heard first
+    is the request and the other the agreement, for both. A name is empty where a device cannot know it: which of
+    several people declined; and both are in a switch that happened while this device was cut off.
     """
 
     on_session_joined: Handler | None = _event("This device is in the session.", "session")

@@ -14,7 +14,8 @@ from ..listeners import Handler, ListenerRegistry, OngoingCallListener, Registra
 from ..model import EndReason, Participant
 from ..ports import AudioFrame, StreamStats, VideoFrame
 from ..settings import CallSettings
-from ..wire import encode
+from ..wire import Peer, encode
+from ._asking import who_asked
 from ._log import end_reason, own_participant, participant
 from ._media import SessionMedia
 from ._tasks import Mailboxes, Tasks
@@ -41,6 +42,8 @@ class Session:
         self.settings = settings
         """What it was started with. Frozen."""
         self._leg: LocalLeg | None = None
+        self._before: LocalLeg | None = None
+        """The leg by the view before its present one."""
         self._tasks = Tasks(self._task_failed)
         self._listeners = ListenerRegistry(
             on_error=self._handler_failed, spawn=Mailboxes(self._tasks, self._handler_failed).post
@@ -390,11 +393,13 @@ class Session:
 
     def update(self, leg: LocalLeg | None) -> None:
         """The leg as it is now."""
-        self._leg = leg or self._leg
+        if leg is not None:
+            self._before = self._leg if self._leg is not None and self._leg.seq != leg.seq else self._before
+            self._leg = leg
         if self.over:
             self._ended.set()
 
-    def emit(self, event: str, leg: LocalLeg, peer: Any, value: Any) -> None:
+    def emit(self, event: str, leg: LocalLeg, peer: Peer | None, value: Any) -> None:
         """Tell this session's listeners, with the arguments that the event's table names."""
         self.update(leg)
         self._joined |= event == "session_joined"
@@ -403,7 +408,9 @@ class Session:
         if event == "call_ended":
             self._listeners.clear()
 
-    def _arguments(self, event: str, leg: LocalLeg, peer: Any, value: Any) -> tuple[Any, ...]:
+    def _arguments(self, event: str, leg: LocalLeg, peer: Peer | None, value: Any) -> tuple[Any, ...]:
+        if event.startswith("call_switch"):
+            return (self._id, *who_asked(event, self._before, leg, peer, self._driver.user))
         who = participant(peer) if peer is not None else own_participant(leg, self._driver.me, self._driver.device)
         if event in ("session_joined", "session_timeout"):
             return (self,)
@@ -415,19 +422,13 @@ class Session:
             return (who, value)
         if event == "user_list_updated":
             return (self.participants,)
-        return self._arguments_of_actions(event, leg, who, value, own=peer is None)
+        return self._arguments_of_actions(event, who, value)
 
-    def _arguments_of_actions(
-        self, event: str, leg: LocalLeg, who: Participant, value: Any, *, own: bool
-    ) -> tuple[Any, ...]:
+    def _arguments_of_actions(self, event: str, who: Participant, value: Any) -> tuple[Any, ...]:
         if event in ("user_muted", "user_unmuted", "user_video_paused", "user_video_resumed"):
             return (who, who.uid)
         if event in ("audio_muted", "audio_unmuted", "video_paused", "video_resumed"):
             return (self._driver.user,)
-        if event.startswith("call_switch"):
-            other = next((p.user for p in leg.peers if p.joined), "")
-            asker, answerer = (self._driver.user, other) if own else (who.uid, self._driver.user)
-            return (self._id, asker, answerer)
         if event in ("idle_prompt", "error"):
             return (value,)
         if event == "custom":

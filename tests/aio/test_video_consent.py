@@ -108,6 +108,105 @@ def test_the_answer_and_the_end_come_at_once(town: Town, run: Run) -> None:
     run(main)
 
 
+SWITCH = ("call_switch_to_video_requested", "call_switched_to_video", "call_switch_to_video_declined")
+
+
+def _heard(t: Any, name: str) -> list[tuple[Any, ...]]:
+    """What somebody was told of requests for video, without the session's id."""
+    return [(event.removeprefix("call_"), *args[1:]) for event, args in t.told[name] if event in SWITCH]
+
+
+@pytest.mark.parametrize("asker", ["alice", "bob"])
+def test_both_hear_who_asked_and_who_agreed(town: Town, run: Run, asker: str) -> None:
+    """Of two, whichever asks: both hear the same initiator and the same responder, of a refusal and of a switch."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            sessions = dict(zip(("alice", "bob"), await t.pair(), strict=True))
+            for name, session in sessions.items():
+                session.add_call_event_listener("log", t.log(name))
+            other = "bob" if asker == "alice" else "alice"
+            for answer in ("decline_video", "accept_video"):
+                asking = asyncio.create_task(sessions[asker].switch_to_video())
+                await t.until(lambda: "wants_video" in sessions[other].leg.peers[0].flags)
+                await getattr(sessions[other], answer)()
+                await asyncio.wait((asking,))
+                assert (asking.exception() is None) == (answer == "accept_video")
+            declined, switched = ("switch_to_video_declined", asker, other), ("switched_to_video", asker, other)
+            assert _heard(t, asker) == [declined, switched]
+            asked = ("switch_to_video_requested", asker, other)
+            assert _heard(t, other) == [asked, declined, asked, switched]
+            await sessions["alice"].end()
+
+    run(main)
+
+
+def test_both_asking_at_once_is_one_switch(town: Town, run: Run) -> None:
+    """The wish that the service heard first is the request, the other one the agreement, for both of them."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            hers, his = await t.pair()
+            hers.add_call_event_listener("log", t.log("alice"))
+            his.add_call_event_listener("log", t.log("bob"))
+            t.links["alice"].delay, t.links["bob"].delay = 0.1, 0.05
+            await asyncio.gather(hers.switch_to_video(), his.switch_to_video())
+            await asyncio.sleep(1)
+            switched = ("switched_to_video", "bob", "alice")
+            assert [told for told in _heard(t, "alice") if "switched" in told[0]] == [switched]
+            assert [told for told in _heard(t, "bob") if "switched" in told[0]] == [switched]
+            await hers.end()
+
+    run(main)
+
+
+def test_of_three_everybody_hears_who_asked_and_who_agreed(town: Town, run: Run) -> None:
+    """Whoever asks and whoever agrees, all hear of the two. Who of several declined is not known: nobody is named."""
+
+    async def main() -> None:
+        async with town("alice", "bob", "carol") as t:
+            alice, bob, carol = await t.meet("alice", "bob", "carol", type="audio")
+            for answer in ("decline_video", "accept_video"):
+                asking = asyncio.create_task(bob.switch_to_video())
+                await t.until(lambda: any("wants_video" in peer.flags for peer in carol.leg.peers))
+                await getattr(carol, answer)()
+                await asyncio.wait((asking,))
+            await t.until(lambda: all(session.leg.type == "video" for session in (alice, bob, carol)))
+            declined, switched = ("switch_to_video_declined", "bob", ""), ("switched_to_video", "bob", "carol")
+            assert _heard(t, "bob") == [declined, switched]
+            for name in ("alice", "carol"):
+                asked = ("switch_to_video_requested", "bob", name)
+                assert _heard(t, name) == [asked, declined, asked, switched]
+
+    run(main)
+
+
+def test_who_was_away_is_not_told_a_guess(town: Town, run: Run) -> None:
+    """Who was cut off between the request and the switch hears of the switch, without names that might be wrong."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            hers, his = await t.pair()
+            his.add_call_event_listener("log", t.log("bob"))
+            hers.add_call_event_listener("log", t.log("alice"))
+            t.links["alice"].cut()
+            asking = asyncio.create_task(hers.switch_to_video())
+            await his.mute_audio()
+            t.links["alice"].mend()
+            await t.until(lambda: "wants_video" in his.leg.peers[0].flags)
+            t.links["alice"].cut()
+            await his.mute_audio()
+            await his.accept_video()
+            await his.unmute_audio()
+            t.links["alice"].mend()
+            await asking
+            assert _heard(t, "bob")[-1] == ("switched_to_video", "alice", "bob")
+            assert _heard(t, "alice") == [("switched_to_video", "", "")]
+            await hers.end()
+
+    run(main)
+
+
 class Asker:
     """Somebody who asks, again and at once, and gives up some of it; what was said to each request."""
 

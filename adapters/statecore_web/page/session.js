@@ -20,6 +20,7 @@ export class Session {
     if (settings.listener) this.listeners.add("settings", settings.listener);
     this.streams = new Map();
     this.leg = null;
+    this.before = null; // the leg by the view before its present one
     this.media = null;
     this.opening = null;
     this.waiting = [];
@@ -292,7 +293,10 @@ export class Session {
   }
 
   update(leg) {
-    if (leg) this.leg = leg;
+    if (leg) {
+      if (this.leg && this.leg.seq !== leg.seq) this.before = this.leg;
+      this.leg = leg;
+    }
     if (this.leg?.reason !== null && this.leg) this.over = true;
   }
 
@@ -317,8 +321,7 @@ export class Session {
     if (["user_muted", "user_unmuted", "user_video_paused", "user_video_resumed"].includes(event)) return [who, who.uid];
     if (["audio_muted", "audio_unmuted", "video_paused", "video_resumed"].includes(event)) return [this.client.user];
     if (event.startsWith("call_switch")) {
-      const other = leg.peers.find((one) => one.joined)?.user ?? "";
-      return [this.sessionId, ...(peer ? [who.uid, this.client.user.uid] : [this.client.user.uid, other])];
+      return [this.sessionId, ...whoAsked(event, this.before, leg, peer, this.client.user.uid)];
     }
     if (event === "idle_prompt" || event === "error") return [value];
     if (event === "custom") return value;
@@ -335,6 +338,33 @@ const DRIVES = {
   granted: (media, pid) => media.granted(pid),
   resumed: (media) => media.resumed(),
 };
+
+/**
+ * The initiator and the responder of an event about switching to video, as this user's device knows them: empty where it
+ * does not. `before` is the leg by the view before this one.
+ */
+function whoAsked(event, before, leg, peer, user) {
+  if (event === "call_switched_to_video") return whoSwitched(before, leg, user);
+  const asker = peer?.user ?? user;
+  if (event === "call_switch_to_video_requested") return [asker, user];
+  const other = only(leg.peers.filter((one) => one.joined).map((one) => one.user)); // of several, no view says who
+  return [asker, other && peer ? user : other];
+}
+
+/** One wish stands at a time, and besides the asker's only the camera of who agreed goes on with the switch. If a view
+ * between the two was missed, it may have held any of that. */
+function whoSwitched(before, after, user) {
+  if (after.seq !== before?.seq + 1) return ["", ""];
+  const all = (leg) => [{ pid: leg.pid, user, flags: leg.flags }, ...leg.peers];
+  const was = new Map(all(before).map((one) => [one.pid, one.flags]));
+  const had = ({ pid }, flag) => was.get(pid)?.includes(flag) ?? false;
+  const asked = all(after).filter((one) => had(one, "wants_video"));
+  const began = all(after).filter((one) => one.flags.includes("camera") && !had(one, "camera"));
+  const agreed = began.filter((one) => !had(one, "wants_video"));
+  return [asked, agreed].map((found) => only(found.map((one) => one.user)));
+}
+
+const only = (names) => (names.length === 1 ? names[0] : "");
 
 /** A participant as others see it. */
 export function participant(peer) {

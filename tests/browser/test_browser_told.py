@@ -1,0 +1,64 @@
+"""What a session of the browser tells its listeners is what a session of the Python client tells them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import statecore_web
+from statecore.aio._asking import who_asked
+from statecore.endpoint import LocalLeg
+from statecore.wire import Peer
+
+PAGE = Path(statecore_web.__file__).parent / "page"
+EVENTS = ["call_switched_to_video"] * 3 + ["call_switch_to_video_requested", "call_switch_to_video_declined"]
+
+
+def _legs(draw: random.Random) -> tuple[LocalLeg | None, LocalLeg]:
+    """A leg before a view and after it, with up to three others in the call, each of whom may have done anything."""
+    pids = range(1, draw.randint(1, 4) + 1)
+
+    def leg(seq: int) -> LocalLeg:
+        flags = [frozenset(draw.sample(["camera", "wants_video", "video_paused"], draw.randint(0, 2))) for _ in pids]
+        peers = [Peer(str(pid), f"user-{pid}", joined=draw.choice((0, pid)), flags=flags[pid - 1]) for pid in pids[1:]]
+        return LocalLeg("room", "session", "active", pid="1", seq=seq, flags=flags[0], peers=tuple(peers))
+
+    return draw.choice((leg(1), leg(1), leg(1), None)), leg(draw.choice((2, 2, 2, 3)))
+
+
+def test_who_asked_for_video_and_who_agreed() -> None:
+    """Of any two legs, one after the other, both clients name the same initiator and the same responder."""
+    node = shutil.which("node")
+    if node is None:
+        assert os.environ.get("CI") != "true", "Node is missing"
+        pytest.skip("Node is missing: apt-get install nodejs")
+    draw = random.Random(1)  # noqa: S311 - a sample, no secret
+    cases: list[tuple[LocalLeg | None, LocalLeg, str, Peer | None]] = []
+    for _ in range(600):
+        before, after = _legs(draw)
+        event = draw.choice(EVENTS)
+        about = list(after.peers) if event != "call_switched_to_video" else []
+        cases.append((before, after, event, draw.choice([*about, None])))
+    given = json.dumps(_whole(cases))
+    program = [node, str(Path(__file__).with_name("told.mjs")), str(PAGE)]
+    heard = json.loads(
+        subprocess.run(program, input=given, text=True, capture_output=True, check=True, timeout=30).stdout
+    )
+    expected = [["room", *who_asked(event, before, after, peer, "alice")] for before, after, event, peer in cases]
+    assert heard == expected
+    assert {(asked != "", agreed != "") for _, asked, agreed in expected} == {(a, b) for a in (0, 1) for b in (0, 1)}
+
+
+def _whole(value: Any) -> Any:
+    """As JSON would say it, with what stands at its default."""
+    if isinstance(value, msgspec.Struct):
+        return {name: _whole(getattr(value, name)) for name in value.__struct_fields__}
+    return [_whole(each) for each in value] if isinstance(value, list | tuple | frozenset) else value
