@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -94,5 +95,30 @@ def test_a_call_to_a_busy_line_is_missed(town: Town, run: Run) -> None:
                 assert seen.peer == {"carol": "bob", "bob": "carol"}[user]
             for client in t.clients.values():
                 await client.clear_active_call()
+
+    run(main)
+
+
+def test_a_call_lasts_from_when_it_was_active(town: Town, run: Run) -> None:
+    """Neither the time that it rang nor the time that media took counts: the log of both tells when each was over."""
+
+    async def main() -> None:
+        async with town() as t:
+            for name in ("alice", "bob"):
+                await t.add(name)
+            call = await t.clients["alice"].initiate_call("bob", type="audio")
+            await asyncio.sleep(20)
+            await t.clients["bob"].accept_call(call.session_id)
+            hers, his = [await t.clients[name].generate_token(call.session_id) for name in ("alice", "bob")]
+            joining = asyncio.create_task(t.clients["alice"].start_session(hers))
+            await asyncio.sleep(7)
+            await t.clients["bob"].start_session(his)
+            await asyncio.sleep(60)
+            await (await joining).end()
+            for user in ("alice", "bob"):
+                (seen,) = (await t.service.find_calls(CallQuery(user=user))).calls
+                times = [seen.initiated_at, seen.ringing_at, seen.answered_at, seen.active_at, seen.ended_at]
+                lasted = [after - before for before, after in itertools.pairwise(times)]
+                assert lasted == pytest.approx([0, 20, 7, 60], abs=0.05)
 
     run(main)

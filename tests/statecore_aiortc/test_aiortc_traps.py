@@ -168,8 +168,17 @@ def test_one_transport_for_everything(meet: Any) -> None:
     run(main)
 
 
-def test_candidates_before_the_description(meet: Any) -> None:
-    """Candidates that come before the description they belong to are kept until then; the two connect by them alone."""
+def test_candidates_before_the_description(meet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates that come before the description they belong to are kept until then, as far as there is room, and the
+    two connect by them alone."""
+    taken: list[str] = []
+    add = _webrtc.RTCPeerConnection.addIceCandidate
+
+    async def counted(pc: Any, candidate: Any) -> None:
+        taken.append(candidate.ip)
+        await add(pc, candidate)
+
+    monkeypatch.setattr(_webrtc.RTCPeerConnection, "addIceCandidate", counted)
 
     def trickles(host: RoomHost) -> None:
         send = host.send
@@ -181,7 +190,8 @@ def test_candidates_before_the_description(meet: Any) -> None:
             message["sdp"] = "\r\n".join(
                 line for line in lines if not line.startswith(("a=candidate", "a=end-of-candidates"))
             )
-            trickle = [json.dumps({"gen": message["gen"], "candidate": c, "sdpMid": "0"}) for c in [*candidates, ""]]
+            many = [f"candidate:{n} 1 udp 1 192.0.2.{n} 9 typ host" for n in range(1, 200)]
+            trickle = [json.dumps({"gen": message["gen"], "candidate": c, "sdpMid": "0"}) for c in [*candidates, *many]]
             if kind == "offer":
                 send(pid, kind, json.dumps(message))
             else:
@@ -198,6 +208,7 @@ def test_candidates_before_the_description(meet: Any) -> None:
 
         async with meet(before=before) as (alice, bob):
             await hears(alice.session, bob.pid, 880, 5)
+            assert 50 < sum(address.startswith("192.0.2.") for address in taken) < 100  # of 199 that came early
 
     run(main)
 

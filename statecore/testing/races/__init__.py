@@ -19,7 +19,7 @@ RACES: dict[str, list[Race | Sweep]] = {
 """Every race that is generated, by heading."""
 
 ELSEWHERE: dict[str, str] = {
-    "`end()` inside a handler": ("tests/testing/test_call_pair.py::test_ending_a_call_inside_a_handler"),
+    "`end()` inside a handler": "tests/testing/test_call_pair.py::test_ending_a_call_inside_a_handler",
     "a handler raises, hangs or is cancelled": (
         "tests/aio/test_client_listener_faults.py::test_a_bad_handler_in_every_event"
     ),
@@ -51,12 +51,21 @@ ELSEWHERE: dict[str, str] = {
     "the service is killed as a process, with calls kept in a file": (
         "tests/statecore_sql/test_calls_outlast_serve.py::test_calls_go_on_or_end_when_the_service_is_killed"
     ),
+    "the service is told to stop (SIGTERM) in the middle of calls": (
+        "tests/statecore_sql/test_calls_outlast_serve.py::test_calls_go_on_or_end_when_the_service_is_told_to_stop"
+    ),
     "the network changes in the middle of a call": (
         "tests/statecore_aiortc/test_aiortc_network.py::test_network_changes"
     ),
     "closing media hangs or raises": ("tests/aio/test_aio_media.py::test_media_that_does_not_close"),
+    "candidates that come too early are kept, bounded, and used": (
+        "tests/statecore_aiortc/test_aiortc_traps.py::test_candidates_before_the_description"
+    ),
     "the log tells missed calls from answered elsewhere": (
         "tests/aio/test_missed_calls.py::test_how_a_call_stands_in_the_log_of_either"
+    ),
+    "the log's duration runs from active, not from ringing": (
+        "tests/aio/test_missed_calls.py::test_a_call_lasts_from_when_it_was_active"
     ),
     "a malformed, oversized or unknown message": ("tests/fuzz/test_corpus.py::test_what_was_kept_is_damaged_by_chance"),
     "a request body that is malformed": (
@@ -68,8 +77,11 @@ ELSEWHERE: dict[str, str] = {
     "a socket that breaks at any message, on either side, or repeats": (
         "tests/statecore_web/test_web_faulty_way.py::test_a_connection_that_breaks_at_any_message"
     ),
-    "a bad call token, over sockets; a user's own expires during a reconnect": (
+    "a call token that is forged, without a signature, revoked or otherwise bad, over sockets": (
         "tests/statecore_web/test_web_tokens.py::test_no_bad_call_token_lets_anybody_in"
+    ),
+    "a user's own token expires during a reconnect": (
+        "tests/statecore_web/test_web_tokens.py::test_an_auth_token_runs_out_while_the_link_is_cut"
     ),
     "a guest's token, over sockets: not good, or another's": (
         "tests/statecore_web/test_web_guests.py::test_no_bad_token_admits_a_guest"
@@ -80,9 +92,9 @@ ELSEWHERE: dict[str, str] = {
     "a flood of messages for unknown sessions": (
         "tests/sim/test_found_by_simulation.py::test_a_flood_of_messages_for_unknown_sessions_takes_bounded_memory"
     ),
-    "a token that is forged, without a signature, or revoked": (
-        "tests/test_tokens.py::test_a_tampered_token_is_refused"
-    ),
+    "a call token of which any character was changed": "tests/test_tokens.py::test_a_tampered_token_is_refused",
+    "a call token that chooses its algorithm, or none": "tests/test_tokens.py::test_another_algorithm_is_refused",
+    "a call token that was revoked": "tests/test_tokens.py::test_a_revoked_token_is_refused",
     "push and socket both deliver the ring, in any order": (
         "tests/aio/test_notices.py::test_push_and_socket_both_deliver_the_ring"
     ),
