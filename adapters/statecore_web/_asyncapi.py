@@ -38,7 +38,9 @@ def asyncapi() -> dict[str, Any]:
                 "address": "/v1/signaling",
                 "description": f"A WebSocket of the subprotocol `{SUBPROTOCOL}`; an auth token goes into "
                 "`Authorization`, or beside the subprotocol as `statecore.token.<token>`. A guest, without a login, "
-                "shows a call token, as `Authorization: Guest <token>`, or as `statecore.guest.<token>`.",
+                "shows a call token, as `Authorization: Guest <token>`, or as `statecore.guest.<token>`. Who may not "
+                "connect is answered with an HTTP status; a browser, which sends an `Origin`, is told `Refused` and "
+                "closed with 1008, or 1013 if it may try again.",
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in kinds},
                 "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
             }

@@ -94,7 +94,7 @@ class Page:
             find = {"/page/me": self._me, "/page/people": self._people, "/page/calls": self._calls}[path]
             status, body = 200, msgspec.json.encode(await find(user))
         except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
-            status, body, _ = refusal(error)
+            status, body, *_ = refusal(error)
         await _answer(send, status, body, _json())
 
     async def _me(self, uid: str) -> dict[str, Any]:

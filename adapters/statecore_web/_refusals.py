@@ -36,6 +36,9 @@ class Refusal(NamedTuple):
     status: int
     body: bytes
     headers: list[tuple[bytes, bytes]]
+    code: str
+    message: bytes
+    """The same, as a message of the wire says it."""
 
 
 def refusal(error: Exception) -> Refusal:
@@ -50,7 +53,9 @@ def refusal(error: Exception) -> Refusal:
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
     if "seconds" in data and status == 429:
         headers.append((b"retry-after", str(data["seconds"]).encode()))
-    return Refusal(status, msgspec.json.encode({"code": error.code, "message": str(error), "data": data}), headers)
+    body = msgspec.json.encode({"code": error.code, "message": str(error), "data": data})
+    message = msgspec.json.encode({"m": "refused", "session": "", "n": 0, "code": error.code, "data": data})
+    return Refusal(status, body, headers, error.code, message)
 
 
 __all__ = ["Refusal", "refusal"]

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from statecore.errors import SignalingLost
 
+from ._door import without_token
 from ._outbox import Outbox
 from ._refusals import Refusal
 
@@ -17,6 +18,8 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _GOING_AWAY = 1001
 _NORMAL = 1000
+_POLICY = 1008
+_TRY_AGAIN = 1013
 
 
 class Socket:
@@ -70,7 +73,11 @@ class Socket:
 
 
 async def deny(scope: Scope, send: Send, refused: Refusal) -> None:
-    """Refuse a WebSocket before it stands, with a reason where the server can say one."""
+    """Refuse a WebSocket before it stands, with a reason where the server can say one. A browser shows no page what was
+    answered to it: what comes from one is accepted, told why, and closed."""
+    if any(name.lower() == b"origin" for name, _ in scope["headers"]):
+        await _tell(scope, send, refused)
+        return
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close"})
         return
@@ -78,3 +85,13 @@ async def deny(scope: Scope, send: Send, refused: Refusal) -> None:
     with suppress(OSError):
         await send(start)
         await send({"type": "websocket.http.response.body", "body": refused.body})
+
+
+async def _tell(scope: Scope, send: Send, refused: Refusal) -> None:
+    """By the first subprotocol that was offered, whatever its version: without one a browser breaks off unheard."""
+    code = _TRY_AGAIN if refused.status in (429, 503) else _POLICY
+    with suppress(OSError, RuntimeError):  # how servers say that the other end is gone
+        chosen = next(iter(without_token(scope.get("subprotocols", []))), None)
+        await send({"type": "websocket.accept", "subprotocol": chosen})
+        await send({"type": "websocket.send", "text": refused.message.decode()})
+        await send({"type": "websocket.close", "code": code, "reason": refused.code})

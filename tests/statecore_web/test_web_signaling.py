@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -232,13 +233,12 @@ def test_a_link_shows_no_secret() -> None:
     ("change", "why"),
     [
         ({"subprotocols": ["statecore.v9"]}, 400),
-        ({"origin": "https://evil.example"}, 403),
         ({"path": "/v1/other"}, 403),
         ({"additional_headers": {}}, 401),
     ],
 )
 def test_what_may_not_connect_is_refused_with_a_reason(served: Any, change: dict[str, Any], why: int) -> None:
-    """Another version, a foreign page, another address, nobody: each refused before anything is opened."""
+    """Another version, another address, nobody: each refused before anything is opened."""
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidStatus
 
@@ -259,6 +259,42 @@ def test_what_may_not_connect_is_refused_with_a_reason(served: Any, change: dict
             ok = {"subprotocols": ["statecore.v1", f"statecore.token.{token}"], "origin": url}
             async with connect(url.replace("http", "ws") + "/v1/signaling", **ok) as page:
                 assert page.subprotocol == "statecore.v1"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"origin": "https://evil.example"}, ("signaling_refused", 1008)),
+        ({"subprotocols": ["statecore.v9", "statecore.token.x"]}, ("unsupported_version", 1008)),
+        ({"subprotocols": ["statecore.v1", "statecore.token.x"]}, ("token_malformed", 1008)),
+        ({"subprotocols": None}, ("unsupported_version", 1008)),
+        ({"drained": True}, ("signaling_lost", 1013)),
+    ],
+)
+def test_a_browser_is_told_why_it_may_not_connect(served: Any, change: dict[str, Any], told: tuple[str, int]) -> None:
+    """It could not read an answer: so it is let in, told in a message, and shut out, before it is served anything."""
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosed
+
+    async def main() -> None:
+        app = CallApp(CallService())
+        async with served(app) as url:
+            token, _ = await app.tokens.issue("alice")
+            good = {"subprotocols": ["statecore.v1", f"statecore.token.{token}"], "origin": url, "drained": False}
+            given: dict[str, Any] = {**good, **change}
+            if given.pop("drained"):
+                app.drain()
+            async with connect(url.replace("http", "ws") + "/v1/signaling", **given) as page:
+                assert page.subprotocol == (given["subprotocols"] or [None])[0]
+                refused = json.loads(await page.recv())
+                assert (refused["m"], refused["n"], refused["code"]) == ("refused", 0, told[0])
+                with pytest.raises(ConnectionClosed) as caught:
+                    await page.recv()
+                assert caught.value.rcvd is not None
+                assert (caught.value.rcvd.reason, caught.value.rcvd.code) == told
+            assert not await app.service.online("alice")
 
     asyncio.run(main())
 

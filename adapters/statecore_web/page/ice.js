@@ -64,7 +64,7 @@ export class FreshIce {
 }
 
 /** What the service answers to a device that shows this token. */
-export function askIce(url, token, guest = false) {
+function askIce(url, token, guest = false) {
   const headers = { Authorization: `${guest ? "Guest" : "Bearer"} ${token}` };
   return fetch(iceUrl(url), { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
 }

@@ -1,7 +1,6 @@
 // A device's connection to the service: one at a time, again and again, until it is closed, refused or given up.
 
 import { CallError } from "./errors.js";
-import { askIce } from "./ice.js";
 
 const PROTOCOL = "statecore.v1";
 const BEARER = "statecore.token."; // a browser cannot set headers on a WebSocket, and a token has no place in an address
@@ -55,25 +54,9 @@ export class Connection {
     if (this.socket !== attempt) return; // it took too long, or nobody wants it any more
     const socket = new WebSocket(this.url, [PROTOCOL, (this.guest ? GUEST : BEARER) + token]);
     this.socket = socket;
-    socket.onopen = () => {
-      this.renewed = false;
-      socket.onclose = () => this.give(socket, began);
-      this.device.linkUp();
-    };
+    socket.onopen = () => this.device.linkUp();
     socket.onmessage = ({ data }) => this.take(data);
-    socket.onclose = () => this.turnedAway(socket, began, token);
-  }
-
-  /** The service did not open the connection. A browser does not say why: it is asked where an answer can be read. */
-  async turnedAway(socket, began, token) {
-    const error = await refusal(this.url, token, this.guest);
-    if (this.socket !== socket) return;
-    if (error && (this.renewed || typeof this.token !== "function")) {
-      this.fail(error);
-      return;
-    }
-    this.renewed = Boolean(error);
-    this.give(socket, began);
+    socket.onclose = () => this.give(socket, began);
   }
 
   take(data) {
@@ -84,13 +67,24 @@ export class Connection {
       return;
     }
     if (message?.m === "refused" && !message.n) {
-      const error = new CallError(message.code, message.data ?? {});
-      if (["unsupported_version", "signaling_refused", "token"].some((code) => error.is(code))) this.fail(error);
-      if (message.code === "too_many_devices") this.wait = 1000 * Math.min(60, Number(message.data?.seconds) || 0);
+      this.refused(new CallError(message.code, message.data ?? {}));
     } else if (message?.m) {
-      if (message.m === "welcome") clearTimeout(this.budget);
+      if (message.m === "welcome") this.welcomed();
       this.device.linkTook(message);
     }
+  }
+
+  welcomed() {
+    this.renewed = false;
+    clearTimeout(this.budget);
+  }
+
+  /** The service does not let this device in, and closes the link: for good, with this token, or for now. */
+  refused(error) {
+    const renew = error.is("token") && typeof this.token === "function" && !this.renewed && !this.device.online;
+    if (renew) this.renewed = true;
+    else if (["unsupported_version", "signaling_refused", "token"].some((code) => error.is(code))) this.fail(error);
+    else this.wait = 1000 * Math.min(60, Number(error.data.seconds) || 0);
   }
 
   /** The socket is gone, or given up. */
@@ -153,20 +147,6 @@ export class Connection {
       socket.onclose = null;
       socket.close();
     }
-  }
-}
-
-/** Why the service does not let this device in; null if it was not that, or nobody could say. */
-async function refusal(url, token, guest) {
-  try {
-    const response = await askIce(url, token, guest);
-    if (![401, 403].includes(response.status)) return null;
-    const { code, message } = await response.json().catch(() => ({}));
-    const told = new CallError(code ?? "", { why: message });
-    if (told.is("token")) return told;
-    return new CallError("signaling_refused", { why: message ?? `HTTP status ${response.status}` });
-  } catch {
-    return null;
   }
 }
 
