@@ -50,6 +50,7 @@ from ..trace import Recorder
 from ..wire import Bye, Down, TokenRequest
 from ._connection import Connection
 from ._log import fields_of_leg
+from ._part import Part
 from ._remembered import keep
 from ._tasks import Mailboxes, Tasks, cancel
 from ._time import Alarm
@@ -57,7 +58,6 @@ from ._tracing import TraceSink
 from ._waits import Waits, refuse
 from .call import Call
 from .ice import FreshIce
-from .session import Session
 
 _log = logging.getLogger("statecore.client")
 _CALL_EVENTS = frozenset(events(CallListener)) - {"error"}
@@ -92,8 +92,8 @@ class Driver:
         self.listeners = ListenerRegistry(
             on_error=self.handler_failed, spawn=Mailboxes(self.tasks, self.handler_failed).post
         )
-        self.sessions: dict[str, Session] = {}
-        """The sessions that have begun and are not over."""
+        self.parts: dict[str, Part] = {}
+        """What stands behind the sessions that have begun and are not over."""
         self.closing = asyncio.Event()
         """Set when `close` begins."""
         self.callers: set[asyncio.Task[Any]] = set()
@@ -121,7 +121,7 @@ class Driver:
         self._burials: dict[str, list[asyncio.Future[None]]] = {}
         self._ended: dict[str, LocalLeg] = {}
         self._merged: dict[str, str] = {}
-        self._retiring: dict[Session, asyncio.Task[None]] = {}
+        self._retiring: dict[Part, asyncio.Task[None]] = {}
 
     # --- what it is
 
@@ -225,7 +225,7 @@ class Driver:
 
     def _tell_of_link(self, event: str, reason: str, *, recoverable: bool) -> None:
         """Client and sessions hear of the link alike."""
-        for registry in (self.listeners, *[session.listeners for session in self.sessions.values()]):
+        for registry in (self.listeners, *[part.listeners for part in self.parts.values()]):
             registry.emit(event, reason, recoverable)
 
     async def close(self) -> None:
@@ -248,9 +248,9 @@ class Driver:
         legs = [leg.session for leg in self.legs()]
         for session in legs:
             self.tell(session, "end")
-        sessions = [*self.sessions.values(), *self._retiring]
-        for held in sessions:
-            held.close_media()
+        parts = [*self.parts.values(), *self._retiring]
+        for part in parts:
+            part.media.close()
         if self.online:
             await asyncio.gather(*(self._buried(session, self.timers.close) for session in legs))
             self._connection.send(Bye())
@@ -261,7 +261,7 @@ class Driver:
             await cancel(self._link, seconds=self.timers.close + 1)
         await cancel(*self._retiring.values())
         await self.ice.stop()
-        await asyncio.gather(*(held.finish(self.callers) for held in sessions))
+        await asyncio.gather(*(part.finish(self.callers) for part in parts))
         self.listeners.clear()
         await self.tasks.finish(self.timers.close, but=self.callers)
         self.listeners.clear()  # of what a handler has added meanwhile
@@ -330,16 +330,16 @@ class Driver:
             _log.exception("%s could not be carried out", type(effect).__name__, extra=self.extra)
 
     def _drive(self, effect: OpenMedia | CloseMedia | Drive) -> None:
-        session = self.sessions.get(effect.session)
-        if session is None:
+        part = self.parts.get(effect.session)
+        if part is None:
             return  # over before it was made known: nothing was opened
         if isinstance(effect, OpenMedia):
-            session.update(self._endpoint.legs.get(effect.session))
-            session.open_media(effect.capture)
+            part.update(self._endpoint.legs.get(effect.session))
+            part.media.open(effect.capture)
         elif isinstance(effect, CloseMedia):
-            session.close_media()
+            part.media.close()
         else:
-            session.drive(effect)
+            part.media.drive(effect)
 
     def _emit(self, effect: Emit) -> None:
         leg = effect.leg
@@ -354,9 +354,9 @@ class Driver:
                 self._remember(leg)
             self.listeners.emit(effect.event, self.call_of(leg))
             return
-        found = self.sessions.get(leg.session)
-        if found is not None:
-            found.emit(effect.event, leg, effect.peer, effect.value)
+        part = self.parts.get(leg.session)
+        if part is not None:
+            part.emit(effect.event, leg, effect.peer, effect.value)
         elif effect.event == "error":
             _log.warning("%s", effect.value, extra={**self.extra, "session": leg.session})
             self.listeners.emit("error", effect.value)
@@ -392,17 +392,17 @@ class Driver:
         for session in [s for s in self._burials if self.leg(s) is None or not self.online]:
             for future in self._burials.pop(session):
                 future.set_result(None)
-        for name, held in list(self.sessions.items()):
-            held.update(self._endpoint.legs.get(name))
-            if held.over and self._closing is None:
-                self.retire(held)
+        for name, part in list(self.parts.items()):
+            part.update(self._endpoint.legs.get(name))
+            if part.over and self._closing is None:
+                self.retire(part)
 
-    def retire(self, session: Session) -> None:
+    def retire(self, part: Part) -> None:
         """One of the sessions is over, or never came to be: let it finish by itself, and forget it then."""
-        del self.sessions[session.session_id]
-        task = self.tasks.start(session.finish(self.callers), f"statecore session {session.session_id}")
-        self._retiring[session] = task
-        task.add_done_callback(lambda _: self._retiring.pop(session, None))
+        del self.parts[part.session_id]
+        task = self.tasks.start(part.finish(self.callers), f"statecore session {part.session_id}")
+        self._retiring[part] = task
+        task.add_done_callback(lambda _: self._retiring.pop(part, None))
 
     # --- waiting
 
@@ -444,11 +444,11 @@ class Driver:
 
         Safe to cancel: the leg has ended, and the service hears of it."""
         name = self.named(session)
-        held = [s for s in (*self.sessions.values(), *self._retiring) if s.session_id == name]
+        held = [part for part in (*self.parts.values(), *self._retiring) if part.session_id == name]
         if self.is_live(session) or not (held or self.leg(session) or self.was(session)):
             await self.do(session, trigger)
-        for one in held:
-            await one.closed()
+        for part in held:
+            await part.media.closed()
         await self._buried(session, self.timers.command)
 
     async def quit(self, session: str) -> None:

@@ -17,7 +17,7 @@ from ._tasks import Tasks, bounded, cancel
 
 if TYPE_CHECKING:
     from ._driver import Driver
-    from .session import Session
+    from ._part import Part
 
 T = TypeVar("T")
 Job = Callable[[MediaSession], Coroutine[Any, Any, None]]
@@ -28,9 +28,9 @@ _log = logging.getLogger("statecore.session")
 class SessionMedia:
     """The only part that touches the media adapter. Faults end or degrade this call, and touch nothing else."""
 
-    def __init__(self, driver: Driver, session: Session, tasks: Tasks) -> None:
+    def __init__(self, driver: Driver, part: Part, tasks: Tasks) -> None:
         self.driver = driver
-        self.session = session
+        self.part = part
         self.error: StatecoreError | None = None
         """Why media failed, if it did."""
         self._tasks = tasks
@@ -49,7 +49,7 @@ class SessionMedia:
     def ready(self, what: str) -> MediaSession:
         """The open media session. Raises SessionInactive before it is open, and after the end."""
         if self._open is None or self.closing:
-            raise self.session.inactive(what)
+            raise self.part.inactive(what)
         return self._open
 
     # --- opening
@@ -57,11 +57,11 @@ class SessionMedia:
     def open(self, capture: frozenset[str]) -> None:
         """Open now, with this to be captured: asked for once, while the leg lives."""
         work = self._begun(capture)
-        self._opening = asyncio.get_running_loop().create_task(work, name=f"statecore media {self.session.session_id}")
-        self._tasks.start(self._opened(self._opening), f"statecore media opening {self.session.session_id}")
+        self._opening = asyncio.get_running_loop().create_task(work, name=f"statecore media {self.part.session_id}")
+        self._tasks.start(self._opened(self._opening), f"statecore media opening {self.part.session_id}")
 
     async def _begun(self, capture: frozenset[str]) -> MediaSession:
-        if not self.session.settings.ice_servers:
+        if not self.part.settings.ice_servers:
             await self.driver.ice.ready()
         return await self.driver.media.open(Host(self), audio="audio" in capture, video="video" in capture)
 
@@ -85,8 +85,8 @@ class SessionMedia:
         """Media cannot go on: the first report counts."""
         if self.error is None:
             self.error = error
-            _log.info("media failed: %s", error, extra=self.session.extra)
-        self.driver.feed(Media(self.session.session_id, "failed"))
+            _log.info("media failed: %s", error, extra=self.part.extra)
+        self.driver.feed(Media(self.part.session_id, "failed"))
 
     # --- driving
 
@@ -117,7 +117,7 @@ class SessionMedia:
             try:
                 drive(self._open)
             except Exception as error:  # noqa: BLE001 - an adapter's fault, which the session survives
-                self.session.fault(error)
+                self.part.fault(error)
 
     # --- what is received
 
@@ -133,7 +133,7 @@ class SessionMedia:
         """What receiving broke by, as whoever receives is told it; the session survives it."""
         typed = _as_media_error(error, step="read")
         if isinstance(typed, MediaError):
-            self.session.fault(typed)
+            self.part.fault(typed)
         return typed
 
     # --- what takes its time: one thing after the other
@@ -157,7 +157,7 @@ class SessionMedia:
 
     def _begin(self, media: MediaSession) -> None:
         if self._worker is None or self._worker.done():
-            self._worker = self._tasks.start(self._work(media), f"statecore media work {self.session.session_id}")
+            self._worker = self._tasks.start(self._work(media), f"statecore media work {self.part.session_id}")
 
     async def _work(self, media: MediaSession) -> None:
         while self._jobs:
@@ -166,13 +166,13 @@ class SessionMedia:
                 try:
                     await self._bounded(what, job(media))
                 except StatecoreError as error:
-                    self.session.fault(error)
+                    self.part.fault(error)
             elif not done.done():
                 await self._answer(self._bounded(what, job(media)), done)
 
     async def _answer(self, work: Coroutine[Any, Any, None], done: asyncio.Future[None]) -> None:
         """Somebody awaits it: tell how it went, and stop it if nobody does any more."""
-        task = asyncio.get_running_loop().create_task(work, name=f"statecore media job {self.session.session_id}")
+        task = asyncio.get_running_loop().create_task(work, name=f"statecore media job {self.part.session_id}")
         done.add_done_callback(lambda _: task.cancel())
         try:
             await asyncio.wait((task,))
@@ -180,7 +180,7 @@ class SessionMedia:
             if not task.done():
                 await cancel(task)
             if not done.done():
-                error = self.session.inactive("this") if task.cancelled() else task.exception()
+                error = self.part.inactive("this") if task.cancelled() else task.exception()
                 done.set_result(None) if error is None else done.set_exception(error)
 
     async def _bounded(self, what: str, work: Coroutine[Any, Any, T]) -> T:
@@ -196,7 +196,7 @@ class SessionMedia:
     def close(self) -> None:
         """Close: one task, made once."""
         if self._closing is None:
-            name = f"statecore media close {self.session.session_id}"
+            name = f"statecore media close {self.part.session_id}"
             self._closing = asyncio.get_running_loop().create_task(self._close(), name=name)
 
     async def closed(self) -> None:
@@ -209,7 +209,7 @@ class SessionMedia:
             await cancel(self._worker)
         for _, _, done in self._jobs:
             if done is not None and not done.done():
-                done.set_exception(self.session.inactive("this"))
+                done.set_exception(self.part.inactive("this"))
         self._jobs.clear()
         self._waiting.clear()
         media = await _given_up(self._opening) if self._opening is not None else None
@@ -217,18 +217,18 @@ class SessionMedia:
             return
         seconds = self.driver.timers.close
         try:
-            await bounded(media.close(), seconds, f"statecore media closing {self.session.session_id}")
+            await bounded(media.close(), seconds, f"statecore media closing {self.part.session_id}")
         except TimeoutError:
             self._force(media, MediaTimeout(step="close"))
         except Exception as error:  # noqa: BLE001 - what cannot be closed is forced, and told
             self._force(media, error)
 
     def _force(self, media: MediaSession, error: Exception) -> None:
-        self.session.fault(error)
+        self.part.fault(error)
         try:
             media.abort()
         except Exception as worse:  # noqa: BLE001 - there is nothing more to try
-            self.session.fault(worse)
+            self.part.fault(worse)
 
 
 async def _given_up(opening: asyncio.Task[MediaSession]) -> MediaSession | None:
@@ -298,12 +298,12 @@ class Host:
 
     @property
     def _leg(self) -> LocalLeg:
-        return self._media.session.leg
+        return self._media.part.leg
 
     @property
     def session_id(self) -> str:
         """The session's id."""
-        return self._media.session.session_id
+        return self._media.part.session_id
 
     @property
     def pid(self) -> str:
@@ -318,7 +318,7 @@ class Host:
     @property
     def settings(self) -> CallSettings:
         """What the session was started with."""
-        return self._media.session.settings
+        return self._media.part.settings
 
     @property
     def ice(self) -> IceServers:
@@ -357,7 +357,7 @@ class Host:
     def fault(self, error: Exception) -> None:
         """Something went wrong that the session survives."""
         if not self._media.closing:
-            self._media.session.fault(error)
+            self._media.part.fault(error)
 
     def _feed(self, given: Media | Signal) -> None:
         if not self._media.closing:

@@ -24,6 +24,7 @@ from ..settings import CallSettings, check_kept
 from ..switchboard import check_id
 from ..tokens import session_of
 from ._driver import Driver
+from ._part import Part
 from ._tasks import cancel
 from ._time import LoopClock, new_id
 from ._tracing import TraceSink
@@ -262,18 +263,18 @@ class CallClient:
         if driver.adapter is None:
             raise InvalidArgument("this client has no media adapter", name="media")
         leg = driver.leg(session_id)
-        session = None if session_id in driver.sessions else Session(driver, session_id, settings)
-        if session is not None:
-            driver.sessions[session_id] = session
+        part = None if session_id in driver.parts else Part(driver, session_id, settings)
+        if part is not None:
+            driver.parts[session_id] = part
         try:
             await driver.do(session_id, trigger, **_joining(settings, token, leg.flow if leg else "session"))
         except BaseException as error:
-            if session is not None:
-                await self._abandon(session, error)
+            if part is not None:
+                await self._abandon(part, error)
             raise
-        if session is None:
+        if part is None:
             raise AssertionError("whoever joins a session twice is refused")
-        return session
+        return part.session
 
     def _settings(self, settings: CallSettings | None, more: dict[str, Any]) -> CallSettings:
         if settings is not None and not isinstance(settings, CallSettings):
@@ -282,15 +283,15 @@ class CallClient:
         check_kept(settings, getattr(self._driver.adapter, "heeds", ()))
         return settings
 
-    async def _abandon(self, session: Session, error: BaseException) -> None:
+    async def _abandon(self, part: Part, error: BaseException) -> None:
         """A session that did not come to be: leave it if nobody wants it any more, and close what was opened."""
         if not isinstance(error, StatecoreError):
-            self._driver.tell(session.session_id, "leave")
-        if self._driver.sessions.get(session.session_id) is session:
-            self._driver.retire(session)
-        await session.closed()
-        if session.error is not None and isinstance(error, StatecoreError):
-            raise session.error from error
+            self._driver.tell(part.session_id, "leave")
+        if self._driver.parts.get(part.session_id) is part:
+            self._driver.retire(part)
+        await part.media.closed()
+        if part.media.error is not None and isinstance(error, StatecoreError):
+            raise part.media.error from error
 
     # --- the short ways
 

@@ -89,8 +89,8 @@ async def every_session_event(t: Any, still: Any, watch: Callable[[str, Session]
     for name in ("alice", "bob"):
         client = t.clients[name]
         starting = asyncio.create_task(client.start_session(await client.generate_token(f"room-{name}")))
-        await t.until(lambda client=client: client._driver.sessions)  # to hear on_session_joined, too
-        watch(name, next(iter(client._driver.sessions.values())))
+        await t.until(lambda client=client: client._driver.parts)  # to hear on_session_joined, too
+        watch(name, next(iter(client._driver.parts.values())).session)
         alone = await starting
         (guest,) = await t.meet("carol", room=f"room-{name}")
         await guest.leave()

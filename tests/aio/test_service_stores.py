@@ -80,7 +80,7 @@ async def meeting(t: Any) -> None:
     """Three meet, two of them at once; one goes and comes back; they leave one by one."""
     await t.meet("alice")
     await asyncio.gather(t.meet("bob"), t.meet("carol"))
-    sessions = {name: t.clients[name]._driver.sessions["room"] for name in ("alice", "bob", "carol")}
+    sessions = {name: t.clients[name]._driver.parts["room"].session for name in ("alice", "bob", "carol")}
     await t.until(lambda: all(len(session.participants) == 3 for session in sessions.values()))
     await asyncio.gather(*(session.raise_hand() for session in sessions.values()))
     await sessions["bob"].leave()
