@@ -56,6 +56,8 @@ class _Size:
     """How long a turn lasts."""
     pairs: int
     """How many calls are under way at a time."""
+    many: int
+    """How many where the records are in a file, for the disk not to be what all wait for."""
     few: int
     """How many are beside Janus."""
     idle: tuple[int, int]
@@ -64,8 +66,8 @@ class _Size:
     """How many ring delays are taken among them."""
 
 
-_FULL = _Size(turns=7, seconds=1.0, pairs=32, few=8, idle=(100, 5_000), delays=2_000)
-_QUICK = _Size(turns=1, seconds=0.2, pairs=2, few=1, idle=(4, 20), delays=10)
+_FULL = _Size(turns=7, seconds=1.0, pairs=32, many=128, few=8, idle=(100, 5_000), delays=2_000)
+_QUICK = _Size(turns=1, seconds=0.2, pairs=2, many=4, few=1, idle=(4, 20), delays=10)
 
 
 def network(effort: Effort) -> list[Figure]:
@@ -118,6 +120,9 @@ async def _pairs(server: Server, count: int) -> AsyncIterator[list[tuple[Device,
 
 # --- rates ------------------------------------------------------------------------------------------------------------
 
+_TICK = 0.01
+"""The least processor time that the system tells of a process, in seconds."""
+
 _Act: TypeAlias = Callable[[], Awaitable[int]]
 """Does one thing over a server; how many messages went through that."""
 
@@ -138,33 +143,40 @@ async def _rates(size: _Size) -> list[Figure]:
         echo() as bare,
     ):
         async with (
-            _pairs(ours, size.pairs) as pairs,
-            _pairs(kept, size.pairs) as others,
+            _pairs(ours, size.many) as pairs,
+            _pairs(kept, size.many) as others,
             _channels(bare, 2 * size.pairs) as channels,
         ):
+            calls: list[_Act] = [partial(_call, *pair) for pair in pairs]
+            written: list[_Act] = [partial(_call, *pair) for pair in others]
             sides: tuple[tuple[Server, list[_Act]], ...] = (
-                (ours, [partial(_call, *pair) for pair in pairs]),
-                (kept, [partial(_call, *pair) for pair in others]),
+                (ours, calls[: size.pairs]),
+                (kept, written[: size.pairs]),
                 (bare, [partial(_echo, channel) for channel in channels]),
+                (ours, calls),
+                (kept, written),
             )
             turns = [[await _turn(server, size.seconds, acts) for server, acts in sides] for _ in range(size.turns + 1)]
-    calls, written, echoes = zip(*turns[1:], strict=True)  # the first warmed up
-    rate, slower = (median(turn.rate for turn in side) for side in (calls, written))
-    value, peer = (median(turn.messages for turn in side) for side in (calls, echoes))
+    told = list(zip(*turns[1:], strict=True))  # the first warmed up
+    few, few_written, _, many, many_written = (median(turn.rate for turn in side) for side in told)
+    value, peer = (median(turn.messages for turn in told[place]) for place in (0, 2))
     return [
         Figure(
-            name=f"calls through the service, {size.pairs} at a time", value=rate, unit="calls/s",
-            target=f">= {CALLS:,}/s", met=at_least(CALLS, rate),
+            name=f"calls through the service, {size.pairs} at a time", value=few, unit="calls/s",
+            target=f">= {CALLS:,}/s", met=at_least(CALLS, few),
         ),
         Figure(
             name="messages of calls in a second of the server's processor time", value=value, unit="messages/s",
             peer="a bare echo on the same server", peer_value=peer, ratio=value / peer, target=f">= {SHARE:g}x",
             met=at_least(SHARE, value / peer),
         ),
-        Figure(
-            name=f"calls through the service, {size.pairs} at a time, in an SQLite file", value=slower, unit="calls/s",
-            peer="in memory", peer_value=rate, ratio=slower / rate, target=f">= {KEPT:g}x",
-            met=at_least(KEPT, slower / rate),
+        *(
+            Figure(
+                name=f"calls through the service, {at_a_time} at a time, in an SQLite file", value=kept_rate,
+                unit="calls/s", peer="in memory", peer_value=rate, ratio=kept_rate / rate, target=f">= {KEPT:g}x",
+                met=at_least(KEPT, kept_rate / rate),
+            )
+            for at_a_time, kept_rate, rate in ((size.pairs, few_written, few), (size.many, many_written, many))
         ),
     ]  # fmt: skip
 
@@ -182,7 +194,8 @@ async def _turn(server: Process, seconds: float, acts: Sequence[_Act]) -> _Turn:
 
     start, cpu = time.perf_counter(), server.cpu()
     await asyncio.gather(*map(again, acts))
-    return _Turn(count / (time.perf_counter() - start), messages / (server.cpu() - cpu))
+    spent = max(server.cpu() - cpu, _TICK)
+    return _Turn(count / (time.perf_counter() - start), messages / spent)
 
 
 async def _beside_janus(size: _Size) -> list[Figure]:
