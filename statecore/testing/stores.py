@@ -15,8 +15,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..errors import StoreConflict
-from ..model import Control, Ending, Leg, Line, Record, people
+from ..model import Control, Ending, Leg, Line, Record, Status, people
 from ..ports import CallIndex, Key, Place, Store
+from .pair import CallPair
 
 
 class RefusingStore:
@@ -105,13 +106,16 @@ def _expected(
     return fitting[:limit]
 
 
-_A, _B, _C = ("line", "a"), ("line", "b"), ("call", "c")
+_A, _B, _C, _OTHER = ("line", "a"), ("line", "b"), ("call", "c"), ("of others", "d")
 _CALL = Record("c", "ringing", "audio", "a", "b", end=Ending(1))
 _ONE, _TWO, _THREE = Line("one"), Line("two"), Line("three")
+_LONGEST = 20.0
+"""Seconds that calls may take on a store that works; a fraction of one is enough."""
 
 
 class StoreConformance:
-    """What every `Store` must do, as tests. Inherit, and override `opened`.
+    """What every `Store` must do, as tests. Inherit, and override `opened`; and `reopened`, where
+    records outlive the store's process.
 
     Values are what the switchboard writes, Line and Record, and bytes for kinds of others. A store may hand back the
     value it was given, or an equal one. Every test uses a store of its own, in a loop of its own."""
@@ -119,6 +123,12 @@ class StoreConformance:
     def opened(self) -> AbstractAsyncContextManager[Store]:
         """A new and empty store; leaving releases it."""
         raise NotImplementedError
+
+    def reopened(self, store: Store) -> AbstractAsyncContextManager[Store] | None:
+        """Another store with the same records, as after a restart: release `store` first, which `opened` may release
+        once more. None if records do not outlive the process, as of a store in memory."""
+        del store
+        return None
 
     def run(self, main: Coroutine[Any, Any, None]) -> None:
         """Run one test. Override to use another loop."""
@@ -221,6 +231,45 @@ class StoreConformance:
                 assert await store.scan("of others") == [(key, b"")]
                 assert await store.commit({key: (2, None)})
                 assert await store.load([key]) == {key: (3, None)}
+
+        self.run(main())
+
+    def test_what_was_committed_outlives_the_store(self) -> None:
+        """A store that was opened again holds every value, in the order of first writing, each at its version, those
+        of deleted keys too; and goes on from there."""
+
+        async def main() -> None:
+            async with self.opened() as store:
+                assert await store.commit({_B: (0, _TWO), _C: (0, _CALL)})
+                assert await store.commit({_A: (0, _ONE), _OTHER: (0, b"1")})
+                assert await store.commit({_B: (1, _THREE), _C: (1, None)})
+                reopened = self.reopened(store)
+                if reopened is None:
+                    return
+                async with reopened as again:
+                    expected = {_A: (1, _ONE), _B: (2, _THREE), _C: (2, None), _OTHER: (1, b"1")}
+                    assert await again.load(expected) == expected
+                    assert await again.scan("line") == [(_B, _THREE), (_A, _ONE)]
+                    assert not await again.commit({_A: (0, _TWO)})
+                    assert await again.commit({_A: (1, _TWO), _C: (2, _CALL)})
+
+        self.run(main())
+
+    def test_whole_calls_are_carried(self) -> None:
+        """A service on the store carries a call from the first ring to the log, and after it neither line is busy: the
+        next call is the other way round."""
+
+        async def main() -> None:
+            async with asyncio.timeout(_LONGEST), self.opened() as store, CallPair(service={"store": store}) as pair:
+                hers, his = await pair.talk()
+                await his.end()
+                (row,) = await pair.service.call_log()
+                assert row.end_reason == await hers.wait_ended()
+                assert [row.initiator, row.receiver] == [each.uid for each in row.participants] == ["alice", "bob"]
+                assert None not in (row.initiated_at, row.ringing_at, row.answered_at, row.active_at, row.ended_at)
+                again = await pair.callee.initiate_call("alice")
+                await again.cancel()
+                assert {seen.status for seen in await pair.service.call_log()} == {Status.ENDED, Status.CANCELLED}
 
         self.run(main())
 

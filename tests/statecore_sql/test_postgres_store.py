@@ -35,6 +35,13 @@ class TestPostgresStore(StoreConformance):
         with closing(PostgresStore(self.url)) as store:
             yield store
 
+    @asynccontextmanager
+    async def reopened(self, store: PostgresStore) -> AsyncIterator[PostgresStore]:
+        """Another on its database."""
+        store.close()
+        with closing(PostgresStore(self.url)) as again:
+            yield again
+
 
 def test_two_stores_on_one_database_never_lose_a_write(database: str) -> None:
     """Each adds to two records, one of which is new, as often as it can at the same time as the other."""

@@ -30,8 +30,17 @@ class TestSqliteStore(StoreConformance):
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[SqliteStore]:
         """A store in a directory that goes with it."""
-        with tempfile.TemporaryDirectory() as folder, closing(SqliteStore(Path(folder, "calls.db"))) as store:
-            yield store
+        with tempfile.TemporaryDirectory() as folder:
+            self.path = Path(folder, "calls.db")
+            with closing(SqliteStore(self.path)) as store:
+                yield store
+
+    @asynccontextmanager
+    async def reopened(self, store: SqliteStore) -> AsyncIterator[SqliteStore]:
+        """Another on its file."""
+        store.close()
+        with closing(SqliteStore(self.path)) as again:
+            yield again
 
 
 def test_what_was_committed_is_there_when_the_file_is_opened_again(tmp_path: Path) -> None:
