@@ -79,9 +79,9 @@ def test_calls_need_no_interface_but_the_loopback(tmp_path: Path, alone: list[st
 
 
 def test_every_call_is_as_it_should_be(tmp_path: Path) -> None:
-    """Exact states and reasons, the tone, the speech, moving pictures, nothing left; and a page that stands alone."""
+    """Exact states and reasons, tone, speech, tune, moving pictures, nothing left; and a page that stands alone."""
     code, data = told("--out", str(tmp_path))
-    assert code == 0
+    assert code == 0, data
     assert data["ok"] is True
     assert data["leaks"] == {"tasks": 0, "threads": 0, "sockets": 0, "fds": 0}
     calls = {call["name"]: call for call in data["calls"]}
@@ -94,6 +94,8 @@ def test_every_call_is_as_it_should_be(tmp_path: Path) -> None:
     assert video["audio"]["correlation"] >= 0.8
     assert (video["video"]["width"], video["video"]["height"]) == (320, 240)
     assert calls["call by tokens"]["states"]["bob"] == ["idle", "accepted", "active", "ended"]
+    assert calls["call by tokens"]["audio"]["tune"] >= 0.8
+    assert video["audio"]["tune"] is None, "it is played in one call"
     assert calls["busy"]["audio"] is calls["busy"]["video"] is calls["busy"]["setup_ms"] is None
     page = (tmp_path / "index.html").read_text()
     assert "data:video/webm;base64," in page
@@ -104,6 +106,7 @@ def test_every_call_is_as_it_should_be(tmp_path: Path) -> None:
 BROKEN = {
     ("no-audio", "video call"): "the tone sent at 440 Hz arrived at",
     ("frozen-video", "video call"): "the sender's clock does not advance",
+    ("no-tune", "call by tokens"): "the tune was not found in what arrived",
     ("swapped-reason", "rejected"): "ended as busy, not rejected",
 }
 
@@ -146,6 +149,7 @@ def test_a_file_of_the_users_is_played(tmp_path: Path) -> None:
     code, data = told("--out", str(tmp_path / "out"), "--play", played, "--only", "call by tokens")
     assert code == 0, data
     assert data["calls"][0]["video"]["frames"] > 0
+    assert data["calls"][0]["audio"]["tune"] is None, "Alice plays the film in its place"
 
 
 def test_a_break_is_noticed_under_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +234,7 @@ def test_the_table_and_the_page_of_good_calls(tmp_path: Path, capsys: pytest.Cap
     states = {"alice": ["idle", "ended"], "bob": []}
     good = Result("video call", "ringing", states, "hangup", reason="hangup", ring_ms=3.2, setup_ms=50.0)
     good.delay_ms = 71.4
-    good.audio = {"sent_hz": 440.0, "received_hz": 440.04, "correlation": 0.987}
+    good.audio = {"sent_hz": 440.0, "received_hz": 440.04, "correlation": 0.987, "tune": 0.953}
     good.video = {"frames": 60, "fps": 14.8, "width": 320, "height": 240}
     good.recordings = [tmp_path / "heard-by-alice.webm", tmp_path / "missing.webm"]
     good.recordings[0].write_bytes(bytes(3_000))
@@ -239,10 +243,11 @@ def test_the_table_and_the_page_of_good_calls(tmp_path: Path, capsys: pytest.Cap
     show.say("video call", "both", "agreed to video")
     show.summary([good, Result("busy", "ringing", states, "busy")], {"tasks": 0}, page, ok=True)
     told = " ".join(capsys.readouterr().out.split())
-    assert all(figure in told for figure in ("440.0 Hz", "0.99", "60, 14.8/s", "50 ms", "71 ms", "both agreed"))
+    assert all(figure in told for figure in ("440.0 Hz", "0.99", "0.95", "60, 14.8/s", "50 ms", "71 ms", "both agreed"))
     text = page.read_text()
     assert all(
-        figure in text for figure in ("440.04 of 440 Hz", "0.987", "60 pictures, 14.8/s, 320 x 240", "50.0 ms", "71 ms")
+        figure in text
+        for figure in ("440.04 of 440 Hz", "0.987", "0.953", "60 pictures, 14.8/s, 320 x 240", "50.0 ms", "71 ms")
     )
     assert text.count("<video") == 1
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...errors import AdapterMissing, InvalidArgument, SourceError
 
-BREAKS = ("no-audio", "frozen-video", "swapped-reason")
+BREAKS = ("no-audio", "no-tune", "frozen-video", "swapped-reason")
 CALLS = ("video call", "call by tokens", "rejected", "cancelled", "busy", "unanswered", "wrong token")
 
 

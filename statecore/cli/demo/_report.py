@@ -69,7 +69,8 @@ def _verdict(ok: bool, good: str, bad: str) -> str:
 
 def _table(results: Sequence[Any]) -> str:
     head = "".join(
-        f"<th>{_e(name)}</th>" for name in ("call", "ended as", "ring", "set-up", "tone", "speech", "video", "delay")
+        f"<th>{_e(name)}</th>"
+        for name in ("call", "ended as", "ring", "set-up", "tone", "speech", "tune", "video", "delay")
     )
     rows = []
     for result in results:
@@ -80,7 +81,7 @@ def _table(results: Sequence[Any]) -> str:
             f"{result.ring_ms:.1f} ms" if result.ring_ms is not None else _NONE,
             f"{result.setup_ms:.1f} ms" if result.setup_ms is not None else _NONE,
             f"{audio['received_hz']:g} of {audio['sent_hz']:g} Hz" if audio.get("received_hz") else _NONE,
-            f"{audio['correlation']:.3f}" if audio.get("correlation") is not None else _NONE,
+            *(f"{audio[each]:.3f}" if audio.get(each) is not None else _NONE for each in ("correlation", "tune")),
             f"{video['frames']} pictures, {video['fps']:g}/s, {video['width']} x {video['height']}" if video else _NONE,
             f"{result.delay_ms:.0f} ms" if result.delay_ms is not None else _NONE,
         )

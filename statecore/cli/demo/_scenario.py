@@ -89,6 +89,7 @@ class Demo:
     ) -> None:
         self.out, self.only, self.broken, self.play, self.say = out, only, broken, play, say
         self.spoken, self.voice = _made.speech()
+        self.tune = _made.tune()
         self.results: list[Result] = []
         self._start = time.monotonic()
 
@@ -261,28 +262,54 @@ class Demo:
                 before = camera.drawn
                 await at_alice.switch_to_video()
                 self.say(result.name, "both", "agreed to video")
+                tune_from = await self._play_tune(result, at_alice)
                 await _pass(2.5)
                 drawn = camera.drawn - before
                 speech_until = time.monotonic()
                 await at_bob.end()
                 await at_alice.end()
-            self._measure(result, watch, tone_until, speech_until, drawn)
+            self._measure(result, watch, tone_until, speech_until, drawn, tune_from)
             result.delay_ms = watch.eyes.delay_ms(camera.when)
             # Each leg of a session ends by its own user's act.
 
-    def _measure(self, result: Result, watch: _Watching, tone_until: float, speech_until: float, drawn: int) -> None:
+    async def _play_tune(self, result: Result, alice: Session) -> float | None:
+        """Alice plays it in place of the tone; gives when it is to be heard. Not if she plays a file all along."""
+        from statecore_aiortc import Samples
+
+        if self.play is not None:
+            return None
+        if self.broken not in ("no-audio", "no-tune"):
+            await alice.play(Samples(self.tune, _made.RATE, loop=True))
+            self.say(result.name, "alice", "plays a tune")
+        return time.monotonic() + SETTLE
+
+    def _measure(
+        self,
+        result: Result,
+        watch: _Watching,
+        tone_until: float,
+        speech_until: float,
+        drawn: int,
+        tune_from: float | None = None,
+    ) -> None:
         """Is what was sent what arrived?"""
         begun = watch.begun + SETTLE
         sent_hz = 440.0 if self.play is None else None
         received = watch.at_bob.hz(begun, tone_until) if self.play is None else None
         spoken = watch.at_alice.likeness(self.spoken, begun, speech_until)
         played = self._played(watch, begun, tone_until)
-        result.audio = {"sent_hz": sent_hz, "received_hz": received, "correlation": spoken}
+        tune = None
+        if tune_from is not None:
+            # It is not played for long: one hiccup is to spoil only a small part.
+            tune = watch.at_bob.likeness(self.tune, tune_from, speech_until, seconds=0.5)
+        result.audio = {"sent_hz": sent_hz, "received_hz": received, "correlation": spoken, "tune": tune}
         eyes = watch.eyes
         result.video = {"frames": eyes.frames, "fps": eyes.fps, "width": eyes.size[0], "height": eyes.size[1]}
         if sent_hz is not None:
             near = received is not None and abs(received - sent_hz) <= sent_hz / 100
             result.check(near, f"the tone sent at {sent_hz:g} Hz arrived at {received} Hz")
+        heard = tune_from is None or (tune is not None and tune >= 0.8)
+        result.check(heard, f"the tune was not found in what arrived: {tune}")
         result.check(played is None or played >= 0.8, f"the file's sound was not found in what arrived: {played}")
         result.check(spoken is not None and spoken >= 0.8, f"the speech was not found in what arrived: {spoken}")
         result.check(eyes.frames >= 0.8 * drawn, f"only {eyes.frames} of {drawn} pictures arrived")

@@ -31,7 +31,7 @@ class Show:
     def title(self, voice: str, play: Path | None) -> None:
         """What is going to happen."""
         if not self._quiet:
-            sound = f"plays {play}" if play else "sends a tone of 440 Hz and a picture with a clock"
+            sound = f"plays {play}" if play else "sends a tone of 440 Hz, a tune and a picture with a clock"
             self._console.print(f"[bold]statecore demo[/]: Alice {sound}, Bob speaks ({voice})")
 
     def say(self, call: str, who: str, what: str) -> None:
@@ -59,7 +59,7 @@ class Show:
     def summary(self, results: Sequence[Any], leaks: dict[str, int], page: Path, *, ok: bool) -> None:
         """The table, what went wrong, and where to look."""
         table = Table(title="\nWhat was seen and heard", title_justify="left", box=SIMPLE, show_edge=False, padding=0)
-        for column in ("call", "ended as", "ring", "set-up", "tone", "speech", "pictures", "delay", ""):
+        for column in ("call", "ended as", "ring", "set-up", "tone", "speech", "tune", "pictures", "delay", ""):
             table.add_column(column)
         for result in results:
             audio, video = result.audio or {}, result.video or {}
@@ -69,7 +69,7 @@ class Show:
                 _milliseconds(result.ring_ms),
                 _milliseconds(result.setup_ms),
                 f"{audio['received_hz']:.1f} Hz" if audio.get("received_hz") else "-",
-                f"{audio['correlation']:.2f}" if audio.get("correlation") is not None else "-",
+                *(f"{audio[each]:.2f}" if audio.get(each) is not None else "-" for each in ("correlation", "tune")),
                 f"{video['frames']}, {video['fps']:g}/s" if video else "-",
                 _milliseconds(result.delay_ms),
                 "[red]wrong[/]" if result.problems else "[green]good[/]",

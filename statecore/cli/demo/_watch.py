@@ -59,12 +59,12 @@ class Ears:
         sound = self.since(start, end)
         return round(dominant_hz(sound[: RATE * 2], RATE), 2) if len(sound) > RATE // 4 else None
 
-    def likeness(self, sent: Any, start: float = 0.0, end: float = math.inf) -> float | None:
-        """How much of what was sent is in what was heard, 0 to 1, at the best alignment."""
-        heard = self.since(start, end)
-        # Aligned second by second: a sound card's, or a busy machine's, hiccup shifts all that comes after it.
-        pieces = [heard[place : place + RATE] for place in range(0, len(heard) - RATE + 1, RATE)]
-        found = [correlation(_looped(sent, RATE), piece)[0] for piece in pieces if rms_dbfs(piece) > _QUIET]
+    def likeness(self, sent: Any, start: float = 0.0, end: float = math.inf, *, seconds: float = 1.0) -> float | None:
+        """How much of what was sent is in what was heard, 0 to 1, at the best alignment of each so many seconds."""
+        heard, length = self.since(start, end), round(seconds * RATE)
+        # Piece by piece: a sound card's, or a busy machine's, hiccup shifts all that comes after it.
+        pieces = [heard[place : place + length] for place in range(0, len(heard) - length + 1, length)]
+        found = [correlation(_looped(sent, length), piece)[0] for piece in pieces if rms_dbfs(piece) > _QUIET]
         return round(float(np.median(found)), 4) if found else None
 
 
