@@ -1,8 +1,9 @@
 """What a device did and why, as JSON lines with nothing secret in them: recorded, read again, and replayed.
 
 A trace is what the endpoint was given, in order, with what came of each: the states that calls went through, what was
-sent, told to listeners and asked of media. The endpoint is a pure function, so the inputs are the whole truth: `replay`
-runs them through the core again and says where the outcome differs, which is nowhere unless the core has changed.
+sent, told to listeners and asked of media; and what listeners were told besides, of which the endpoint knows nothing: a
+fault, a button, a link that was closed or given up. The endpoint is a pure function, so the inputs are the whole truth:
+`replay` runs them through the core again and says where the outcome differs, which is nowhere unless the core changed.
 
 The first line says who recorded, with which flows and timers; every other line is one step. Call tokens, session
 descriptions, candidates, data messages and metadata are left out.
@@ -51,6 +52,9 @@ _INPUTS: dict[str, type[Input]] = {
     kind.__name__: kind for kind in (Await, Do, LinkDown, LinkUp, Media, Received, Say, Signal, Tick)
 }
 _T = TypeVar("_T")
+_CONFIRMED, _TOLD = "confirmed", "told"
+"""What an entry is given that no input of the endpoint is: when the service was last heard of, before the first entry
+and where the shell has set it; and what listeners were told by the shell alone."""
 _HIDDEN = "redacted"
 _SECRET = frozenset({"token", "text", "metadata"})
 
@@ -77,7 +81,8 @@ class Entry:
     at: int
     """When, in milliseconds of the device's monotonic clock."""
     given: str
-    """The kind of the input: Do, Received, Media ..."""
+    """The kind of the input: Do, Received, Media ... Of what the shell did by itself, "told" if listeners were told
+    something, "confirmed" if the service counts as heard of."""
     input: Mapping[str, Any]
     """The input's fields, less what is secret."""
     moves: Mapping[str, Sequence[str]]
@@ -111,6 +116,11 @@ class Trace:
     """The same moment in milliseconds of its monotonic clock."""
     entries: Sequence[Entry]
     """Every step, in order."""
+
+    @property
+    def inputs(self) -> list[Entry]:
+        """The entries that are inputs of the endpoint: those that `replay` gives to the core again."""
+        return [entry for entry in self.entries if entry.given not in (_CONFIRMED, _TOLD)]
 
     @property
     def sessions(self) -> list[str]:
@@ -156,16 +166,26 @@ class Recorder:
     def __init__(self, write: Callable[[str], object], core: EndpointMachine, timers: Timers, wall: int) -> None:
         self._write = write
         self._core, self._timers, self._wall = core, timers, wall
+        self._begun = False
         self._last: Endpoint | None = None
 
     def took(self, before: Endpoint, given: Input, now: int, after: Endpoint, effects: Sequence[Effect]) -> None:
         """The endpoint has taken an input."""
-        if self._last is None:
-            self._write(_line(_head(before, self._core, self._timers, self._wall, now)))
+        self._begin(before, now)
         if self._last is None or self._last.confirmed != before.confirmed:
-            self._write(_line({"at": now, "in": "confirmed", "given": {"at": before.confirmed}}))
+            self._write(_line({"at": now, "in": _CONFIRMED, "given": {"at": before.confirmed}}))
         self._last = after
         self._write(_line(_written(entry(before, given, now, after, effects))))
+
+    def told(self, endpoint: Endpoint, now: int, event: str, session: str) -> None:
+        """Listeners are told what the endpoint knows nothing of: a fault, a button, the end of the link."""
+        self._begin(endpoint, now)
+        self._write(_line(_written(Entry(now, _TOLD, {}, {}, [Outcome("tell", event, session)]))))
+
+    def _begin(self, endpoint: Endpoint, now: int) -> None:
+        if not self._begun:
+            self._begun = True
+            self._write(_line(_head(endpoint, self._core, self._timers, self._wall, now)))
 
 
 def _head(endpoint: Endpoint, core: EndpointMachine, timers: Timers, wall: int, now: int) -> dict[str, Any]:
@@ -364,7 +384,9 @@ def replay(trace: Trace, flows: Mapping[str, Flow] = FLOWS) -> list[Difference]:
     endpoint = Endpoint(trace.user, trace.device, trace.epoch)
     differences = []
     for line, recorded in enumerate(trace.entries, 2):
-        if recorded.given == "confirmed":
+        if recorded.given == _TOLD:
+            continue
+        if recorded.given == _CONFIRMED:
             endpoint = replace(endpoint, confirmed=_checked(line, lambda r=recorded: _whole(r.input["at"])))  # type: ignore[misc]
             continue
         given = _input(line, recorded)

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statecore import CallClient, CallService, MemoryLink
-from statecore.errors import CallRejected, InvalidTrace, StatecoreError
+from statecore import CallClient, CallService, MemoryLink, join_session
+from statecore.cli.trace._timeline import timeline
+from statecore.errors import CallRejected, InvalidTrace, SignalingRefused, StatecoreError
 from statecore.flow import FLOWS
 from statecore.testing import FakeMedia, VirtualClock, run_virtual
 from statecore.trace import Trace, read, replay
@@ -83,7 +84,74 @@ def record(folder: Path, play: Callable[[CallClient, CallClient], Any]) -> list[
     return [read(file) for file in files]
 
 
-@pytest.mark.parametrize("play", [ringing, rejected, unanswered, by_token])
+async def pressing(alice: CallClient, bob: CallClient) -> None:
+    """Both meet, and what listeners are told comes from the shell alone: a button, a layout, a handler's fault."""
+    sessions = [await client.start_session(await client.generate_token("meeting")) for client in (alice, bob)]
+    sessions[0].on("layout_changed", lambda _: 1 // 0)
+    sessions[0].set_layout("sidebar")
+    sessions[0].press("call_end")
+    alice.on("incoming_call_received", lambda _: 1 // 0)
+    call = await bob.initiate_call("alice")
+    await call.cancel()
+    for session in sessions:
+        await session.leave()
+
+
+def test_a_trace_has_what_the_core_knows_nothing_of(tmp_path: Path) -> None:
+    """What the client told by itself stands in the trace where it happened, with its session, also in the timeline."""
+    alice = record(tmp_path, pressing)[0]
+    told = [(did.what, did.session) for entry in alice.entries if entry.given == "told" for did in entry.did]
+    assert told == [
+        ("layout_changed", "meeting"), ("error", "meeting"), ("call_end_button_pressed", "meeting"), ("error", ""),
+        ("connection_closed", ""),
+    ]  # fmt: skip
+    assert [entry.at for entry in alice.entries] == sorted(entry.at for entry in alice.entries)
+    lines = [(line.session, *line.did) for line in timeline([alice])]
+    assert ("meeting", "tell layout_changed") in lines
+    assert ("", "tell connection_closed") in lines
+
+
+def test_a_client_that_never_came_in_leaves_a_trace(tmp_path: Path) -> None:
+    """Whoever is refused before anything else happened finds in the trace that its link failed, each time it tried; no
+    file is left open. It is read and replayed like any other."""
+    path = tmp_path / "alice.jsonl"
+
+    class Refusing:
+        user, device = "alice", "phone"
+
+        async def connect(self) -> Any:
+            raise SignalingRefused(why="not today")
+
+    async def main() -> None:
+        client = CallClient(Refusing(), clock=VirtualClock(), trace=path)
+        for _ in range(2):
+            with pytest.raises(SignalingRefused):
+                await client.connect()
+
+    run_virtual(main())
+    trace = read(path)
+    assert [did.what for entry in trace.entries for did in entry.did] == ["connection_failed"] * 2
+    assert replay(trace) == []
+
+
+def test_a_session_by_its_token_alone_is_recorded(tmp_path: Path) -> None:
+    """`join_session` takes a trace as a client does."""
+    path = tmp_path / "guest.jsonl"
+
+    async def main() -> None:
+        clock = VirtualClock()
+        async with CallService(clock=clock) as service:
+            token = await service.generate_token("guest", "meeting")
+            async with join_session(service.guest(token), token, FakeMedia(), trace=path, type="audio") as session:
+                await session.mute_audio()
+
+    run_virtual(main())
+    trace = read(path)
+    assert trace.path("meeting") == ["idle", "accepted", "active", "ended"]
+    assert replay(trace) == []
+
+
+@pytest.mark.parametrize("play", [ringing, rejected, unanswered, by_token, pressing])
 def test_a_replay_comes_to_the_same(tmp_path: Path, play: Callable[..., Any]) -> None:
     """The core, given a recorded device's inputs again, takes the same transitions and has the same effects."""
     for trace in record(tmp_path, play):

@@ -84,9 +84,7 @@ class Driver:
         trace: TraceSink | None = None,
     ) -> None:
         self.user, self.device = endpoint.user, endpoint.device
-        self._name = name
-        self.timers = timers
-        self.adapter = adapter
+        self.timers, self.adapter, self._name = timers, adapter, name
         self.core = EndpointMachine(flows=flows, timers=timers)
         self.tasks = Tasks(self._task_failed)
         self.listeners = ListenerRegistry(
@@ -198,6 +196,8 @@ class Driver:
             if self._link is link is not self._wanted and self._awaited.count(link) == 1 and self._closing is None:
                 self._link = None
                 await cancel(link, seconds=self.timers.close + 1)
+                if self._trace is not None:
+                    self._trace.rest()
             if isinstance(error, TimeoutError):
                 raise self._connection.failure or SignalingLost() from None
             raise
@@ -210,6 +210,7 @@ class Driver:
         except StatecoreError as error:  # the service will not have this device: there is no use in trying again
             _log.warning("the link is given up: %s", error, extra=self.extra)
             refuse(linked, error)
+            self.note("connection_failed")
             self._tell_of_link("connection_failed", error.code, recoverable=False)
             self._let_go(expired=isinstance(error, TokenExpired))
         finally:
@@ -244,6 +245,7 @@ class Driver:
     async def _close(self) -> None:
         self.closing.set()
         if self._link is not None and not self._link.done():
+            self.note("connection_closed")
             self._tell_of_link("connection_closed", ClientClosed.code, recoverable=False)
         legs = [leg.session for leg in self.legs()]
         for session in legs:
@@ -351,7 +353,7 @@ class Driver:
         _log.debug("%s in %s", effect.event, leg.state, extra={**self.extra, "session": leg.session})
         if effect.event in _CALL_EVENTS:
             if leg.reason is not None:
-                self._remember(leg)
+                keep(self._ended, leg.session, leg)
             self.listeners.emit(effect.event, self.call_of(leg))
             return
         part = self.parts.get(leg.session)
@@ -361,8 +363,10 @@ class Driver:
             _log.warning("%s", effect.value, extra={**self.extra, "session": leg.session})
             self.listeners.emit("error", effect.value)
 
-    def _remember(self, leg: LocalLeg) -> None:
-        keep(self._ended, leg.session, leg)
+    def note(self, event: str, session: str = "") -> None:
+        """The trace has it that listeners are told what the endpoint knows nothing of."""
+        if self._recorder is not None:
+            self._recorder.told(self._endpoint, self._clock.monotonic(), event, session)
 
     def _settle(self, effect: Settle) -> None:
         error = self._with_call(effect.error, effect.leg) if effect.error is not None else None
@@ -484,6 +488,7 @@ class Driver:
         """A handler raised: it is logged, and told to whoever listens for errors."""
         _log.error("listener %r failed in on_%s", listener, event, exc_info=error, extra=self.extra)
         if event != "error":
+            self.note("error")
             self.listeners.emit("error", error)
 
     def _task_failed(self, error: BaseException, what: str) -> None:

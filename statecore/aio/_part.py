@@ -111,6 +111,11 @@ class Part:
 
     # --- what listeners are told
 
+    def tell(self, event: str, *args: object) -> None:
+        """Tell this session's listeners what the endpoint knows nothing of."""
+        self.driver.note(event, self.session_id)
+        self.listeners.emit(event, *args)
+
     def emit(self, event: str, leg: LocalLeg, peer: Peer | None, value: Any) -> None:
         """Tell this session's listeners, with the arguments that the event's table names."""
         self.update(leg)
@@ -163,11 +168,12 @@ class Part:
     def fault(self, error: Exception) -> None:
         """Something went wrong that the session survives."""
         _log.warning("media fault: %s", error, extra=self.extra)
-        self.listeners.emit("error", error)
+        self.tell("error", error)
 
     def _handler_failed(self, error: BaseException, event: str, listener: str) -> None:
         _log.error("listener %r failed in on_%s", listener, event, exc_info=error, extra=self.extra)
         if event != "error":  # of the session's last events its own listeners, gone by then, can hear no more
+            self.driver.note("error", self.session_id)
             (self.listeners if len(self.listeners) else self.driver.listeners).emit("error", error)
 
     def _task_failed(self, error: BaseException, what: str) -> None:

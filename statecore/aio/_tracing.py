@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 _log = logging.getLogger("statecore.trace")
 
@@ -18,6 +18,7 @@ class TraceSink:
         self._path = None if callable(to) else Path(to)
         self._take = to if callable(to) else None
         self._file: TextIO | None = None
+        self._mode: Literal["w", "a"] = "w"
         self._failed = False
 
     def __call__(self, line: str) -> None:
@@ -38,12 +39,17 @@ class TraceSink:
             if self._path is None:
                 raise AssertionError("a file, or a function")
             # Line by line, so that what was written before a crash is there to be read after it.
-            self._file = self._path.open("w", encoding="utf-8", buffering=1)
+            self._file = self._path.open(self._mode, encoding="utf-8", buffering=1)
+            self._mode = "a"
         self._file.write(line + "\n")
 
     def close(self) -> None:
         """Close the file. Idempotent; what is told afterwards is not written."""
         self._failed = True
+        self.rest()
+
+    def rest(self) -> None:
+        """Close the file until there is more to write. Idempotent."""
         if self._file is not None:
             self._file.close()
             self._file = None

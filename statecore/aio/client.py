@@ -377,10 +377,22 @@ class CallClient:
 
 @asynccontextmanager
 async def join_session(
-    link: Signaling, token: str, media: MediaAdapter, settings: CallSettings | None = None, **more: Any
+    link: Signaling,
+    token: str,
+    media: MediaAdapter,
+    settings: CallSettings | None = None,
+    *,
+    trace: Path | str | Callable[[str], object] | None = None,
+    **more: Any,
 ) -> AsyncIterator[Session]:
-    """A session without a client of one's own: the token is enough. Leaves and closes everything on leaving."""
-    async with CallClient(link, media) as client, await client.start_session(token, settings, **more) as session:
+    """A session without a client of one's own: the token is enough. Leaves and closes everything on leaving.
+
+    `more` is for `CallSettings`, on top of `settings`; `trace` is as for `CallClient`. Raises what `CallClient.connect`
+    and `start_session` raise."""
+    async with (
+        CallClient(link, media, trace=trace) as client,
+        await client.start_session(token, settings, **more) as session,
+    ):
         yield session
 
 

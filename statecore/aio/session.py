@@ -273,7 +273,7 @@ class Session:
             raise InvalidArgument(f"layout {layout!r} is none of tile, sidebar, spotlight", name="layout")
         self._part.need_life("set_layout")
         self._layout = layout
-        self._part.listeners.emit("layout_changed", layout)
+        self._part.tell("layout_changed", layout)
 
     @property
     def layout(self) -> str:
@@ -287,7 +287,7 @@ class Session:
         if button not in _BUTTONS:
             raise InvalidArgument(f"there is no button {button!r}, but {', '.join(_BUTTONS)}", name="button")
         self._part.need_life("press")
-        self._part.listeners.emit(f"{button}_button_pressed")
+        self._part.tell(f"{button}_button_pressed")
 
     # --- media
 

@@ -53,6 +53,18 @@ def test_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
         assert sorted(done.stdout.splitlines()) == sorted(shown.splitlines())
 
 
+def test_what_the_page_on_traces_shows(tmp_path: Path) -> None:
+    """Its program makes every file that its commands name, and a replay says what the page says."""
+    page = ROOT / "docs" / "howto" / "traces.md"
+    (tmp_path / "page.py").write_text(blocks(page, "python", "")[0], encoding="utf-8")
+    subprocess.run([sys.executable, "page.py"], check=True, timeout=60, cwd=tmp_path)
+    shown = "".join(blocks(page, "console", ""))
+    assert {path.name for path in tmp_path.glob("*.jsonl")} == set(re.findall(r"\w+\.jsonl", shown))
+    replay = [sys.executable, "-P", "-m", "statecore.cli", "trace", "alice.jsonl", "--replay"]
+    done = subprocess.run(replay, check=True, timeout=60, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] in shown.splitlines()
+
+
 def test_readme_records_a_call(tmp_path: Path) -> None:
     """The call in the README is a real one: Bob's recording holds Alice's tone."""
     from statecore.testing.signals import dominant_hz

@@ -87,7 +87,7 @@ def _print(traces: Sequence[Trace], lines: Sequence[Line], differences: list[str
         if line.did:
             text.append("  " + ", ".join(line.did), style="dim")
         console.print(text)
-    steps = sum(len(trace.entries) for trace in traces)
+    steps = sum(len(trace.inputs) for trace in traces)
     if differences:
         for found in differences:
             print(found, file=sys.stderr)
