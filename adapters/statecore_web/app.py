@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING
 
 from statecore import CallService, CallSettings
-from statecore.errors import RateLimited, SignalingLost, SignalingRefused, UnsupportedVersion
+from statecore.errors import InvalidArgument, RateLimited, SignalingLost, SignalingRefused, UnsupportedVersion
 
 from ._door import Door, Visitor, without_token
 from ._ice import IceDesk
@@ -42,7 +42,7 @@ class CallApp:
     connect (default: only the one it serves itself); clients that are no browsers send none. `dev` lets anybody log in
     by name who comes from this machine: behind a proxy on it, that is everybody whom the proxy lets through. `page` is
     what the page starts its sessions with: its title, layout, buttons and limits; for a setting that the page does not
-    act on, InvalidSettings is raised."""
+    act on, InvalidSettings is raised; InvalidArgument for a key that is blank, since anybody would have it."""
 
     def __init__(
         self,
@@ -54,6 +54,8 @@ class CallApp:
         dev: bool = False,
         page: CallSettings | None = None,
     ) -> None:
+        if api_key is not None and not api_key.strip():
+            raise InvalidArgument("the API key is blank: give a secret, or None to leave REST closed", name="api_key")
         self.service = service
         """The call service."""
         self.metrics = Metrics(service)

@@ -165,6 +165,6 @@ def verify_webhook(
 
 def _octets(secret: str | bytes) -> bytes:
     octets = secret.encode() if isinstance(secret, str) else secret
-    if len(octets) < 16:
-        raise InvalidArgument("a webhook's secret has 16 bytes or more", name="secret")
+    if len(octets) < 16 or not octets.strip():
+        raise InvalidArgument("a webhook's secret has 16 bytes or more, and is not blank", name="secret")
     return octets

@@ -65,6 +65,8 @@ class TokenDesk:
         self._settings = settings
         self._authorize = authorize or anybody
         self._made = signer
+        if key is not None:
+            Keys("1", key)  # what is wrong with it is said now, and not when a call needs the first token
         self._key = key
         self._clock = clock
         self._ids = ids

@@ -44,7 +44,7 @@ class TurnCredentials:
         self._turn, self._stun = _urls("turn", turn), _urls("stun", stun)
         self._secret = secret.encode() if isinstance(secret, str) else secret
         self._ttl, self._policy, self._now = ttl, policy, now
-        if self._turn and not self._secret:
+        if self._turn and not self._secret.strip():
             raise InvalidSettings(name="secret", value="<secret>", why="a TURN server needs one")
         if policy == "relay" and not self._turn:
             raise InvalidSettings(name="policy", value=policy, why="needs a TURN server")

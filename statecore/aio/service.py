@@ -97,7 +97,8 @@ class CallService(Admitting):
     flows of one's own declare: a name, and a function of (user, session id, the command's data). `ice` hands out STUN
     and TURN servers: `TurnCredentials`, or any function of a user's id. `notifier` tells devices that are not connected
     to ring, and others of the life of calls; it is closed with the service. `clock` and `ids` make a run repeatable. It
-    runs on whatever loop is running when the first device connects, and on that one only.
+    runs on whatever loop is running when the first device connects, and on that one only. Raises InvalidArgument for a
+    key of less than 32 bytes.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from statecore import CallService, MemoryStore
-from statecore.errors import StoreConflict
+from statecore.errors import InvalidArgument, StoreConflict
 from statecore.testing.stores import RefusingStore
 
 
@@ -44,3 +44,10 @@ def test_a_service_does_not_start_without_its_key() -> None:
 
     with pytest.raises(StoreConflict):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize("key", [b"", b"short"])
+def test_a_key_that_signs_nothing_is_refused_at_once(key: bytes) -> None:
+    """A key that is empty or too short is an error when the service is made, and not with the first token."""
+    with pytest.raises(InvalidArgument, match="32 bytes"):
+        CallService(key=key)

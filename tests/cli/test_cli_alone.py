@@ -126,6 +126,7 @@ def test_a_service_tells_people_where_it_is_and_its_key(words: list[str], told: 
         ([], "needs one"),
         (["--turn-secret-file", "/nowhere/secret"], "cannot be read"),
         (["--turn-secret-file", os.devnull], "is empty"),
+        (["--turn-secret-file", ""], "is empty"),
     ],
 )
 def test_a_turn_server_without_a_secret_is_not_handed_out(

@@ -299,6 +299,11 @@ def test_a_bot_that_is_interrupted_ends_cleanly(shell: Shell) -> None:
         (["token", "x", "--session", "s", "--role", "king"], {}, "role"),
         (["serve", "--host", "0.0.0.0", "--dev"], {}, "loopback"),  # noqa: S104 - it is refused
         (["serve", "--tls-cert", "x"], {}, "belong together"),
+        (["serve", "--tls-cert", "", "--tls-key", ""], {}, "--tls-cert is empty"),
+        (["serve", "--api-key", " "], {}, "--api-key, or the variable"),
+        (["serve"], {"STATECORE_API_KEY": ""}, "STATECORE_API_KEY"),
+        (["serve", "--host", ""], {}, "--host is empty"),
+        (["serve", "--origin", "https://a.example.org", "--origin", ""], {}, "--origin is empty"),
         (["serve", "--grace", "0"], {}, "number of seconds"),
         (["serve", "--store", "sqlite:/nowhere/calls.db"], {}, "its directory is there"),
         (["serve", "--store", "mongo:x"], {}, "memory, sqlite:PATH or postgresql:"),

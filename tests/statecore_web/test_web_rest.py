@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
 
 from statecore import CallClient, CallService, join_session
-from statecore.errors import CallCancelled, TokenRevoked, UnknownUser, UserBusy
+from statecore.errors import CallCancelled, InvalidArgument, TokenRevoked, UnknownUser, UserBusy
 from statecore.testing import FakeMedia
 from statecore_web import CallApp, WebSocketSignaling
 
@@ -150,6 +150,13 @@ def test_nothing_is_open_without_the_key(served: Any, ask: Any, key: str | None)
             assert (await ask(other, "GET", "/v1/users", None, "None"))[0] == 401
 
     _run(served, main)
+
+
+@pytest.mark.parametrize("key", ["", " ", "\t\n"])
+def test_a_blank_key_opens_nothing(key: str) -> None:
+    """An application with a key that anybody has, as of a variable that is not set, is not made: it says what to do."""
+    with pytest.raises(InvalidArgument, match="blank: give a secret, or None"):
+        CallApp(CallService(), api_key=key)
 
 
 def test_in_development_anybody_logs_in_by_name(served: Any, ask: Any) -> None:

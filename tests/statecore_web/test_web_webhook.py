@@ -342,6 +342,7 @@ def test_what_is_not_genuine_is_refused(signature: str | None, body: bytes, now:
         ("https://me:pass@a.example.org", SECRET),
         ("https://a.example.org", ""),
         ("https://a.example.org", b"short"),
+        ("https://a.example.org", " " * 20),
     ],
 )
 def test_a_webhook_that_cannot_be_safe_is_refused(url: str, secret: Any) -> None:

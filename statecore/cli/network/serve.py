@@ -88,6 +88,7 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted or terminated; both are a clean end."""
+    _check_given(args)
     if args.dev and not _is_loopback(args.host):
         raise InvalidArgument("--dev lets anybody in: it is for a loopback address only", name="dev")
     if bool(args.tls_cert) != bool(args.tls_key):
@@ -113,6 +114,17 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if store is not None and hasattr(store, "close"):
             store.close()
+
+
+def _check_given(args: argparse.Namespace) -> None:
+    """An option that is there and says nothing, as of a variable that is not set, is a mistake: its default may be less
+    safe than what was meant. Raises InvalidArgument."""
+    for name, value in vars(args).items():
+        said = value if isinstance(value, list) else [value]
+        if any(isinstance(each, str) and not each.strip() for each in said):
+            option = name.replace("_", "-")
+            where = ", or the variable STATECORE_API_KEY" if option == "api-key" else ""
+            raise InvalidArgument(f"--{option}{where} is empty: say what it is, or leave it out", name=option)
 
 
 def _serve(args: argparse.Namespace, service: CallService, key: str) -> int:
