@@ -134,8 +134,8 @@ Times are seconds. A value of a wrong type or outside its bounds raises `Invalid
 nothing can be changed afterwards, `attrs.evolve` makes a changed copy."""
 _CALL_SETTINGS = """\
 Given to `start_session`, `join_session`, `call` and `answer`, as `CallSettings(...)` or directly by keyword.
-`CallSettingsBuilder` has a `set_<name>(value)` for each, and `build()`. *Live* are those at which an action of the
-session begins, so that the session may come to differ from them."""
+`CallSettingsBuilder` has a `set_<name>(value)` for each, and `build()`. *Live* is the one at which an action of the
+session begins (`set_layout`), so that the session may come to differ from it."""
 _MESSAGES = """\
 What a device and the service say to each other: one JSON object a message, in UTF-8, whose `m` says what it is. Up go
 wishes and reports; down come facts, above all the *view*, which is the whole of what the service knows of the device's
@@ -159,7 +159,8 @@ _MARKS = """\
 `CallApp(..., page=CallSettings(...))`, and one of your own by the settings of its session.
 
 † Nothing in this version keeps it, and a session that is started with it is refused. What is the media adapter's to do
-is taken if the adapter names it in its `heeds`."""
+is taken if the adapter names it in its `heeds`: `AiortcMedia` does so with `audio_input` and `video_input`, where it
+is to send a `Device` without a name, or nothing so far."""
 
 
 def messages_page() -> str:

@@ -39,7 +39,7 @@ def _choice(default: str, choices: tuple[str, ...], text: str, *, live: bool = F
     return _field(default, lambda value: None if isinstance(value, str) and value in choices else why, text, live=live)
 
 
-def _text(default: str | None, text: str, *, at_most: int = 256, live: bool = False, repr: bool = True) -> Any:  # noqa: A002 - the name attrs uses
+def _text(default: str | None, text: str, *, at_most: int = 256, repr: bool = True) -> Any:  # noqa: A002 - the name attrs uses
     def rule(value: Any) -> str | None:
         if value is None and default is None:
             return None
@@ -48,15 +48,15 @@ def _text(default: str | None, text: str, *, at_most: int = 256, live: bool = Fa
             None if fits else f"must be a text of 1 to {at_most} characters" + (" or None" if default is None else "")
         )
 
-    return _field(default, rule, text, live=live, repr=repr)
+    return _field(default, rule, text, repr=repr)
 
 
-def _whole(default: int, low: int, high: int, text: str, *, live: bool = False) -> Any:
+def _whole(default: int, low: int, high: int, text: str) -> Any:
     def rule(value: Any) -> str | None:
         fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
         return None if fits else f"must be a whole number from {low} to {high}"
 
-    return _field(default, rule, text, live=live)
+    return _field(default, rule, text)
 
 
 def _seconds(default: float | None, low: float, high: float, text: str, *, optional: bool = False) -> Any:
@@ -147,8 +147,8 @@ class CallSettings:
     """What one session is started with. Immutable; `attrs.evolve` makes a changed copy.
 
     Nothing in this version keeps those in `UNKEPT`: a session that is started with one is refused, unless its media
-    adapter heeds it. The settings marked live are where an action of the session begins (layout, devices, camera, video
-    filter): acting changes the session, never this object. Raises InvalidSettings.
+    adapter heeds it. The setting marked live, the layout, is where an action of the session begins: acting changes the
+    session, never this object. Raises InvalidSettings.
     """
 
     type: Literal["audio", "video"] = _choice("video", ("audio", "video"), "What the session begins as.")
@@ -193,17 +193,15 @@ class CallSettings:
         False, "A page of your own shows a button for the network's quality; the service's has none."
     )
     noise_reduction: bool = _flag(False, "Reduce noise in what the microphone captures, where the adapter can.")
-    audio_input: str | None = _text(
-        None, "The microphone, by the adapter's device id; None means the system's.", live=True
-    )
-    audio_output: str | None = _text(None, "The loudspeaker, likewise.", live=True)
-    video_input: str | None = _text(None, "The camera, likewise.", live=True)
+    audio_input: str | None = _text(None, "The microphone, by the adapter's device id; None means the system's.")
+    audio_output: str | None = _text(None, "The loudspeaker, likewise.")
+    video_input: str | None = _text(None, "The camera, likewise.")
     camera_facing: Literal["front", "rear"] = _choice(
-        "front", ("front", "rear"), "Which camera of a phone: front or rear.", live=True
+        "front", ("front", "rear"), "Which camera of a phone: front or rear."
     )
-    virtual_background_blur: int = _whole(0, 0, 2, "How strongly the background is blurred; 0 is off.", live=True)
+    virtual_background_blur: int = _whole(0, 0, 2, "How strongly the background is blurred; 0 is off.")
     virtual_background_image: str | None = _text(
-        None, "The address of a picture that replaces the background; it wins over the blur.", at_most=2048, live=True
+        None, "The address of a picture that replaces the background; it wins over the blur.", at_most=2048
     )
     low_bandwidth: bool = _flag(False, "Spare the network: smaller pictures, fewer of them.")
     presenter_mode: bool = _flag(False, "At most 5 send and 100 take part; otherwise 50 take part.")
@@ -242,8 +240,9 @@ UNKEPT: Mapping[str, str] = {
         ),
         "the media adapter does not act on it",
     ),
+    **dict.fromkeys(("audio_input", "video_input"), "the media adapter opens no device by it"),
 }  # fmt: skip
-"""Settings of a session that nothing in this version keeps, and why not."""
+"""Settings of a session that nothing in this version keeps, but a media adapter that heeds them; and why not."""
 
 
 def check_kept(settings: CallSettings, heeds: Collection[str] = ()) -> None:

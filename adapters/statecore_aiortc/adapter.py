@@ -15,6 +15,7 @@ from statecore.settings import IceServer
 
 from . import _webrtc
 from ._record import Names
+from .files import Device
 from .session import AiortcSession, as_source
 
 
@@ -50,6 +51,13 @@ class AiortcMedia:
         self._servers = tuple(ice_servers)
         self._policy = ice_policy
 
+    @property
+    def heeds(self) -> tuple[str, ...]:
+        """The settings of a session that this adapter acts on, and not every adapter does: `audio_input` names the
+        microphone, and `video_input` the camera, where a `Device` without a name is sent, or nothing is so far."""
+        inputs: dict[str, Kind] = {"audio_input": "audio", "video_input": "video"}
+        return tuple(name for name, kind in inputs.items() if _takes_a_name(self._sources[kind]))
+
     async def open(self, host: MediaHost, *, audio: bool, video: bool) -> AiortcSession:
         """Open local media: its sources where asked for. Returns once it can take peers.
 
@@ -73,6 +81,10 @@ class AiortcMedia:
         servers = settings.ice_servers or self._servers
         relay = "relay" in (settings.ice_policy, self._policy, "all" if servers else host.ice.policy)
         return _webrtc.configuration(servers or host.ice.servers, "relay" if relay else "all")
+
+
+def _takes_a_name(source: object) -> bool:
+    return source is None or (isinstance(source, Device) and source.name is None)
 
 
 __all__ = ["AiortcMedia"]

@@ -18,6 +18,7 @@ ASKED = {
     "display_name": "Alice", "auto_record": True, "presenter_mode": True, "noise_reduction": True,
     "audio_output": "speaker", "camera_facing": "rear", "virtual_background_blur": 1,
     "virtual_background_image": "https://example.org/beach.jpg", "low_bandwidth": True,
+    "audio_input": "nonsense", "video_input": "nonsense",
 }  # fmt: skip
 
 

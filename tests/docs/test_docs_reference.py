@@ -14,6 +14,7 @@ import pytest
 import statecore
 from statecore.listeners import CallListener, OngoingCallListener, events
 from statecore.settings import UNKEPT, CallSettings
+from statecore_aiortc import AiortcMedia
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,11 +50,14 @@ def test_events_that_nothing_tells_are_marked(generator: ModuleType) -> None:
 
 
 def test_settings_that_nothing_acts_on_are_marked(generator: ModuleType) -> None:
-    """A setting of a session is marked in the reference exactly if no code reads it: it is a hint, or refused."""
+    """A setting of a session is marked in the reference exactly if no code reads it: it is a hint, or refused; or only
+    a media adapter that heeds it does."""
     code = sources("statecore/aio", "adapters")
     read = set(re.findall(r"settings\.(\w+)", code))
     unread = {field.name for field in attrs.fields(CallSettings)} - read
-    assert unread == {*generator.CARRIED, *UNKEPT, *(name for name in unread if name.startswith("show_"))}
+    heeded = {*AiortcMedia().heeds}
+    assert heeded <= {*UNKEPT}
+    assert unread == {*generator.CARRIED, *UNKEPT, *(name for name in unread if name.startswith("show_"))} - heeded
 
 
 def test_pages_say_every_event_and_setting(generator: ModuleType) -> None:

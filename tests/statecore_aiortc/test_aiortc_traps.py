@@ -15,8 +15,10 @@ import pytest
 from aioice import stun
 from aiortc.mediastreams import AudioStreamTrack
 
+from statecore import CallClient, CallService
 from statecore.errors import (
     InvalidArgument,
+    InvalidSettings,
     MediaConnectionFailed,
     MediaDeviceError,
     SourceError,
@@ -25,7 +27,7 @@ from statecore.settings import CallSettings, IceServer
 from statecore.testing._media_probe import chunk, hears, sees
 from statecore.testing.media import MeetingRoom, RoomHost
 from statecore.testing.signals import draw_clock, tone
-from statecore_aiortc import AiortcMedia, Device, Frames, Samples, Tone, _webrtc
+from statecore_aiortc import AiortcMedia, Device, Frames, Samples, Source, Tone, _webrtc
 
 Media = Callable[..., AiortcMedia]
 AUDIO = CallSettings(type="audio")
@@ -434,6 +436,23 @@ def test_device_opens_with_the_first_yes(meet: Any, media: Media) -> None:
             await host.open(media(audio=Device(format="alsa")), audio=False)
             with pytest.raises(MediaDeviceError, match="no-such-microphone"):
                 await host.session.set_enabled("audio", True)
+
+    run(main)
+
+
+@pytest.mark.parametrize("source", [Tone(), Device("/dev/another", format="alsa")])
+def test_a_device_by_which_nothing_is_opened_is_refused(source: Source) -> None:
+    """Whoever names a microphone and has his adapter send something else is told so before anything begins; where the
+    adapter is to choose one, it is that one which is opened."""
+
+    async def main() -> None:
+        async with CallService() as service:
+            async with CallClient(service.signaling("alice"), AiortcMedia(audio=source)) as alice:
+                with pytest.raises(InvalidSettings, match=r"audio_input='/dev/none'.*opens no device"):
+                    await alice.start_session(await alice.generate_token("room"), audio_input="/dev/none")
+            async with CallClient(service.signaling("bob"), AiortcMedia(audio=Device(format="alsa"))) as bob:
+                with pytest.raises(MediaDeviceError, match="/dev/none"):
+                    await bob.start_session(await bob.generate_token("room"), type="audio", audio_input="/dev/none")
 
     run(main)
 
