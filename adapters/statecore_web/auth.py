@@ -11,10 +11,10 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import TypeAlias
 
-from msgspec import Struct, msgpack
+from msgspec import DecodeError, Struct, msgpack
 from msgspec.structs import replace
 
-from statecore.errors import StoreConflict, TokenExpired, TokenMalformed, TokenMissing, TokenRevoked
+from statecore.errors import StoreConflict, StoreUnusable, TokenExpired, TokenMalformed, TokenMissing, TokenRevoked
 from statecore.ports import Key, Store
 
 Authenticate: TypeAlias = Callable[[str], Awaitable[str]]
@@ -104,7 +104,7 @@ class AuthTokens:
     async def _load(self, user: str) -> tuple[int, tuple[AuthToken, ...]]:
         key = _key(user)
         version, value = (await self._store.load((key,)))[key]
-        return version, msgpack.decode(value, type=tuple[AuthToken, ...]) if value is not None else ()
+        return version, _read(user, value) if value is not None else ()
 
     async def _change(self, user: str, change: Callable[[tuple[AuthToken, ...]], tuple[AuthToken, ...]]) -> bool:
         for _ in range(_ATTEMPTS):
@@ -124,6 +124,14 @@ class AuthTokens:
 
 def _key(user: str) -> Key:
     return "auth", user
+
+
+def _read(user: str, value: bytes) -> tuple[AuthToken, ...]:
+    try:
+        return msgpack.decode(value, type=tuple[AuthToken, ...])
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        why = f"the auth tokens of {user!r} in it cannot be read: {error}"
+        raise StoreUnusable(store="the store", why=why) from None
 
 
 def _user_of(token: str) -> str:

@@ -173,6 +173,6 @@ def _read(cursor: str) -> tuple[str, Place]:
         place = int(made), session
     except ValueError:
         way, place = "", (0, "")
-    if way not in ("older", "newer"):
+    if way not in ("older", "newer") or not FIRST <= place <= LAST:
         raise InvalidArgument("this is not the cursor of a page", name="cursor")
     return way, place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import urlsafe_b64encode
 from typing import Any
 
 import pytest
@@ -182,7 +183,8 @@ def test_a_store_that_finds_calls_by_itself_makes_no_difference(data: st.DataObj
 @pytest.mark.parametrize(
     "query",
     [{"limit": 0}, {"limit": 501}, {"limit": True}, {"limit": "5"}, {"direction": "incoming"}, {"cursor": "x"},
-     {"cursor": "bm93aGVyZSAxIHM="}],
+     {"cursor": "bm93aGVyZSAxIHM="}, *({"cursor": urlsafe_b64encode(f"{way} {place} s".encode()).decode()}
+     for way in ("older", "newer") for place in (-2, -(1 << 63) - 1, (1 << 52) + 1, 1 << 63))],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused(query: dict[str, Any]) -> None:
     """At once, before anything is looked up."""

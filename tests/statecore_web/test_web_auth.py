@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statecore import MemoryStore
-from statecore.errors import TokenError, TokenExpired, TokenMalformed, TokenMissing, TokenRevoked
+from statecore.errors import StoreUnusable, TokenError, TokenExpired, TokenMalformed, TokenMissing, TokenRevoked
 from statecore.testing.stores import RefusingStore
 from statecore_web import AuthTokens
 
@@ -136,3 +136,19 @@ def test_each_fault_has_its_error(text: str, error: type[Exception]) -> None:
     """Missing, malformed, or not known any more."""
     with pytest.raises(error):
         asyncio.run(AuthTokens(MemoryStore()).verify(text))
+
+
+@pytest.mark.parametrize("row", [b"", b"\x93", b"\x91\x80", b"\x91" * 5000])
+def test_tokens_that_cannot_be_read_are_told(row: bytes) -> None:
+    """A user's row that somebody has damaged is the store's fault, which is told with the user; it lets nobody in."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        tokens = AuthTokens(store)
+        text, _ = await tokens.issue("alice")
+        assert await store.commit({("auth", "alice"): (1, row)})
+        for work in (tokens.list("alice"), tokens.verify(text), tokens.revoke("alice"), tokens.issue("alice")):
+            with pytest.raises(StoreUnusable, match="the auth tokens of 'alice' in it cannot be read"):
+                await work
+
+    asyncio.run(main())
