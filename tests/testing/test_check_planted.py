@@ -19,7 +19,8 @@ LATE = {
     "devices": 11, "video": 20, "video-both": 20, "recall": 9, "actions": 18, "actions-shown": 18,
     "session-actions": 14, "session-shown": 14, "session-video": 12, "for-all": 9, "alone": 9, "session-alone": 9,
     "session-crash": 9, "late": 9, "words": 9, "session-words": 8, "full": 6, "full-call": 7, "dismissed": 9,
-    "session-dismissed": 9, "glare-dismissed": 9,
+    "session-dismissed": 9, "glare-dismissed": 9, "cuts-unanswered": 9, "devices-end": 11, "session-cuts": 9,
+    "session-third": 15, "session-overtaking": 8, "session-death": 14,
 }  # fmt: skip
 """How many changes of its legs a call must have seen before the service forgets to tell of the next."""
 LATER = {"busy": 8, "glare-crash": 10, "refused": 9, "recall-elsewhere": 11}

@@ -48,6 +48,10 @@ _BASIC = (calls(), does("b1", "accept", "ringing"), joins("a1"), joins("b1"))
 _BOTH_END = (ends("a1"), ends("b1"))
 _WAYS_OUT = (does("a1", "cancel", "idle", "ringing"), does("b1", "reject", "ringing"))
 _UP = (*_BASIC, *_BOTH_END)
+_ON_TWO = (
+    calls(), *(does(d, "accept", "ringing") for d in ("b1", "b2")),
+    *(does(d, "reject", "ringing") for d in ("b1", "b2")), *(joins(d) for d in DEVICES),
+)  # fmt: skip
 _GLARE = (
     calls(), calls("b1", "alice", "T"), joins("a1"), joins("b1"), joins("a1", "T"), joins("b1", "T"),
     ends("a1"), ends("b1", "T"),
@@ -75,6 +79,11 @@ def _acts(begun: tuple[Plan, ...], *triggers: str) -> tuple[Plan, ...]:
     return (*begun, *acts, *_one_by_one(len(begun) + len(acts), "b1", ("raise_hand", *_GRANTED)), *_BOTH_END)
 
 
+def _come_and_go(devices: dict[str, str]) -> tuple[Plan, ...]:
+    """A session that each enters, and leaves whenever."""
+    return (*(enters(device) for device in devices), *(does(d, "leave", *LIVE, again=True) for d in devices))
+
+
 def _to_video(*asking: str) -> tuple[Plan, ...]:
     """A call with sound, in which some ask for video; the callee may say yes or no, and the caller think better."""
     return (
@@ -94,12 +103,16 @@ STANDARD: tuple[Scenario, ...] = (
         name="cuts", help="a call whose links break three times", devices=TWO, plans=_UP, faults={"cuts": 3},
     ),
     Scenario(
+        name="cuts-unanswered", help="a call that is taken back or refused, or nearly, while links break twice",
+        devices=TWO, plans=(*_BASIC[:2], *_WAYS_OUT, *_BOTH_END), faults={"cuts": 2},
+    ),
+    Scenario(
         name="overtaking", help="a call whose messages overtake one another and come twice", devices=TWO,
         plans=(*_BASIC, *_WAYS_OUT, *_BOTH_END), faults={"duplicates": 2, "overtakings": 1},
     ),
     Scenario(
         name="crash", help="a call while a device's process dies and starts anew", devices=TWO,
-        plans=(*_BASIC, *_BOTH_END), faults={"crashes": 1, "cuts": 1},
+        plans=(*_BASIC, *_WAYS_OUT, *_BOTH_END), faults={"crashes": 1, "cuts": 1},
     ),
     Scenario(
         name="death", help="a call while the service dies right after a commit", devices=TWO,
@@ -111,9 +124,7 @@ STANDARD: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="session", help="a session without ringing, of three people who come and go", devices=THREE,
-        plans=(
-            *(enters(device) for device in THREE), *(does(d, "leave", *LIVE, again=True) for d in THREE),
-        ),
+        plans=_come_and_go(THREE),
     ),
     Scenario(
         name="host", help="a session that one of two may end for all, with tokens good and bad", devices=TWO,
@@ -132,12 +143,11 @@ STANDARD: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="devices", help="two devices of the callee", devices=DEVICES,
-        plans=(
-            calls(), *(does(d, "accept", "ringing") for d in ("b1", "b2")),
-            *(does(d, "reject", "ringing") for d in ("b1", "b2")),
-            *(joins(d) for d in DEVICES), ends("a1"), does("b1", "end", *LIVE),
-        ),
-        faults={"cuts": 1},
+        plans=(*_ON_TWO, ends("a1"), does("b1", "end", *LIVE)), faults={"cuts": 1},
+    ),
+    Scenario(
+        name="devices-end", help="the same, and either may hang up", devices=DEVICES,
+        plans=(*_ON_TWO, ends("a1"), does("b1", "end", *LIVE), does("b2", "end", *LIVE)), faults={"duplicates": 1},
     ),
     Scenario(
         name="video", help="from audio to video, with consent, and one link breaks", devices=TWO, begun=4,
@@ -208,11 +218,25 @@ STANDARD: tuple[Scenario, ...] = (
         faults={"drops": 1, "failures": 1},
     ),
     Scenario(
-        name="session-crash", help="a session whose people's processes die", devices=TWO,
-        plans=(
-            *(enters(d) for d in TWO), *(does(d, "leave", *LIVE, again=True) for d in TWO),
-        ),
+        name="session-crash", help="a session whose people's processes die", devices=TWO, plans=_come_and_go(TWO),
         faults={"crashes": 1},
+    ),
+    Scenario(
+        name="session-cuts", help="a session of two, one of whose links breaks", devices=TWO, plans=_come_and_go(TWO),
+        faults={"cuts": 1},
+    ),
+    Scenario(
+        name="session-third", help="a third comes to a session of two, and a link breaks", devices=THREE, begun=2,
+        plans=_come_and_go(THREE), faults={"cuts": 1},
+    ),
+    Scenario(
+        name="session-overtaking", help="a session whose messages overtake one another and come twice", devices=TWO,
+        plans=_come_and_go(TWO), faults={"duplicates": 1, "overtakings": 1},
+    ),
+    Scenario(
+        name="session-death", devices=TWO, begun=1,
+        help="somebody comes to a session, goes and comes back while the service dies right after a commit",
+        plans=(*_come_and_go(TWO), enters("b1", "fresh", "ended")), faults={"deaths": 1},
     ),
     Scenario(
         name="busy", help="a third person calls", devices=THREE,
