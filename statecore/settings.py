@@ -314,7 +314,7 @@ class ServiceSettings:
         600, 1, 1_000_000, "How many calls a minute one user may begin in the long run; as many may begin at once."
     )
     messages_per_second: int = _whole(
-        200, 1, 1_000_000, "How many messages a second a connection may send in the long run, ten times that at once."
+        200, 1, 1_000_000, "How many messages a second a device may send in the long run, ten times that at once."
     )
     max_message_size: int = _whole(65_536, 1_024, 16_777_216, "The longest message taken from a device, in bytes.")
     log_limit: int = _whole(10_000, 0, 1_000_000_000, "How many ended calls the in-memory store keeps.")

@@ -98,6 +98,7 @@ class CallApp:
             visitor = await self._admit(scope)
             whose = (visitor.user, visitor.guest.session if visitor.guest is not None else "")
             self._find_room(whose)
+            self.service.count_connection(*visitor)
         except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
             await deny(scope, send, refusal(error))
             return

@@ -71,7 +71,11 @@ class Admitting(Governing):
         return self._link(user, device, partial(self._accept_guest, token))
 
     async def _accept_guest(self, token: str, channel: MemoryChannel, user: str) -> None:
-        self.serve(channel, user, await self.admit(token))
+        self._accept(channel, user, await self.admit(token))
+
+    def _accept(self, channel: MemoryChannel, user: str, guest: Claims | None = None) -> None:
+        self.count_connection(user, guest)
+        self.serve(channel, user, guest)
 
     def _link(self, user: str, device: str | None, accept: Any) -> MemoryLink:
         if device is not None:
@@ -82,6 +86,7 @@ class Admitting(Governing):
     if TYPE_CHECKING:  # the service has them
 
         def _recover(self) -> Awaitable[None]: ...
+        def count_connection(self, user: str, guest: Claims | None = None) -> None: ...
         def serve(self, channel: Channel, user: str, guest: Claims | None = None) -> None: ...
 
 

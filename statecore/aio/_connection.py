@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..errors import (
     MalformedMessage,
+    RateLimited,
     SignalingError,
     SignalingLost,
     SignalingRefused,
@@ -144,7 +145,7 @@ class Connection:
         """The service could not take something this device said; some of it means that it will not take anything."""
         error = from_code(message.code, **message.data)
         _log.warning("the service refused: %s", error, extra=self._device.extra)
-        if isinstance(error, UnsupportedVersion | SignalingRefused | TokenError | TooManyDevices):
+        if isinstance(error, UnsupportedVersion | SignalingRefused | TokenError | TooManyDevices | RateLimited):
             raise error
 
     async def _shut(self, channel: Channel) -> None:

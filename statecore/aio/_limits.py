@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 
 class Bucket:
     """So much a second in the long run, and so much at once. Times are milliseconds of a clock that never goes back."""
@@ -33,14 +35,14 @@ class Buckets:
     def __init__(self, rate: float, most: float) -> None:
         self._rate = rate
         self._most = most
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[Hashable, Bucket] = {}
         self._look_at = 1_000
         """From how many on those are looked for that may be forgotten."""
 
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, name: str, now: int) -> float:
+    def take(self, name: Hashable, now: int) -> float:
         """As `Bucket.take`."""
         bucket = self._buckets.get(name)
         if bucket is None:
@@ -51,4 +53,21 @@ class Buckets:
         return bucket.take(now)
 
 
-__all__ = ["Bucket", "Buckets"]
+class Allowances:
+    """What devices may say, however often they connect: each so many messages a second, ten times that at once, and all
+    of a user's together as much as `devices` of them, since a device may call itself anything. What a connection costs
+    until it has said whose it is, counts as said by one more device, without a name."""
+
+    def __init__(self, rate: float, devices: int) -> None:
+        self._devices = Buckets(rate, 10 * rate)
+        self._users = Buckets(devices * rate, 10 * devices * rate)
+
+    def __len__(self) -> int:
+        return len(self._devices) + len(self._users)
+
+    def take(self, user: Hashable, device: str, now: int) -> float:
+        """As `Bucket.take`."""
+        return self._devices.take((user, device), now) or self._users.take(user, now)
+
+
+__all__ = ["Allowances", "Buckets"]

@@ -12,21 +12,24 @@ from ..model import Line
 from ..ports import Channel
 from ..tokens import Claims
 from ..wire import Hello, Refused, Unknown, View, encode
-from ._limits import Bucket
 
 _log = logging.getLogger("statecore.service")
+
+
+def whose(user: str, guest: Claims | None) -> tuple[str, str]:
+    """By what connections are counted: the guests of a session are somebody else than who has logged in."""
+    return user, guest.session if guest is not None else ""
 
 
 class Served:
     """A connection, and what is known of the device."""
 
-    def __init__(self, channel: Channel, user: str, allowance: Bucket, guest: Claims | None = None) -> None:
+    def __init__(self, channel: Channel, user: str, guest: Claims | None = None) -> None:
         self.channel = channel
         self.guest = guest
         """What the call token says that admitted it, if the user has not logged in."""
-        self.allowance = allowance
-        """How much it may still say."""
         self.user = user
+        self.whose = whose(user, guest)
         self.hello: Hello | None = None
         """What it said first, once it has."""
         self.seen: dict[str, int] = {}
@@ -50,9 +53,14 @@ class Served:
         self.send(Refused("", 0, error.code, error.data))
 
     @property
+    def device(self) -> str:
+        """What it calls itself, once it has."""
+        return self.hello.device if self.hello is not None else ""
+
+    @property
     def extra(self) -> dict[str, str]:
         """What every log record carries."""
-        return {"session": "", "user": self.user, "device": self.hello.device if self.hello is not None else ""}
+        return {"session": "", "user": self.user, "device": self.device}
 
 
 class Connections:
@@ -144,4 +152,4 @@ def _another_process() -> SignalingRefused:
     return SignalingRefused(why="another process connected as this device")
 
 
-__all__ = ["Connections", "Served"]
+__all__ = ["Connections", "Served", "whose"]

@@ -65,13 +65,13 @@ from ._admitting import Admitting
 from ._conditions import Condition, ConditionFailed, Conditions
 from ._deciding import Decisions
 from ._issuing import Authorize, TokenDesk, not_for_guests
-from ._limits import Bucket, Buckets
+from ._limits import Allowances, Buckets
 from ._nodes import Decided, Look, News, Nodes
 from ._observing import Observer
 from ._observing import decision as observed
 from ._outbox import Outbox
 from ._recovery import take_up_lines
-from ._served import Connections, Served
+from ._served import Connections, Served, whose
 from ._tasks import Tasks
 from ._time import Deadlines, LoopClock, new_id
 from .link import MemoryLink
@@ -127,6 +127,7 @@ class CallService(Admitting):
         """The flows it carries, by name."""
         self._observers: list[Observer] = []
         self._hashes = {name: flow.hash for name, flow in flows.items()}
+        self._said = Allowances(self.settings.messages_per_second, self.settings.devices_per_user)
         self._calls = Buckets(self.settings.calls_per_minute / 60, self.settings.calls_per_minute)
         self._tokens = TokenDesk(
             self.store, self.settings, authorize=authorize, signer=signer, key=key, clock=self._clock, ids=ids
@@ -187,19 +188,20 @@ class CallService(Admitting):
     def signaling(self, user: str, device: str | None = None, *, name: str = "") -> MemoryLink:
         """A link for one device of a user, in this process. The user is known from now on."""
         self.add_user(user, name)
-        return self._link(user, device, self.serve)
+        return self._link(user, device, self._accept)
 
     def serve(self, channel: Channel, user: str, guest: Claims | None = None) -> None:
-        """Speak with a device over a channel that another transport has made and authenticated; or that a call token
-        has admitted, with what `admit` gave."""
+        """Speak with a device over a channel that another transport has made, authenticated and counted; or that a call
+        token has admitted, with what `admit` gave."""
         if self._closing is not None:
             raise SignalingLost("the service is closed")
-        connection = Served(channel, user, self._allowance(), guest)
-        self._tasks.start(self._converse(connection), f"statecore service {user}")
+        self._tasks.start(self._converse(Served(channel, user, guest)), f"statecore service {user}")
 
-    def _allowance(self) -> Bucket:
-        rate = self.settings.messages_per_second
-        return Bucket(rate, 10 * rate, self._clock.monotonic())
+    def count_connection(self, user: str, guest: Claims | None = None) -> None:
+        """One more connection is to be opened: it counts as a message. For transports, which ask before they open one
+        for `serve`. Raises RateLimited."""
+        if wait := self._said.take(whose(user, guest), "", self._clock.monotonic()):
+            raise RateLimited(what="connections", seconds=math.ceil(wait))
 
     async def _converse(self, connection: Served) -> None:
         self._connections.add(connection)
@@ -219,7 +221,7 @@ class CallService(Admitting):
     async def _hear(self, connection: Served, data: bytes) -> None:
         """One message. What is wrong with it costs this message; what could not be decided costs the connection: the
         device comes again, and says again what it has not been answered."""
-        if wait := connection.allowance.take(self._clock.monotonic()):
+        if wait := self._said.take(connection.whose, connection.device, self._clock.monotonic()):
             connection.refuse(RateLimited(what="messages", seconds=math.ceil(wait)))
             raise SignalingLost
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from statecore.errors import (
 from statecore.model import Ending, Record
 from statecore.ports import Key
 from statecore.tokens import JwtSigner, Keys
-from statecore.wire import Beat, Hello, Refused, decode_down, encode
+from statecore.wire import Beat, Bye, Hello, Refused, decode_down, encode
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
@@ -215,6 +216,90 @@ def test_messages_that_one_connection_says_in_a_second(town: Town, run: Run) -> 
     run(main)
 
 
+async def _flood(link: Any, device: str, conn: int, most: int = 100) -> tuple[int, list[Refused]]:
+    """Connect, and say as much as is taken: how many beats were answered, and what was told instead."""
+    channel = await link.connect()
+    answered, told = 0, list[Refused]()
+    with suppress(SignalingLost):
+        channel.send(encode(Hello(device, "e1", conn)))
+        for _ in range(most):
+            channel.send(encode(Beat()))
+        while answered < most:
+            message = decode_down(await channel.receive())
+            answered += isinstance(message, Beat)
+            told += [message] if isinstance(message, Refused) else []
+    await channel.close()
+    return answered, told
+
+
+def test_a_new_connection_renews_no_allowance(town: Town, run: Run) -> None:
+    """Who connects again and again says no more than who stays, and is told when to come again, also instead of being
+    connected; another device of the same user says its own share, and in time there is more for the first."""
+
+    async def main() -> None:
+        async with town(settings=ServiceSettings(messages_per_second=2)) as t:
+            link, answered = t.service.signaling("eve"), 0
+            for conn in range(1, 11):
+                count, told = await _flood(link, "phone", conn)
+                answered += count
+                assert told == [Refused("", 0, "rate_limited", {"what": "messages", "seconds": 1})]
+            assert answered == 20, "ten seconds' worth"
+            for _ in range(2):
+                with pytest.raises(RateLimited, match="connections") as refused:
+                    await link.connect()
+                assert refused.value.seconds == 1
+            assert (await _flood(t.service.signaling("bob"), "phone", 1))[0] == 20
+            await asyncio.sleep(5)
+            assert (await _flood(link, "laptop", 1))[0] == 20
+            assert (await _flood(link, "phone", 11))[0] == 10
+
+    run(main)
+
+
+def test_new_names_of_devices_renew_no_allowance(town: Town, run: Run) -> None:
+    """Who calls each connection another device, and takes its leave each time, says no more than as many devices say
+    as the user may have."""
+
+    async def main() -> None:
+        limits = ServiceSettings(messages_per_second=10, devices_per_user=2)
+        async with town(settings=limits) as t:
+            link, answered = t.service.signaling("eve"), 0
+            for number in range(10):
+                with suppress(SignalingLost, RateLimited):
+                    channel = await link.connect()
+                    channel.send(encode(Hello(f"phone-{number}", "e1", 1)))
+                    await channel.receive()
+                    for _ in range(90):
+                        channel.send(encode(Beat()))
+                        await channel.receive()
+                        answered += 1
+                    channel.send(encode(Bye()))
+                    await channel.receive()
+            assert 150 < answered <= 200
+
+    run(main)
+
+
+def test_a_client_that_said_too_much_waits_as_it_is_told(town: Town, run: Run) -> None:
+    """What it wants to say is said once the time is over that it was told, and the link broke only once for it."""
+
+    async def main() -> None:
+        async with town(settings=ServiceSettings(messages_per_second=1)) as t:
+            t.service.add_user("bob")
+            assert (await _flood(t.service.signaling("alice"), "alice-phone", 1))[0] == 10
+            alice = await t.add("alice")
+            lost, began = [], asyncio.get_running_loop().time()
+            alice.on("connection_lost", lambda *_: lost.append(1))
+            call = await alice.initiate_call("bob")
+            assert asyncio.get_running_loop().time() - began >= 1
+            assert len(lost) == 1
+            await asyncio.sleep(5)
+            await call.cancel()
+            assert len(lost) == 1
+
+    run(main)
+
+
 def test_who_does_little_is_not_remembered(town: Town, run: Run) -> None:
     """Many users who called once, long ago, leave nothing behind."""
 
@@ -226,6 +311,11 @@ def test_who_does_little_is_not_remembered(town: Town, run: Run) -> None:
                 now += 1_000
                 assert calls.take(f"user-{number}", now) == 0
             assert len(calls) <= 1_000
+            said = t.service._said
+            for number in range(10_000):
+                now += 1_000
+                assert said.take(f"user-{number}", f"device-{number}", now) == 0
+            assert len(said) <= 2_000
 
     run(main)
 

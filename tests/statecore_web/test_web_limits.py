@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from statecore import CallClient, CallService, ServiceSettings, Timers
+from statecore import Call, CallClient, CallService, ServiceSettings, Timers
 from statecore.errors import RateLimited, TooManyDevices
 from statecore.testing import FakeMedia
 from statecore_web import CallApp, WebSocketSignaling
@@ -89,3 +89,72 @@ def test_one_device_too_many_comes_in_when_there_is_room(served: Any) -> None:
             await other.close()
 
     asyncio.run(main())
+
+
+async def _flood(url: str, token: str, told: list[tuple[str, float]], over: asyncio.Event) -> int:
+    """Connect again and again, say as much as is taken, and mind no refusal; gives how many beats were answered."""
+    answered = conn = 0
+    while not over.is_set():
+        conn += 1
+        try:
+            async with await _raw(url, token) as socket:
+                await socket.send(json.dumps({"m": "hello", "device": "phone", "epoch": "1", "conn": conn}))
+                for _ in range(50):
+                    await socket.send('{"m": "beat"}')
+                async for text in socket:
+                    message = json.loads(text)
+                    answered += message["m"] == "beat"
+                    if message["m"] == "refused":
+                        told.append((message["code"], message["data"]["seconds"]))
+        except InvalidStatus as refused:
+            told.append((str(refused.response.status_code), float(refused.response.headers["Retry-After"])))
+        except ConnectionClosed:
+            pass
+    return answered
+
+
+def test_a_flood_that_connects_again_and_again_harms_nobody_else(served: Any) -> None:
+    """Whoever floods the service, over new connections all the time, is answered no more than one device may say in
+    that time, and told each time when to come again; meanwhile every call of others goes as it should."""
+
+    async def main() -> None:
+        rate, calls = 10, 8
+        app = CallApp(CallService(settings=ServiceSettings(messages_per_second=rate)))
+        told: list[tuple[str, float]] = []
+        over = asyncio.Event()
+        async with served(app, log_level="critical") as url, AsyncExitStack() as stack, asyncio.timeout(60):
+            clients = []
+            for user in ("alice", "bob"):
+                link = WebSocketSignaling(url, (await app.tokens.issue(user))[0])
+                clients.append(await stack.enter_async_context(CallClient(link, FakeMedia())))
+            alice, bob = clients
+            lost: list[object] = []
+            for client in clients:
+                client.on("connection_lost", lambda *_: lost.append(1))
+            token, _ = await app.tokens.issue("eve")
+            began = asyncio.get_running_loop().time()
+            floods = [asyncio.create_task(_flood(url, token, told, over)) for _ in range(3)]
+            while {code for code, _ in told} < {"rate_limited", "429"}:  # noqa: ASYNC110 - until it is in full swing
+                await asyncio.sleep(0.01)
+            async with asyncio.TaskGroup() as group:
+                answering = group.create_task(bob.serve(_stay))
+                for _ in range(calls):
+                    async with alice.call("bob", type="audio") as session:
+                        assert session.state == "active"
+                answering.cancel()
+            over.set()
+            answered = sum(await asyncio.gather(*floods))
+            lasted = asyncio.get_running_loop().time() - began
+            log = [call.end_reason.what for call in await app.service.call_log() if call.end_reason]
+        assert log == ["hangup"] * calls
+        assert lost == []
+        assert 0 < answered <= rate * (10 + lasted) + 1
+        assert {code for code, _ in told} == {"rate_limited", "429"}
+        assert {seconds for _, seconds in told} == {1}
+
+    asyncio.run(main())
+
+
+async def _stay(call: Call) -> None:
+    async with call.answer(type="audio") as session:
+        await session.wait_ended()
