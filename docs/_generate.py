@@ -20,6 +20,7 @@ import attrs
 from msgspec import Struct
 
 from statecore import wire
+from statecore.aio._connection import _BACKOFF, _LONGEST
 from statecore.diagram import effect_text, guard_text, mermaid, svg
 from statecore.errors import StatecoreError
 from statecore.flow import CONDITIONS, FLOWS, Flow, Row, Timers
@@ -96,8 +97,15 @@ branch or the class; over the wire and in logs go by `code`, which never changes
 whether the same thing may succeed later. What an error knows (ids, states, the legal triggers ...) is an
 attribute of it and in `data`; `str(error)` is the sentence made from that."""
 _TIMERS = """\
-All timers are fields of `Timers`, in seconds. Fractions are kept. None, 0 or less means the default; a value
-outside the bounds raises `InvalidSettings`."""
+The timers of calls and links are fields of `Timers`, in seconds. Fractions are kept. None, 0 or less means the
+default; a value outside the bounds raises `InvalidSettings`.
+
+What else takes its time is set where it belongs. In the [settings](settings.md) of a session stand `idle_timeout` and
+`idle_prompt` (alone for 120 s, then asked for 60 s, then the session ends) and `max_duration`; in those of a service
+`lease_grace`, the 5 s for which it waits longer than a device's lease. `initiate_call(timeout=...)` is the ring timer
+of one call, and a flow of one's own may give its states deadlines of their own. A device whose link broke tries again
+after a pause of {first:g} s at first and of {last:g} s at last, shortened by chance; after a longer one if the
+service says so, but of at most {longest:g} s. How long it tries in all is `CallClient(give_up_after=...)`."""
 _FLOWS = """\
 The tables that the switchboard, the endpoint and the drawings read. A trigger that has no row in a state is
 not legal there: it raises `IllegalTransition` and changes nothing. Where a row refuses, it raises the named
@@ -262,7 +270,7 @@ def timers_page() -> str:
             _MADE,
             "# Timers",
             "",
-            _TIMERS,
+            _TIMERS.format(first=_BACKOFF[0], last=_BACKOFF[-1], longest=_LONGEST),
             "",
             *_table(["timer", "default", "bounds", "belongs to", "when it fires"], rows),
         ]

@@ -33,8 +33,9 @@ def _reason(record: Record) -> Reason:
 
 
 def call_of_record(record: Record, user: str | None = None) -> Call:
-    """A call as the service knows it: for the log, for looking up. With a user, as that one sees it. Raises
-    StoreUnusable for a record that no service has written."""
+    """A call as the service knows it: for the log, for looking up. With a user, as that one sees it. Its participants
+    are those who have a live part, or had one if it has ended. Raises StoreUnusable for a record that no service has
+    written."""
     end = None
     if record.end.at:
         end = _end_reason(_reason(record), record.end.by, record.end.device, record.end.at)
@@ -53,7 +54,7 @@ def call_of_record(record: Record, user: str | None = None) -> Call:
         answered_at=_when(record.answered_at),
         active_at=_when(record.active_at),
         ended_at=_when(record.end.at),
-        participants=tuple(_participant_of_leg(leg) for leg in record.legs if leg.joined),
+        participants=tuple(_participant_of_leg(leg) for leg in (record.legs if end else live) if leg.joined),
         metadata=_metadata(record.metadata),
     )
 

@@ -30,12 +30,13 @@ class Looking:
         return await given if inspect.isawaitable(given) else given
 
     async def call_log(self) -> list[Call]:
-        """Every call that has ended and is kept, oldest first. Each stands there exactly once."""
+        """Every call that has ended and is kept, oldest first. Each stands there exactly once, with everyone who had
+        joined it as its participants: each time, if somebody left and came back."""
         records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
         return [call_of_record(r) for r in records if r.end.at and not r.merged_into]
 
     async def calls(self) -> list[Call]:
-        """Every live call and session."""
+        """Every live call and session, with those who are in it as its participants."""
         return [call_of_record(record) for record in await self._live()]
 
     async def count_calls(self) -> int:
@@ -49,7 +50,8 @@ class Looking:
         return [record for record in records if not record.end.at and not record.merged_into]
 
     async def find_calls(self, query: CallQuery | None = None) -> CallPage:
-        """The calls that a query asks for, live and ended, newest first, a page at a time."""
+        """The calls that a query asks for, live and ended, newest first, a page at a time; participants as in `calls`
+        and `call_log`."""
         if isinstance(self.store, CallIndex):
             return await find_in(self.store, query or CallQuery())
         records = [record for _, record in await self.store.scan("call") if isinstance(record, Record)]
@@ -81,7 +83,8 @@ class Looking:
         return isinstance(line, Line) and bool(line.ringing)
 
     async def fetch(self, session_id: str) -> Call:
-        """One call, live or ended, by its id or a second name. Raises CallNotFound."""
+        """One call, live or ended, by its id or a second name; participants as in `calls` and `call_log`. Raises
+        CallNotFound."""
         check_id("session_id", session_id)
         record = (await self.store.load((("call", session_id),)))["call", session_id][1]
         if not isinstance(record, Record):

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Call(model.Call):
-    """A `statecore.model.Call` of this client: the values are a snapshot, the methods act on the call as it is now."""
+    """A `statecore.model.Call` of this client: the values are a snapshot, the methods act on the call as it is now.
+
+    Its `participants` are known once this device has a part in it itself, and none are left after its end. Those of a
+    call that a service tells are all who are in it, and of one that has ended all who were."""
 
     _client: CallClient | None = attrs.field(default=None, repr=False, eq=False, alias="client")
 

@@ -178,9 +178,13 @@ class CallClient:
         """Ring a user; resolves when it rings. `timeout` is the ring timer's, in seconds (None, 0 or less: the
         service's). `flow` names the flow that the call runs, one of those given to client and service.
 
-        If the receiver is calling this user just now, that call is accepted and returned. Raises BlankId, SpacedId,
-        CallingSelf, UnknownUser, AlreadyInCall, NotConnected (no call comes of these), UserBusy with the ended `call`,
-        CommandTimeout. Cancelling it cancels the call."""
+        If the receiver is calling this user just now, that call is accepted and returned. Cancelling it cancels the
+        call.
+
+        Raises BlankId, SpacedId or InvalidArgument for an argument, CallingSelf, UnknownUser, AlreadyInCall, CallGone
+        for a `session_id` that was used before, TooManySessions, RateLimited, ClientClosed, NotConnected: no call comes
+        of these. UserBusy, CallRejected, CallCancelled or CallEnded, each with the ended `call`, if it ended before it
+        rang. CommandTimeout if the service did not confirm it in time, and StoreConflict if it could not decide."""
         self._driver.usable()
         check_id("receiver", receiver)
         _check_type(type)

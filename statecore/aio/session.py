@@ -26,8 +26,14 @@ _BUTTONS = tuple(
 
 
 class Session:
-    """Made by `CallClient.start_session`. Every action is awaitable, resolves once the service has taken it, and raises
-    a typed error, never nothing, where it is not legal. Also usable as a context manager that leaves on exit."""
+    """Made by `CallClient.start_session`. Also usable as a context manager that leaves on exit.
+
+    An action that the service or media has a part in is awaitable and resolves once it was taken. `set_layout` and
+    `press` concern this device's page alone and are done at once. None of them does nothing where it is not legal:
+    each raises SessionInactive when the session is not active any more. The awaitable ones raise besides CallEnded if
+    it ends meanwhile, CommandTimeout if the service did not confirm it in time, and ClientClosed; what else an action
+    raises is said with it. Only ending is always legal: it raises nothing, and nothing is left of the session after it.
+    """
 
     def __init__(self, part: Part) -> None:
         self._part = part
@@ -159,11 +165,11 @@ class Session:
         await self._act("mute_audio")
 
     async def unmute_audio(self) -> None:
-        """Send sound again. Idempotent."""
+        """Send sound again. Idempotent. Raises TokenLacksGrant."""
         await self._act("unmute_audio")
 
     async def toggle_audio(self) -> None:
-        """Mute if sound is on, else unmute; one after the other if it is called twice."""
+        """Mute if sound is on, else unmute; one after the other if it is called twice. Raises what these raise."""
         async with self._toggling:
             await (self.unmute_audio() if "audio_muted" in self.leg.flags else self.mute_audio())
 
@@ -172,11 +178,12 @@ class Session:
         await self._act("pause_video")
 
     async def resume_video(self) -> None:
-        """Send pictures again; opens the camera if it never was open. Idempotent."""
+        """Send pictures again; opens the camera if it never was open. Idempotent. Raises TokenLacksGrant, and
+        IllegalTransition in an audio call: `switch_to_video` asks the others first."""
         await self._act("resume_video")
 
     async def toggle_video(self) -> None:
-        """Pause if video is on, else resume; one after the other if it is called twice."""
+        """Pause if video is on, else resume; one after the other if it is called twice. Raises what these raise."""
         async with self._toggling:
             flags = self.leg.flags
             on = "camera" in flags and "video_paused" not in flags
@@ -216,8 +223,9 @@ class Session:
     async def switch_to_video(self) -> None:
         """Ask the others to make this a video call; resolves when somebody agreed. If they ask too, that is agreement.
 
-        Raises ConsentDeclined if they decline or do not answer in time, CallEnded if the call ends first. Cancelling it
-        withdraws the request, unless another task is asking too."""
+        Raises ConsentDeclined if they decline or do not answer in time, CallEnded if the call ends first, and
+        TokenLacksGrant. Does nothing in a video call. Cancelling it withdraws the request, unless another task is
+        asking too."""
         self._asking += 1
         try:
             leg = await self._act("switch_to_video", until="wants_video")
@@ -233,15 +241,16 @@ class Session:
             raise ConsentDeclined(what="video")
 
     async def accept_video(self) -> None:
-        """Agree to video: this device's camera opens."""
+        """Agree to video: this device's camera opens. Raises TokenLacksGrant, and IllegalTransition if nobody asks."""
         await self._act("accept_video")
 
     async def decline_video(self) -> None:
-        """Do not agree."""
+        """Do not agree: whoever asks is told so, and may ask again. Raises IllegalTransition if nobody asks."""
         await self._act("decline_video")
 
     async def withdraw_video(self) -> None:
-        """Take the own request back."""
+        """Take the own request back; after the agreement to it, it keeps the own camera off. Raises IllegalTransition
+        if there is neither a request nor a camera that is on."""
         await self._act("withdraw_video")
 
     async def send_message(self, data: Any, to: str | None = None) -> None:
@@ -259,7 +268,11 @@ class Session:
         await self._part.driver.say(self.session_id, text, self._pid(to) if to is not None else "")
 
     async def trigger(self, name: str, **data: Any) -> None:
-        """A trigger of a flow of one's own; legal exactly where the flow has a row."""
+        """A trigger of a flow of one's own; legal exactly where the flow has a row.
+
+        Raises IllegalTransition where it has none, the error that a row of it names, TokenLacksGrant for a trigger that
+        needs a grant, and InvalidArgument for data that JSON cannot carry; StatecoreError itself if a condition of the
+        application's failed in the service."""
         try:
             encode(data)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -302,7 +315,8 @@ class Session:
         return self._part.media.frames("video", lambda media: media.video(self._pid(uid), kind))
 
     async def stats(self) -> list[StreamStats]:
-        """The counters of every stream, now."""
+        """The counters of every stream, now. Raises SessionInactive, MediaTimeout, or the MediaError that the adapter
+        raises."""
         return await self._part.media.ask("stats", lambda media: media.stats())
 
     def _pid(self, name: str) -> str:

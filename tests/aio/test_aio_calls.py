@@ -505,6 +505,26 @@ def test_a_session_ends_when_its_time_is_over(town: Town, run: Run) -> None:
     run(main)
 
 
+def test_who_left_takes_part_no_more(town: Town, run: Run) -> None:
+    """A live call tells of those who are in it, once each though somebody came back; the log of everyone who was."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            alice, bob = await t.meet("alice", "bob", type="audio")
+            await bob.leave()
+            assert [p.uid for p in (await t.service.fetch("room")).participants] == ["alice"]
+            (bob,) = await t.meet("bob", type="audio")
+            (live,) = await t.service.calls()
+            assert [p.uid for p in live.participants] == ["alice", "bob"]
+            await asyncio.gather(alice.leave(), bob.leave())
+            assert (await t.service.fetch("room")).participants == ()
+            await asyncio.sleep(61)
+            (row,) = await t.service.call_log()
+            assert [p.uid for p in row.participants] == ["alice", "bob", "bob"]
+
+    run(main)
+
+
 def test_messages_between_participants(town: Town, run: Run) -> None:
     """What one sends arrives at one or at all, in order and once; what cannot be sent is refused."""
 

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from statecore import Session
-from statecore.errors import CallEnded, CallGone, CallNotFound, ClientClosed, StatecoreError
+from statecore.errors import (
+    CallEnded,
+    CallGone,
+    CallNotFound,
+    ClientClosed,
+    IllegalTransition,
+    StatecoreError,
+    TokenLacksGrant,
+)
+from statecore.tokens import Role
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
@@ -28,6 +37,41 @@ OFFERED = """
 def test_a_session_offers_what_is_for_applications() -> None:
     """Its public names are what an application may read and do; what its client does with it is not among them."""
     assert {name for name in dir(Session) if not name.startswith("_")} == set(OFFERED.split())
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["unmute_audio", "resume_video", "switch_to_video", "accept_video", "start_screen_share", "end_for_all"],
+)
+def test_an_action_without_its_grant(town: Town, run: Run, action: str) -> None:
+    """Whoever may only look on is refused everything that a grant is for, by the error that the action names."""
+
+    async def main() -> None:
+        async with town("alice") as t:
+            token = await t.service.generate_token("alice", "room", role=Role.VIEWER)
+            session = await t.clients["alice"].start_session(token, type="audio")
+            with pytest.raises(TokenLacksGrant):
+                await getattr(session, action)(*(["screen"] if action == "start_screen_share" else []))
+            await session.leave()
+
+    run(main)
+    assert "TokenLacksGrant" in getattr(Session, action).__doc__
+
+
+@pytest.mark.parametrize("action", ["resume_video", "accept_video", "decline_video", "withdraw_video", "toggle_video"])
+def test_an_action_without_its_occasion(town: Town, run: Run, action: str) -> None:
+    """What an audio call has no occasion for is refused, by the error that the action names."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            hers, _ = await t.pair()
+            with pytest.raises(IllegalTransition):
+                await getattr(hers, action)()
+            await hers.end()
+
+    run(main)
+    says = "what these raise" if action == "toggle_video" else "IllegalTransition"
+    assert says in getattr(Session, action).__doc__
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
