@@ -138,6 +138,11 @@ class StreamStats:
     """Frames dropped because nobody took them from `audio()` or `video()` in time."""
 
 
+Played: TypeAlias = Literal["ended", "replaced", "failed", "closed"]
+"""How what was played came to its end: by itself, because something else is sent, by an error of the source (which
+`on_error` is told), or with the session."""
+
+
 @runtime_checkable
 class MediaSession(Protocol):
     """One participant's media in one session. Made by `MediaAdapter.open`, used from one event loop.
@@ -186,6 +191,16 @@ class MediaSession(Protocol):
 
     def abort(self) -> None:
         """Release whatever can be released at once, without waiting: the force path when `close` takes too long."""
+
+
+@runtime_checkable
+class TellsPlayed(Protocol):
+    """What a `MediaSession` has besides if it knows when a source has come to its end."""
+
+    async def played(self, kind: Kind) -> Played:
+        """Wait until what is sent when this is called has come to its end, and say how. `ended`: the others have been
+        sent the last of it, so that hanging up now cuts nothing off. At once, if it has ended or there is none. While
+        nothing of it may be sent (muted), or nobody is there, it need not go on. Safe to cancel."""
 
 
 @runtime_checkable

@@ -19,15 +19,18 @@ import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from statecore.errors import MediaDeviceError, StatecoreError
-from statecore.ports import Kind
+from statecore.ports import Kind, Played
 
-from .sources import Frame, Reader, Source
+from .sources import BLOCK, Frame, Reader, Source, silence
 
 AUDIO_RATE = 48_000
 _VIDEO_RATE = 90_000
 _DEPTH = {"audio": 10, "video": 2, "screen": 2}
 _DRIFT = 0.2
 """Seconds by which a live source may run ahead or behind before its frames are stamped by their arrival again."""
+_TAIL = 15
+"""Frames of silence after a sound. A receiver holds frames back until the next ones come: without these, its last
+syllable would be heard at the beginning of the next sound, or never."""
 
 
 class Outlet(MediaStreamTrack):
@@ -91,6 +94,9 @@ class Feed:
         self._pts = -1
         self._change = asyncio.Lock()
         self._closed = False
+        self._end: asyncio.Future[Played] = asyncio.get_running_loop().create_future()
+        """How what is sent came to its end."""
+        self._settle("ended")
 
     @property
     def on(self) -> bool:
@@ -110,6 +116,10 @@ class Feed:
             reader = await self._open(source) if source is not None and (self._on or not source.captures) else None
             pump, old = self._cancel(), self._reader
             self._source, self._reader = source, reader
+            self._settle("replaced")
+            self._end = asyncio.get_running_loop().create_future()
+            if source is None:
+                self._settle("ended")
             self._run()
             try:
                 if pump is not None:
@@ -140,6 +150,14 @@ class Feed:
                 if self._source.captures and self._reader is not None:
                     reader, self._reader = self._reader, None
                     await reader.close()
+
+    async def played(self) -> Played:
+        """How what is sent now comes to its end, once it has. Safe to cancel."""
+        return await asyncio.shield(self._end)
+
+    def _settle(self, how: Played) -> None:
+        if not self._end.done():
+            self._end.set_result(how)
 
     async def _open(self, source: Source) -> Reader:
         reader = await source.open(self.kind)
@@ -182,19 +200,33 @@ class Feed:
                 began = self._began.setdefault(id(source), loop.time())
                 item = await reader.read(loop.time() - began)
                 if item is None:
-                    return
+                    break
                 time, frame = item
                 if time is None:
-                    due = self._arrived(frame, loop.time())
+                    self._put(frame, self._arrived(frame, loop.time()))
                 else:
-                    due = began + time
-                    if (wait := due - loop.time()) > 0:
-                        await asyncio.sleep(wait)
-                self._put(frame, due)
+                    await self._put_in_time(frame, began + time)
+            if self.kind == "audio":
+                await self._fall_silent()
+            self._settle("ended")
         except StatecoreError as error:
-            self._fault(error)
+            self._failed(error)
         except Exception as error:  # noqa: BLE001 - a source may be the application's code; the call goes on without it
-            self._fault(MediaDeviceError(why=f"the {self.kind} source raised {error!r}"))
+            self._failed(MediaDeviceError(why=f"the {self.kind} source raised {error!r}"))
+
+    def _failed(self, error: StatecoreError) -> None:
+        self._fault(error)
+        self._settle("failed")
+
+    async def _put_in_time(self, frame: Frame, due: float) -> None:
+        if (wait := due - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(wait)
+        self._put(frame, due)
+
+    async def _fall_silent(self) -> None:
+        begun = max(asyncio.get_running_loop().time(), self._epoch + (self._pts + BLOCK) / self._rate)
+        for count in range(_TAIL):
+            await self._put_in_time(silence(BLOCK), begun + count * BLOCK / self._rate)
 
     def _arrived(self, frame: Frame, now: float) -> float:
         """When a live frame is due: sound is continuous, however unevenly a device delivers it."""
@@ -243,6 +275,7 @@ class Feed:
     def abort(self) -> None:
         """Stop reading at once. Idempotent."""
         self._closed, self._on = True, False
+        self._settle("closed")
         self._silence()
         if self._pump is not None:
             self._pump.cancel()

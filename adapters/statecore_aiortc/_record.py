@@ -22,6 +22,8 @@ from av.video.reformatter import VideoReformatter
 from statecore.errors import InvalidArgument, MediaDeviceError
 from statecore.ports import Kind
 
+from .sources import silence
+
 _RATE = 48_000
 _MS = Fraction(1, 1000)
 _WAIT = 1.0
@@ -206,7 +208,7 @@ class _File:
         left = round(missing * _RATE) if missing > _GAP else 0
         while left:
             # A second at a time: somebody may have been muted for hours.
-            self._encode(_silence(min(left, _RATE)))
+            self._encode(silence(min(left, _RATE)))
             left -= min(left, _RATE)
         if self._resampler is None:
             self._resampler = av.AudioResampler(format="s16", layout="stereo", rate=_RATE)
@@ -226,14 +228,6 @@ class _File:
         made.pts, made.time_base = self._last, _MS
         made.pict_type = 0
         self._container.mux(self._video.encode(made))
-
-
-def _silence(samples: int) -> Any:
-    frame = av.AudioFrame(format="s16", layout="stereo", samples=samples)
-    frame.sample_rate = _RATE
-    for plane in frame.planes:
-        plane.update(bytes(plane.buffer_size))
-    return frame
 
 
 __all__ = ["Names", "Recorder"]

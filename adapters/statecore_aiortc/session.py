@@ -12,7 +12,7 @@ from aiortc import RTCConfiguration
 from aiortc.mediastreams import MediaStreamTrack
 
 from statecore.errors import InvalidArgument, SourceError
-from statecore.ports import AudioFrame, Kind, MediaHost, MediaPeer, StreamStats, VideoFrame
+from statecore.ports import AudioFrame, Kind, MediaHost, MediaPeer, Played, StreamStats, VideoFrame
 
 from ._feed import Feed
 from ._incoming import FrameReader, Incoming, to_audio
@@ -161,6 +161,10 @@ class AiortcSession:
         if kind == "screen" and made is not None:
             await feed.enable(True)
             self._want(kind)
+
+    async def played(self, kind: Kind) -> Played:
+        """Wait until what is sent has come to its end, and say how: see `statecore.ports.TellsPlayed`."""
+        return await self._feeds[kind].played()
 
     def _want(self, kind: Kind) -> None:
         if kind not in self._wanted:

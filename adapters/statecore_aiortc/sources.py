@@ -98,6 +98,11 @@ def audio_frame(samples: Any) -> av.AudioFrame:
     return frame
 
 
+def silence(samples: int) -> av.AudioFrame:
+    """So many samples of nothing."""
+    return audio_frame(np.zeros((samples, 2), np.int16))
+
+
 def to_int16(samples: Any, source: object) -> Any:
     """Samples as int16 of shape (samples, channels). Raises SourceError for what is no sound."""
     samples = np.asarray(samples)

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 from ..endpoint import Drive, LocalLeg, Media, Signal
-from ..errors import MediaError, MediaTimeout, StatecoreError
-from ..ports import MediaPeer, MediaSession
+from ..errors import InvalidArgument, MediaError, MediaTimeout, StatecoreError
+from ..ports import Kind, MediaPeer, MediaSession, Played, TellsPlayed
 from ..settings import CallSettings, IceServers
 from ..wire import Ask, Free, Relay
 from ._tasks import Tasks, bounded, cancel
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._part import Part
 
 T = TypeVar("T")
-Job = Callable[[MediaSession], Coroutine[Any, Any, None]]
+Job: TypeAlias = Callable[[MediaSession], Coroutine[Any, Any, T]]
 
 _log = logging.getLogger("statecore.session")
 
@@ -38,8 +38,10 @@ class SessionMedia:
         self._open: MediaSession | None = None
         self._closing: asyncio.Task[None] | None = None
         self._waiting: list[Callable[[MediaSession], object]] = []
-        self._jobs: deque[tuple[str, Job, asyncio.Future[None] | None]] = deque()
+        self._jobs: deque[tuple[str, Job[Any], asyncio.Future[Any] | None]] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._playing: set[asyncio.Task[Played]] = set()
+        """What waits for the end of a source."""
 
     @property
     def closing(self) -> bool:
@@ -138,20 +140,50 @@ class SessionMedia:
 
     # --- what takes its time: one thing after the other
 
-    async def do(self, what: str, job: Job) -> None:
+    async def do(self, what: str, job: Job[T]) -> T:
         """Do an awaitable thing after those before it, for at most as long as a command may take.
 
         Raises what the adapter raises as a typed error, MediaTimeout, or SessionInactive once the session ends."""
         self.ready(what)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._enqueue(what, job, done)
-        await done
+        return await done
+
+    async def play(self, kind: Kind, source: Any, *, wait: bool) -> Played | None:
+        """Send another source, and wait for its end if that is wanted."""
+        if wait and not isinstance(self.ready("play"), TellsPlayed):
+            raise InvalidArgument("this media adapter cannot tell when a source has ended", name="wait")
+
+        async def job(media: MediaSession) -> asyncio.Task[Played] | None:
+            await media.set_source(kind, source)
+            # Begun here, where no other source can have taken its place yet.
+            return self._wait_played(media, kind) if wait and isinstance(media, TellsPlayed) else None
+
+        playing = await self.do("play", job)
+        return None if playing is None else await self._end_of(playing)
+
+    def _wait_played(self, media: TellsPlayed, kind: Kind) -> asyncio.Task[Played]:
+        playing = self._tasks.start(media.played(kind), f"statecore media {kind} played {self.part.session_id}")
+        self._playing.add(playing)
+        playing.add_done_callback(self._playing.discard)
+        return playing
+
+    async def _end_of(self, playing: asyncio.Task[Played]) -> Played:
+        try:
+            await asyncio.wait((playing,))
+        finally:
+            playing.cancel()
+        if playing.cancelled():
+            return "closed"
+        if (error := playing.exception()) is not None:
+            raise _as_media_error(error, step="play")
+        return playing.result()
 
     async def ask(self, what: str, question: Callable[[MediaSession], Coroutine[Any, Any, T]]) -> T:
         """Ask media something, whatever else it is doing; otherwise like `do`."""
         return await self._bounded(what, question(self.ready(what)))
 
-    def _enqueue(self, what: str, job: Job, done: asyncio.Future[None] | None) -> None:
+    def _enqueue(self, what: str, job: Job[Any], done: asyncio.Future[Any] | None) -> None:
         self._jobs.append((what, job, done))
         self._now(self._begin)
 
@@ -170,7 +202,7 @@ class SessionMedia:
             elif not done.done():
                 await self._answer(self._bounded(what, job(media)), done)
 
-    async def _answer(self, work: Coroutine[Any, Any, None], done: asyncio.Future[None]) -> None:
+    async def _answer(self, work: Coroutine[Any, Any, T], done: asyncio.Future[T]) -> None:
         """Somebody awaits it: tell how it went, and stop it if nobody does any more."""
         task = asyncio.get_running_loop().create_task(work, name=f"statecore media job {self.part.session_id}")
         done.add_done_callback(lambda _: task.cancel())
@@ -181,7 +213,7 @@ class SessionMedia:
                 await cancel(task)
             if not done.done():
                 error = self.part.inactive("this") if task.cancelled() else task.exception()
-                done.set_result(None) if error is None else done.set_exception(error)
+                done.set_result(task.result()) if error is None else done.set_exception(error)
 
     async def _bounded(self, what: str, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -207,6 +239,8 @@ class SessionMedia:
     async def _close(self) -> None:
         if self._worker is not None:
             await cancel(self._worker)
+        for playing in self._playing:
+            playing.cancel()
         for _, _, done in self._jobs:
             if done is not None and not done.done():
                 done.set_exception(self.part.inactive("this"))

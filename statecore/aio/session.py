@@ -11,7 +11,7 @@ from ..endpoint import LocalLeg
 from ..errors import CallEnded, ConsentDeclined, InvalidArgument, StatecoreError
 from ..listeners import Handler, ListenerRegistry, OngoingCallListener, Registration, events
 from ..model import EndReason, Participant
-from ..ports import AudioFrame, StreamStats, VideoFrame
+from ..ports import AudioFrame, Played, StreamStats, VideoFrame
 from ..settings import CallSettings
 from ..wire import encode
 from ._log import end_reason
@@ -189,12 +189,18 @@ class Session:
             on = "camera" in flags and "video_paused" not in flags
             await (self.pause_video() if on else self.resume_video())
 
-    async def play(self, source: Any, kind: Literal["audio", "video"] = "audio") -> None:
+    async def play(
+        self, source: Any, kind: Literal["audio", "video"] = "audio", *, wait: bool = False
+    ) -> Played | None:
         """Replace what is sent by whatever the adapter takes as a source. Raises SourceError, MediaError, MediaTimeout:
-        what was sent goes on then."""
+        what was sent goes on then.
+
+        With `wait`, resolves when the source has come to its end, and says how: `ended` (the others were sent the last
+        of it: now one may hang up), `replaced` by another, `failed` (`on_error` was told), `closed` with the session.
+        Raises InvalidArgument, and plays nothing, if the adapter cannot tell. Safe to cancel: what plays goes on."""
         if kind not in ("audio", "video"):
             raise InvalidArgument(f"kind {kind!r} is neither audio nor video", name="kind")
-        await self._part.media.do("play", lambda media: media.set_source(kind, source))
+        return await self._part.media.play(kind, source, wait=wait)
 
     async def start_screen_share(self, source: Any) -> None:
         """Share a screen, or any source, as a second video stream. Raises SourceError, TokenLacksGrant."""

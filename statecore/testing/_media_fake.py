@@ -12,6 +12,7 @@ import asyncio
 import itertools
 from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 from weakref import WeakSet
 
@@ -24,7 +25,7 @@ from statecore.errors import (
     MediaError,
     NegotiationFailed,
 )
-from statecore.ports import AudioFrame, Kind, MediaHost, MediaPeer, StreamStats, VideoFrame
+from statecore.ports import AudioFrame, Kind, MediaHost, MediaPeer, Played, StreamStats, VideoFrame
 
 from ._media_sources import Capture, ClockPicture, Tone, checked
 
@@ -129,6 +130,9 @@ class FakeSession:
         self._address = f"{host.session_id}/{host.pid}/{next(_addresses)}"
         self._sources: dict[str, AsyncIterable[Any]] = {"audio": adapter.audio, "video": adapter.video}
         self._captures: dict[str, Capture] = {}
+        self._played: dict[str, asyncio.Future[Played]] = {kind: _future() for kind in _DEPTH}
+        """How the source of each kind came to its end."""
+        self._over("screen", "ended")
         self._began: dict[str, float] = {}
         self._ends: dict[str, float] = {}
         self._links: dict[str, _Link] = {}
@@ -241,12 +245,15 @@ class FakeSession:
         """Replace what is sent at once. Raises SourceError if it is not an async iterable of frames."""
         await self._pass("set_source", MediaDeviceError)
         if kind == "screen" and source is None:
+            self._over("screen", "replaced")
             self._stop("screen")
             self._negotiate(*self._links.values())
             return
         source = checked(source)
         old = self._captures.get(kind)
         self._sources[kind] = source
+        self._over(kind, "replaced")
+        self._played[kind] = _future()
         if old is not None or kind == "screen":
             self._stop(kind)
             self._capture(kind, source, on=old is None or old.on.is_set())
@@ -266,8 +273,16 @@ class FakeSession:
             self._ends[kind] = frame.time + (len(frame.samples) / frame.rate if kind == "audio" else 0)
             self._spread(kind, frame)
 
-        self._captures[kind] = Capture(source, on, spread, self._host.fault)
+        self._captures[kind] = Capture(source, on, spread, self._host.fault, partial(self._over, kind))
         self._negotiate(*self._links.values())
+
+    async def played(self, kind: Kind) -> Played:
+        """How what is sent now comes to its end, once it has. Safe to cancel."""
+        return await asyncio.shield(self._played[kind])
+
+    def _over(self, kind: str, how: Played) -> None:
+        if not self._played[kind].done():
+            self._played[kind].set_result(how)
 
     def _stop(self, kind: str) -> None:
         if capture := self._captures.pop(kind, None):
@@ -347,8 +362,9 @@ class FakeSession:
         self._released.set()
         del _sessions[self._address]
         self._adapter.sessions.remove(self)
-        for kind in list(self._captures):
+        for kind in self._played:
             self._stop(kind)
+            self._over(kind, "closed")
         for link in self._links.values():
             link.end()
             if link.remote is not None:
@@ -433,6 +449,10 @@ class FakeMedia:
             await asyncio.get_running_loop().create_future()
         wanted = {"audio": audio, "video": video}
         return FakeSession(self, host, [kind for kind in wanted if wanted[kind]])
+
+
+def _future() -> asyncio.Future[Played]:
+    return asyncio.get_running_loop().create_future()
 
 
 def _nothing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -137,4 +137,15 @@ async def longest_gap(session: MediaSession, pid: str, hz: float, timeout: float
     return longest
 
 
-__all__ = ["chunk", "falls_silent", "freezes", "hears", "longest_gap", "reading", "sees"]
+async def loud(frames: AsyncIterator[AudioFrame]) -> float:
+    """Seconds of sound louder than -40 dBFS in what has arrived and was not read yet."""
+    heard = 0.0
+    with suppress(TimeoutError):
+        while True:
+            async with asyncio.timeout(0.05):
+                frame = check_audio(await anext(frames))
+            heard += len(frame.samples) / frame.rate if rms_dbfs(frame.samples) > -40 else 0
+    return heard
+
+
+__all__ = ["chunk", "falls_silent", "freezes", "hears", "longest_gap", "loud", "reading", "sees"]

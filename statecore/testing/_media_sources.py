@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from statecore.errors import MediaDeviceError, SourceError
-from statecore.ports import AudioFrame, VideoFrame
+from statecore.ports import AudioFrame, Played, VideoFrame
 
 from .signals import draw_clock, tone
 
@@ -81,11 +81,20 @@ def checked(source: Any) -> AsyncIterable[Any]:
 
 
 class Capture:
-    """A source being captured: pulled from the first time it is on, not pulled while it is off."""
+    """A source being captured: pulled from the first time it is on, not pulled while it is off. `ended` hears how it
+    ended, unless it was stopped."""
 
-    def __init__(self, source: AsyncIterable[Any], on: bool, spread: Callable[[Any], None], fault: Any) -> None:
+    def __init__(
+        self,
+        source: AsyncIterable[Any],
+        on: bool,
+        spread: Callable[[Any], None],
+        fault: Callable[[Exception], None],
+        ended: Callable[[Played], None],
+    ) -> None:
         self._spread = spread
         self._fault = fault
+        self._ended = ended
         self.on = asyncio.Event()
         if on:
             self.on.set()
@@ -100,8 +109,10 @@ class Capture:
                 if self.on.is_set():
                     self._spread(frame)
                 await self.on.wait()
+            self._ended("ended")
         except Exception as error:  # noqa: BLE001 - a source is the application's code; the session survives it
             self._fault(MediaDeviceError(why=f"the source raised {error!r}"))
+            self._ended("failed")
         finally:
             if hasattr(frames, "aclose"):
                 await frames.aclose()

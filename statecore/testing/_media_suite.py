@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from itertools import combinations
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
 
 from statecore.errors import SourceError
+from statecore.ports import MediaSession, Played, TellsPlayed
 from statecore.settings import CallSettings
 
-from ._media_probe import chunk, falls_silent, freezes, longest_gap, reading, sees
+from ._media_probe import chunk, falls_silent, freezes, longest_gap, loud, reading, sees
 from ._media_room import MeetingRoom, RoomHost
 from ._media_suite_base import TONES, MediaSuiteBase, together
 from ._media_suite_end import MediaSuiteEnd
@@ -26,7 +27,7 @@ class MediaConformance(MediaSuiteEnd):
             def tone(self, hz): return MyTone(hz)
             def picture(self): return MyPicture()
 
-    Further hooks: `bad_source`, `malformed`, `timeout`, `settle`. No plugin is needed.
+    Further hooks: `ending`, `bad_source`, `malformed`, `timeout`, `settle`. No plugin is needed.
     """
 
     # --- sound and pictures arrive
@@ -238,6 +239,55 @@ class MediaConformance(MediaSuiteEnd):
 
         self.run(main)
 
+    # --- the end of a source, of an adapter that tells it
+
+    def test_source_that_ends(self) -> None:
+        """A source that has ended is told when the other side has got all of it, and later at once."""
+
+        async def main(room: MeetingRoom) -> None:
+            alice, bob = await self.meet(room)
+            session = _telling(alice)
+            await self._enable(alice, "audio", False)
+            await falls_silent(bob.session, alice.pid, self.timeout)
+            await session.set_source("audio", self.ending(1500.0, 0.7))
+            async with reading(bob.session.audio(alice.pid)) as frames:
+                await self._enable(alice, "audio", True)
+                async with asyncio.timeout(self.timeout):
+                    assert await session.played("audio") == "ended"
+                    assert await session.played("audio") == "ended"
+                    assert await loud(frames) >= 0.6, "the end is told before all of it arrived"
+            await session.set_source("audio", self.tone(TONES[0]))
+            await self.talk(alice, bob)
+
+        self.run(main)
+
+    def test_source_that_does_not_end(self) -> None:
+        """Whoever waits for the end of one that goes on hears that it was replaced, or closed; one that gives up
+        waiting stops nothing."""
+
+        async def main(room: MeetingRoom) -> None:
+            alice, bob = await self.meet(room)
+            session = _telling(alice)
+
+            async def waits() -> asyncio.Task[Played]:
+                task = asyncio.create_task(session.played("audio"))
+                await asyncio.sleep(0)
+                return task
+
+            first, second = await waits(), await waits()
+            first.cancel()
+            await self.talk(alice, bob)
+            assert not second.done(), "an end is told of what goes on"
+            await session.set_source("audio", self.tone(TONES[0]))
+            third = await waits()
+            await self.talk(alice, bob)
+            assert not third.done(), "the end of another source is told"
+            await alice.close()
+            async with asyncio.timeout(self.timeout):
+                assert (await second, await third) == ("replaced", "closed")
+
+        self.run(main)
+
     # --- readers and counters
 
     def test_slow_reader_drops_the_oldest(self) -> None:
@@ -309,6 +359,17 @@ class MediaConformance(MediaSuiteEnd):
     async def _frames(self, host: RoomHost, other: RoomHost, count: int) -> list[Any]:
         async with reading(host.session.audio(other.pid)) as frames:
             return [await anext(frames) for _ in range(count)]
+
+
+def _telling(host: RoomHost) -> TellingSession:
+    session = host.session
+    if not isinstance(session, TellsPlayed):
+        pytest.skip("optional: its sessions do not tell when a source has ended")
+    return session
+
+
+class TellingSession(MediaSession, TellsPlayed, Protocol):
+    """A media session that tells when a source has ended."""
 
 
 __all__ = ["MediaConformance", "MediaSuiteBase"]

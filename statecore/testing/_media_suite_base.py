@@ -42,6 +42,11 @@ class MediaSuiteBase:
         """A source of a sine at about half of full scale, in the adapter's own terms; used once."""
         raise NotImplementedError
 
+    def ending(self, hz: float, seconds: float) -> Any:
+        """The same for so many seconds, after which it ends by itself: only of an adapter whose sessions tell when that
+        is (`statecore.ports.TellsPlayed`)."""
+        raise NotImplementedError
+
     def picture(self) -> Any:
         """A source of pictures by `signals.draw_clock`, at least 10 a second, in the adapter's own terms; used once."""
         raise NotImplementedError

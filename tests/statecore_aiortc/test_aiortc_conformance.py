@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from statecore.testing.media import MediaConformance
-from statecore.testing.signals import draw_clock
-from statecore_aiortc import AiortcMedia, Frames, Tone
+from statecore.testing.signals import draw_clock, tone
+from statecore_aiortc import AiortcMedia, Frames, Samples, Tone
 
 
 class TestAiortc(MediaConformance):
@@ -20,6 +20,10 @@ class TestAiortc(MediaConformance):
     def tone(self, hz: float) -> Tone:
         """A sine."""
         return Tone(hz, amplitude=0.5)
+
+    def ending(self, hz: float, seconds: float) -> Samples:
+        """A sine with an end."""
+        return Samples(tone(hz, 48_000, seconds))
 
     def picture(self) -> Frames:
         """Small pictures with a clock."""

@@ -34,6 +34,16 @@ class TestFakeMedia(MediaConformance):
         """A sine."""
         return Tone(hz)
 
+    def ending(self, hz: float, seconds: float) -> Any:
+        """A sine with an end."""
+        return self._first(Tone(hz), round(seconds / 0.02))
+
+    async def _first(self, source: Tone, count: int) -> AsyncIterator[AudioFrame]:
+        async for frame in source:
+            yield frame
+            if not (count := count - 1):
+                return
+
     def picture(self) -> ClockPicture:
         """A clock."""
         return ClockPicture(fps=25)

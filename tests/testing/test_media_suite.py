@@ -19,11 +19,31 @@ from statecore.testing.signals import draw_clock
 
 
 def test_hooks_must_be_given() -> None:
-    """The suite does not run without its three hooks."""
+    """The suite does not run without its hooks."""
     suite = MediaConformance()
-    for hook in (lambda: suite.adapter(audio=None, video=None), lambda: suite.tone(440), suite.picture):
+    for hook in (
+        lambda: suite.adapter(audio=None, video=None),
+        lambda: suite.tone(440),
+        suite.picture,
+        lambda: suite.ending(440, 1.0),
+    ):
         with pytest.raises(NotImplementedError):
             hook()
+
+
+@attrs.frozen
+class FirstOf:
+    """The first frames of a source."""
+
+    source: Tone
+    count: int
+
+    async def __aiter__(self) -> AsyncIterator[AudioFrame]:
+        left = self.count
+        async for frame in self.source:
+            yield frame
+            if not (left := left - 1):
+                return
 
 
 def spoiled(spoil: Callable[[Any], object], **hooks: Any) -> MediaConformance:
@@ -45,6 +65,9 @@ def spoiled(spoil: Callable[[Any], object], **hooks: Any) -> MediaConformance:
         def tone(self, hz: float) -> Any:
             return Tone(hz)
 
+        def ending(self, hz: float, seconds: float) -> Any:
+            return FirstOf(Tone(hz), round(seconds / 0.02))
+
         def picture(self) -> Any:
             return ClockPicture(fps=25)
 
@@ -52,6 +75,11 @@ def spoiled(spoil: Callable[[Any], object], **hooks: Any) -> MediaConformance:
     for name, hook in hooks.items():
         setattr(suite, name, hook)
     return suite
+
+
+async def at_once(_: str) -> str:
+    """Tell an end whatever is sent."""
+    return "ended"
 
 
 async def no_work(*_: Any, **__: Any) -> None:
@@ -200,6 +228,8 @@ FAULTS: list[tuple[Callable[[Any], object], str, str]] = [
     (offers_once, "test_offer_lost_with_the_link", "no media with"),
     (lambda s: setattr(s, "resumed", lambda: None), "test_change_while_the_link_is_cut", "does not move"),
     (lambda s: setattr(s, "set_source", no_work), "test_bad_source_is_refused", "DID NOT RAISE"),
+    (lambda s: setattr(s, "played", at_once), "test_source_that_ends", "before all of it arrived"),
+    (lambda s: setattr(s, "played", at_once), "test_source_that_does_not_end", "of what goes on"),
     (lambda s: setattr(s, "close", no_work), "test_alone_is_up_at_once", "tasks left"),
     (lambda s: setattr(s, "receive", lambda *_: None), "test_malformed_messages_are_survived", "no media with"),
     (lambda s: setattr(s._host, "fault", lambda _: None), "test_malformed_messages_are_survived", "fault for each"),
