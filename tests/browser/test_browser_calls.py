@@ -10,136 +10,121 @@ import pytest
 
 from statecore import CallClient, Session
 from statecore.aio import Call
-from statecore.flow import Timers
 from statecore.testing.signals import dominant_hz, rms_dbfs
 from statecore_aiortc import AiortcMedia, Picture, Tone
 
 
-def test_a_page_calls_a_page(world: Any) -> None:
+def test_a_page_calls_a_page(town: Any) -> None:
     """One page rings another, which accepts: both see moving pictures and hear sound, and an end shows at both."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, bob = await all_.person("alice"), await all_.person("bob")
-            await alice.call("bob")
-            await bob.click("#accept")
-            await asyncio.gather(alice.in_call(), bob.in_call())
-            await asyncio.gather(alice.sees("bob"), bob.sees("alice"), alice.hears(), bob.hears())
-            await alice.click("#end")
-            await asyncio.gather(alice.at_home(), bob.at_home())
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.call("bob")
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        await asyncio.gather(alice.sees("bob"), bob.sees("alice"), alice.hears(), bob.hears())
+        await alice.click("#end")
+        await asyncio.gather(alice.at_home(), bob.at_home())
 
-    asyncio.run(main())
+    town.run(main)
 
 
-def test_a_call_is_declined_and_one_is_cancelled(world: Any) -> None:
+def test_a_call_is_declined_and_one_is_cancelled(town: Any) -> None:
     """A declined call and a cancelled one leave both pages as they were, and stand in the log as what they are."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, bob = await all_.person("alice"), await all_.person("bob")
-            await alice.call("bob")
-            await bob.click("#reject")
-            await asyncio.gather(alice.at_home(), bob.at_home())
-            await alice.call("bob")
-            await bob.until("document.querySelector('#ring').open")
-            await alice.click("#cancel")
-            await asyncio.gather(alice.at_home(), bob.at_home())
-            calls = (await all_.service.find_calls()).calls
-            assert [str(call.status) for call in calls] == ["cancelled", "rejected"]
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.call("bob")
+        await bob.click("#reject")
+        await asyncio.gather(alice.at_home(), bob.at_home())
+        await alice.call("bob")
+        await bob.until("document.querySelector('#ring').open")
+        await alice.click("#cancel")
+        await asyncio.gather(alice.at_home(), bob.at_home())
+        assert [status for status, _ in await all_.calls()] == ["cancelled", "rejected"]
 
-    asyncio.run(main())
+    town.run(main)
 
 
-def test_a_page_calls_a_python_bot(world: Any) -> None:
+def test_a_page_calls_a_python_bot(town: Any) -> None:
     """A bot on aiortc answers a page: the page sees and hears it, and the bot hears the sound of the page."""
 
-    async def main() -> None:
-        async with world() as all_:
-            all_.service.add_user("bot", "Bot")
-            heard = asyncio.Event()
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        all_.service.add_user("bot", "Bot")
+        heard = asyncio.Event()
 
-            async def answer(call: Call) -> None:
-                async with call.answer(type=call.type) as session:
-                    async for frame in session.audio(call.initiator):
-                        if abs(frame.samples.astype("int32")).max() > 500:
-                            heard.set()
-                            break
-                    await session.wait_ended()
+        async def answer(call: Call) -> None:
+            async with call.answer(type=call.type) as session:
+                async for frame in session.audio(call.initiator):
+                    if abs(frame.samples.astype("int32")).max() > 500:
+                        heard.set()
+                        break
+                await session.wait_ended()
 
-            media = AiortcMedia(Tone(440.0), Picture())
-            async with CallClient(all_.service.signaling("bot"), media) as bot, asyncio.TaskGroup() as group:
-                serving = group.create_task(bot.serve(answer))
-                alice = await all_.person("alice")
-                await alice.call("bot")
-                await alice.in_call()
-                await asyncio.gather(alice.sees("bot"), alice.hears(), asyncio.wait_for(heard.wait(), 15))
-                await alice.click("#end")
-                await alice.at_home()
-                serving.cancel()
+        media = AiortcMedia(Tone(440.0), Picture())
+        async with CallClient(all_.service.signaling("bot"), media) as bot, asyncio.TaskGroup() as group:
+            serving = group.create_task(bot.serve(answer))
+            await alice.call("bot")
+            await alice.in_call()
+            await asyncio.gather(alice.sees("bot"), alice.hears(), asyncio.wait_for(heard.wait(), 15))
+            await alice.click("#end")
+            await alice.at_home()
+            serving.cancel()
 
-    asyncio.run(main())
+    town.run(main)
 
 
-def test_an_audio_call_becomes_video_by_consent(world: Any) -> None:
+def test_an_audio_call_becomes_video_by_consent(town: Any) -> None:
     """No camera is shown before the other side agrees; after it both see each other."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, bob = await all_.person("alice"), await all_.person("bob")
-            await alice.call("bob", "audio")
-            await bob.click("#accept")
-            await asyncio.gather(alice.in_call(), bob.in_call())
-            assert await alice.run("[...document.querySelectorAll('.tile video')].every((each) => each.hidden)")
-            await alice.click("#to-video")
-            await bob.click("#asked-yes")
-            await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.call("bob", "audio")
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        assert await alice.run("[...document.querySelectorAll('.tile video')].every((each) => each.hidden)")
+        await alice.click("#to-video")
+        await bob.click("#asked-yes")
+        await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
 
-    asyncio.run(main())
+    town.run(main)
 
 
-@pytest.mark.soak
-def test_a_page_shares_its_screen(world: Any) -> None:
+def test_a_page_shares_its_screen(town: Any) -> None:
     """The other page sees the screen beside the camera; once it is no longer shared, nothing of it stays open."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, bob = await all_.person("alice"), await all_.person("bob")
-            await alice.call("bob")
-            await bob.click("#accept")
-            await asyncio.gather(alice.in_call(), bob.in_call())
-            await alice.click("#share")
-            await asyncio.gather(bob.sees("alice", "screen"), bob.sees("alice"))
-            await alice.click("#share")
-            await bob.until("!document.querySelector('[data-kind=screen]')")
-            await alice.until("opened.filter((track) => track.readyState === 'live').length === 2")
-            await bob.click("#end")
-            await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.call("bob")
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        await alice.click("#share")
+        await asyncio.gather(bob.sees("alice", "screen"), bob.sees("alice"))
+        await alice.click("#share")
+        await bob.until("!document.querySelector('[data-kind=screen]')")
+        await alice.until("opened.filter((track) => track.readyState === 'live').length === 2")
+        await bob.click("#end")
+        await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
 
-    asyncio.run(main())
+    town.run(main)
 
 
-def test_python_calls_a_page(world: Any) -> None:
+def test_python_calls_a_page(town: Any) -> None:
     """A program rings a page, whose user accepts: each hears the other's tone and sees moving pictures."""
 
-    async def main() -> None:
-        async with world() as all_:
-            all_.service.add_user("python")
-            alice = await all_.person("alice")
-            media = AiortcMedia(Tone(600.0), Picture())
-            async with CallClient(all_.service.signaling("python"), media) as python:
-                call = await python.initiate_call("alice", type="video")
-                await alice.click("#accept")
-                await call.answered()
-                async with python.started(call.session_id, type="video") as session:
-                    looking = asyncio.create_task(_moves(session))
-                    listening = asyncio.create_task(_hears(session, 1000))
-                    await asyncio.gather(alice.sees("python"), alice.hears())
-                    assert abs(await alice.hz() - 600) < 15
-                    await asyncio.wait_for(asyncio.gather(looking, listening), 15)
-                    await session.end()
-            await asyncio.gather(alice.at_home(), alice.off())
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        all_.service.add_user("python")
+        media = AiortcMedia(Tone(600.0), Picture())
+        async with CallClient(all_.service.signaling("python"), media) as python:
+            call = await python.initiate_call("alice", type="video")
+            await alice.click("#accept")
+            await call.answered()
+            async with python.started(call.session_id, type="video") as session:
+                looking = asyncio.create_task(_moves(session))
+                listening = asyncio.create_task(_hears(session, 1000))
+                await asyncio.gather(alice.sees("python"), alice.hears())
+                assert abs(await alice.hz() - 600) < 15
+                await asyncio.wait_for(asyncio.gather(looking, listening), 15)
+                await session.end()
+        await asyncio.gather(alice.at_home(), alice.off())
 
-    asyncio.run(main())
+    town.run(main)
 
 
 async def _hears(session: Session, hz: float) -> None:
@@ -161,62 +146,67 @@ async def _moves(session: Session) -> None:
             return
 
 
-@pytest.mark.soak
-def test_a_busy_user_is_not_disturbed(world: Any) -> None:
+def test_a_busy_user_is_not_disturbed(town: Any) -> None:
     """Who calls somebody in a call is told so, and it rings nowhere; the call goes on, and the log has the other."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, bob, carol = [await all_.person(name) for name in ("alice", "bob", "carol")]
-            await alice.call("bob", "audio")
-            await bob.click("#accept")
-            await asyncio.gather(alice.in_call(), bob.in_call())
-            await carol.call("bob", "audio")
-            await carol.until("document.querySelector('#notice').textContent === 'bob is busy.'")
-            await asyncio.gather(carol.at_home(), carol.off())
-            assert not await bob.run("document.querySelector('#ring').open")
-            assert await bob.run("document.body.dataset.view") == "call"
-            assert await all_.calls() == [("busy", "busy"), ("ongoing", "")]
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        carol = await all_.person("carol")
+        await alice.call("bob", "audio")
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        await carol.call("bob", "audio")
+        await carol.until("document.querySelector('#notice').textContent === 'bob is busy.'")
+        await asyncio.gather(carol.at_home(), carol.off())
+        assert not await bob.run("document.querySelector('#ring').open")
+        assert await bob.run("document.body.dataset.view") == "call"
+        assert await all_.calls() == [("busy", "busy"), ("ongoing", "")]
 
-    asyncio.run(main())
+    town.run(main)
 
 
-@pytest.mark.soak
-def test_nobody_answers_a_page(world: Any) -> None:
+def test_nobody_answers_a_page(town: Any) -> None:
     """When the service's ring timer fires, both pages stop ringing; one says so, the other shows a missed call."""
 
-    async def main() -> None:
-        async with world(timers=Timers(ring=1.0)) as all_:
-            alice, bob = await all_.person("alice"), await all_.person("bob")
-            await alice.call("bob")
-            await bob.rings()
-            await asyncio.gather(alice.at_home(), bob.at_home())
-            await alice.until("document.querySelector('#notice').textContent === 'No answer'")
-            await bob.until("document.querySelector('#log .missed')?.innerText.includes('alice')")
-            assert await all_.calls() == [("unanswered", "unanswered")]
-            assert await bob.run("opened.length") == 0
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.run(_IMPATIENT)
+        opened, missed = await bob.run("opened.length"), await bob.run(_MISSED)
+        await alice.call("bob")
+        await bob.rings()
+        await asyncio.gather(alice.at_home(), bob.at_home())
+        await alice.until("document.querySelector('#notice').textContent === 'No answer'")
+        await bob.until(f"{_MISSED} === {missed + 1}")
+        assert await all_.calls() == [("unanswered", "unanswered")]
+        assert await bob.run("opened.length") == opened
 
-    asyncio.run(main())
+    town.run(main)
+
+
+_MISSED = """[...document.querySelectorAll('#log .missed')].filter((each) => each.innerText.includes('alice')).length"""
+# The next call is to ring for a second only.
+_IMPATIENT = """(() => {
+  statecore.initiateCall = (user, more) => {
+    delete statecore.initiateCall;
+    return statecore.initiateCall(user, { ...more, timeout: 1 });
+  };
+})()"""
 
 
 @pytest.mark.soak
-def test_two_pages_call_each_other(world: Any) -> None:
+def test_two_pages_call_each_other(town: Any) -> None:
     """Both press call at the same moment, again and again: each time it becomes one call, and rings nowhere."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, bob = await all_.person("alice"), await all_.person("bob")
-            for _ in range(3):
-                await asyncio.gather(alice.call("bob", "audio"), bob.call("alice", "audio"))
-                await asyncio.gather(alice.in_call(), bob.in_call())
-                await asyncio.gather(alice.hears(), bob.hears())
-                for tab in (alice, bob):
-                    assert not await tab.run("document.querySelector('#ring').open")
-                await bob.click("#end")
-                await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
-            assert await all_.calls() == [("ended", "hangup")] * 3
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        for _ in range(3):
+            await asyncio.gather(alice.call("bob", "audio"), bob.call("alice", "audio"))
+            await asyncio.gather(alice.in_call(), bob.in_call())
+            await asyncio.gather(alice.hears(), bob.hears())
+            for tab in (alice, bob):
+                assert not await tab.run("document.querySelector('#ring').open")
+            await bob.click("#end")
+            await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
+        assert await all_.calls() == [("ended", "hangup")] * 3
 
-    asyncio.run(main())
+    town.run(main)
 
 
 @pytest.mark.soak

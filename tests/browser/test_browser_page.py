@@ -13,42 +13,40 @@ from statecore.errors import InvalidSettings
 from statecore_web import CallApp
 
 
-def test_it_rings_while_one_is_in_a_session(world: Any) -> None:
+def test_it_rings_while_one_is_in_a_session(town: Any) -> None:
     """Who is in a session, and copies its link, is asked beside it: declining leaves the session alone, accepting
     leaves it for the call, and what still rings when it is left rings on the screen."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, bob = await all_.person("alice"), await all_.person("bob")
-            await alice.click("#new-session")
-            await alice.in_call()
-            await all_.browser.allow("alice", "clipboardReadWrite", "clipboardSanitizedWrite")
-            await alice.send("Page.bringToFront")
-            await alice.click("#copy-link")
-            await alice.until("document.querySelector('#notice').innerText.startsWith('The link is copied')")
-            assert await alice.run("navigator.clipboard.readText()") == await alice.run("location.href")
-            await bob.call("alice", "audio")
-            await alice.until("document.querySelector('#waiting-text').innerText === 'bob asks for a call.'")
-            assert "bob" in await alice.run("document.querySelector('#say').textContent")
-            assert not await alice.run("document.querySelector('#ring').open")
-            await alice.click("#waiting-no")
-            await bob.at_home()
-            assert await alice.run("document.querySelector('#waiting').hidden && document.body.dataset.view") == "call"
-            await bob.call("alice", "audio")
-            await alice.click("#waiting-yes")
-            await asyncio.gather(bob.in_call(), alice.until("document.querySelector('#call-with').innerText === 'bob'"))
-            await alice.click("#end")
-            await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
-            await alice.click("#new-session")
-            await alice.in_call()
-            await bob.call("alice", "audio")
-            await alice.until("!document.querySelector('#waiting').hidden")
-            await alice.click("#end")
-            await alice.click("#reject")
-            await asyncio.gather(alice.at_home(), bob.at_home(), alice.off())
-            assert {("rejected", "rejected"), ("ended", "hangup")} <= set(await all_.calls())
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.click("#new-session")
+        await alice.in_call()
+        await all_.browser.allow("alice", "clipboardReadWrite", "clipboardSanitizedWrite")
+        await alice.send("Page.bringToFront")
+        await alice.click("#copy-link")
+        await alice.until("document.querySelector('#notice').innerText.startsWith('The link is copied')")
+        assert await alice.run("navigator.clipboard.readText()") == await alice.run("location.href")
+        await bob.call("alice", "audio")
+        await alice.until("document.querySelector('#waiting-text').innerText === 'bob asks for a call.'")
+        assert "bob" in await alice.run("document.querySelector('#say').textContent")
+        assert not await alice.run("document.querySelector('#ring').open")
+        await alice.click("#waiting-no")
+        await bob.at_home()
+        assert await alice.run("document.querySelector('#waiting').hidden && document.body.dataset.view") == "call"
+        await bob.call("alice", "audio")
+        await alice.click("#waiting-yes")
+        await asyncio.gather(bob.in_call(), alice.until("document.querySelector('#call-with').innerText === 'bob'"))
+        await alice.click("#end")
+        await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
+        await alice.click("#new-session")
+        await alice.in_call()
+        await bob.call("alice", "audio")
+        await alice.until("!document.querySelector('#waiting').hidden")
+        await alice.click("#end")
+        await alice.click("#reject")
+        await asyncio.gather(alice.at_home(), bob.at_home(), alice.off())
+        assert {("rejected", "rejected"), ("ended", "hangup")} <= set(await all_.calls())
 
-    asyncio.run(main())
+    town.run(main)
 
 
 def test_its_buttons_are_those_that_are_asked_for_and_a_press_is_told(world: Any) -> None:
@@ -132,27 +130,25 @@ def test_what_the_page_cannot_do_is_not_promised(asked: dict[str, Any]) -> None:
         CallApp(CallService(), page=CallSettings(**asked))
 
 
-def test_what_can_be_done_in_a_call(world: Any) -> None:
+def test_what_can_be_done_in_a_call(town: Any) -> None:
     """Every control does what it says, and the other page shows it; the developer view follows; on a phone, in the dark
     nothing stands outside the screen, every text can be read, and a screen reader is told what there is."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, bob = await all_.person("alice"), await all_.browser.tab("bob")
-            await alice.looks()
-            await bob.looks(width=390, height=844, scheme="dark")
-            await bob.login(all_.url, "bob")
-            await _fits(alice, bob)
-            await _rings_and_is_accepted(alice, bob)
-            await _asks_for_video(alice, bob)
-            await _pauses_and_raises_a_hand(alice, bob)
-            await _chooses_devices(alice, bob)
-            await _is_told(alice, bob)
-            await bob.click("#end")
-            await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
-            assert await bob.run("document.activeElement.id") == "main"
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.looks()
+        await bob.looks(width=390, height=844, scheme="dark")
+        await asyncio.gather(alice.reload(), bob.reload())
+        await _fits(alice, bob)
+        await _rings_and_is_accepted(alice, bob)
+        await _asks_for_video(alice, bob)
+        await _pauses_and_raises_a_hand(alice, bob)
+        await _chooses_devices(alice, bob)
+        await _is_told(alice, bob)
+        await bob.click("#end")
+        await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
+        assert await bob.run("document.activeElement.id") == "main"
 
-    asyncio.run(main())
+    town.run(main)
 
 
 async def _fits(*pages: Any) -> None:

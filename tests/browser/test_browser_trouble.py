@@ -9,108 +9,101 @@ import pytest
 
 from statecore.flow import Timers
 
-pytestmark = pytest.mark.soak
 
-
-def test_two_tabs_are_two_devices(world: Any) -> None:
+def test_two_tabs_are_two_devices(town: Any) -> None:
     """It rings in every tab of a user; one answers or declines, and the others stop, say why, and open nothing."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, left, right = [await all_.person(name) for name in ("alice", "bob", "bob")]
-            await alice.call("bob", "audio")
-            await right.rings()
-            await left.click("#accept")
-            await asyncio.gather(left.in_call(), alice.in_call(), right.at_home(), alice.hears(), left.hears())
-            await right.until("document.querySelector('#notice').textContent === 'Answered on another device'")
-            await left.click("#end")
-            await asyncio.gather(alice.at_home(), left.at_home())
-            await alice.call("bob", "audio")
-            await left.rings()
-            await right.click("#reject")
-            await asyncio.gather(*(tab.at_home() for tab in (alice, left, right)))
-            await left.until("document.querySelector('#notice').textContent === 'Declined on another device'")
-            await asyncio.gather(alice.off(), left.off())
-            assert await right.run("opened.length") == 0
-            assert await all_.calls() == [("rejected", "rejected"), ("ended", "hangup")]
+    async def main(all_: Any, alice: Any, left: Any) -> None:
+        right = await all_.person("bob")
+        await alice.call("bob", "audio")
+        await right.rings()
+        await left.click("#accept")
+        await asyncio.gather(left.in_call(), alice.in_call(), right.at_home(), alice.hears(), left.hears())
+        await right.until("document.querySelector('#notice').textContent === 'Answered on another device'")
+        await left.click("#end")
+        await asyncio.gather(alice.at_home(), left.at_home())
+        await alice.call("bob", "audio")
+        await left.rings()
+        await right.click("#reject")
+        await asyncio.gather(*(tab.at_home() for tab in (alice, left, right)))
+        await left.until("document.querySelector('#notice').textContent === 'Declined on another device'")
+        await asyncio.gather(alice.off(), left.off())
+        assert await right.run("opened.length") == 0
+        assert await all_.calls() == [("rejected", "rejected"), ("ended", "hangup")]
 
-    asyncio.run(main())
+    town.run(main)
 
 
-def test_a_page_is_loaded_anew_in_the_middle_of_a_call(world: Any) -> None:
+def test_a_page_is_loaded_anew_in_the_middle_of_a_call(town: Any) -> None:
     """The call ends at both sides, at once and with its reason; nothing rings, no camera is on, both can call again."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, bob = await all_.person("alice"), await all_.person("bob")
-            await alice.call("bob")
-            await bob.click("#accept")
-            await asyncio.gather(alice.in_call(), bob.in_call())
-            await alice.sees("bob")
-            await alice.reload()
-            await asyncio.gather(alice.at_home(), bob.at_home(), bob.off())
-            assert await alice.run("opened.length") == 0
-            assert [status for status, _ in await all_.calls()] == ["ended"]
-            await bob.call("alice")
-            await alice.click("#accept")
-            await asyncio.gather(alice.in_call(), bob.in_call())
-            await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.call("bob")
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        await alice.sees("bob")
+        await alice.reload()
+        await asyncio.gather(alice.at_home(), bob.at_home(), bob.off())
+        assert await alice.run("opened.length") == 0
+        assert [status for status, _ in await all_.calls()] == ["ended"]
+        await bob.call("alice")
+        await alice.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
 
-    asyncio.run(main())
+    town.run(main)
 
 
-def test_a_page_is_loaded_anew_while_it_rings(world: Any) -> None:
+@pytest.mark.soak
+def test_a_page_is_loaded_anew_while_it_rings(town: Any) -> None:
     """The callee's page rings again once it is back, and answers; the caller's takes its call along."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, bob = await all_.person("alice"), await all_.person("bob")
-            await alice.call("bob", "audio")
-            await bob.rings()
-            await bob.reload()
-            await bob.click("#accept")
-            await asyncio.gather(alice.in_call(), bob.in_call())
-            await asyncio.gather(alice.hears(), bob.hears())
-            await bob.click("#end")
-            await alice.at_home()
-            await alice.call("bob", "audio")
-            await bob.rings()
-            await alice.reload()
-            await asyncio.gather(alice.at_home(), bob.at_home(), bob.off())
-            assert [status for status, _ in await all_.calls()][1] == "ended"
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.call("bob", "audio")
+        await bob.rings()
+        await bob.reload()
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        await asyncio.gather(alice.hears(), bob.hears())
+        await bob.click("#end")
+        await alice.at_home()
+        await alice.call("bob", "audio")
+        await bob.rings()
+        await alice.reload()
+        await asyncio.gather(alice.at_home(), bob.at_home(), bob.off())
+        assert [status for status, _ in await all_.calls()][1] == "ended"
 
-    asyncio.run(main())
+    town.run(main)
 
 
-def test_the_network_is_cut_in_the_middle_of_a_call(world: Any) -> None:
+def test_the_network_is_cut_in_the_middle_of_a_call(town: Any) -> None:
     """Media goes on meanwhile, both pages say that they reconnect, and do; then the call goes on, and ends, as any."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, bob = await all_.person("alice"), await all_.person("bob")
-            await alice.call("bob")
-            await bob.click("#accept")
-            await asyncio.gather(alice.in_call(), bob.in_call())
-            await asyncio.gather(alice.sees("bob"), bob.hears())
-            all_.browser.offline = True
-            all_.wire.cut()
-            await asyncio.gather(alice.until(LOST), bob.until(LOST))
-            await asyncio.gather(alice.sees("bob"), bob.hears())
-            all_.wire.mend()
-            await asyncio.gather(alice.until(BACK), bob.until(BACK))
-            await alice.click("#mute")
-            await bob.until("""document.querySelector('.tile[data-user="alice"] .label').innerText.includes('muted')""")
-            await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
-            await bob.click("#end")
-            await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
-            assert await all_.calls() == [("ended", "hangup")]
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.call("bob")
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        await asyncio.gather(alice.sees("bob"), bob.hears())
+        all_.browser.offline = True
+        all_.wire.cut()
+        await asyncio.gather(alice.until(LOST), bob.until(LOST))
+        await asyncio.gather(alice.sees("bob"), bob.hears())
+        all_.wire.mend()
+        await asyncio.gather(alice.until(BACK), bob.until(BACK))
+        await alice.click("#mute")
+        await bob.until("""document.querySelector('.tile[data-user="alice"] .label').innerText.includes('muted')""")
+        await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
+        await bob.click("#end")
+        await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
+        assert await all_.calls() == [("ended", "hangup")]
 
-    asyncio.run(main())
+    town.run(main)
 
 
 LOST, BACK = (f"document.querySelector('#link').dataset.state === '{state}'" for state in ("lost", "on"))
 
 
+@pytest.mark.soak
 def test_the_network_falls_silent_in_the_middle_of_a_call(world: Any) -> None:
     """Both links only seem to stand: both pages notice, connect anew, and the call goes on; media, too."""
 
@@ -133,6 +126,7 @@ def test_the_network_falls_silent_in_the_middle_of_a_call(world: Any) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.soak
 def test_the_network_is_silent_for_longer_than_a_lease(world: Any) -> None:
     """The call is lost at both sides, no camera stays on, and both are back by themselves and can call again."""
 
@@ -166,6 +160,7 @@ _ASKED = """(async () => {
 })()"""
 
 
+@pytest.mark.soak
 def test_a_page_does_not_storm_a_service_that_is_away(world: Any) -> None:
     """It tries again and again, but after longer and longer pauses, also for a token; and is back with the service."""
 
@@ -184,32 +179,31 @@ def test_a_page_does_not_storm_a_service_that_is_away(world: Any) -> None:
     asyncio.run(main())
 
 
-def test_the_network_is_cut_while_it_rings(world: Any) -> None:
+@pytest.mark.soak
+def test_the_network_is_cut_while_it_rings(town: Any) -> None:
     """What is answered meanwhile is answered once the network is back; what is cancelled then does not ring on."""
 
-    async def main() -> None:
-        async with world() as all_:
-            alice, bob = await all_.person("alice"), await all_.person("bob")
-            all_.browser.offline = True
-            await alice.call("bob", "audio")
-            await bob.rings()
-            all_.wire.cut()
-            await bob.click("#accept")
-            all_.wire.mend()
-            await asyncio.gather(alice.in_call(), bob.in_call(), alice.hears(), bob.hears())
-            await bob.click("#end")
-            await alice.at_home()
-            await alice.call("bob", "audio")
-            await bob.rings()
-            all_.wire.cut()
-            await alice.click("#cancel")
-            await alice.at_home()
-            all_.wire.mend()
-            await bob.at_home()
-            await asyncio.gather(alice.off(), bob.off())
-            assert await all_.calls() == [("cancelled", "cancelled"), ("ended", "hangup")]
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        all_.browser.offline = True
+        await alice.call("bob", "audio")
+        await bob.rings()
+        all_.wire.cut()
+        await bob.click("#accept")
+        all_.wire.mend()
+        await asyncio.gather(alice.in_call(), bob.in_call(), alice.hears(), bob.hears())
+        await bob.click("#end")
+        await alice.at_home()
+        await alice.call("bob", "audio")
+        await bob.rings()
+        all_.wire.cut()
+        await alice.click("#cancel")
+        await alice.at_home()
+        all_.wire.mend()
+        await bob.at_home()
+        await asyncio.gather(alice.off(), bob.off())
+        assert await all_.calls() == [("cancelled", "cancelled"), ("ended", "hangup")]
 
-    asyncio.run(main())
+    town.run(main)
 
 
 _BLOCKED = """
@@ -219,6 +213,7 @@ if (navigator.mediaDevices) navigator.mediaDevices.getUserMedia = async () => {
 """
 
 
+@pytest.mark.soak
 def test_a_page_has_no_microphone_and_no_camera(world: Any) -> None:
     """It says so, sees and hears the other all the same, and both sides see it muted and without a picture."""
 
