@@ -45,18 +45,16 @@ def test_a_call_is_declined_and_one_is_cancelled(town: Any) -> None:
 
 
 def test_a_page_calls_a_python_bot(town: Any) -> None:
-    """A bot on aiortc answers a page: the page sees and hears it, and the bot hears the sound of the page."""
+    """A bot on aiortc answers a page: each hears the other's tone and sees moving pictures."""
 
     async def main(all_: Any, alice: Any, bob: Any) -> None:
         all_.service.add_user("bot", "Bot")
-        heard = asyncio.Event()
+        met = asyncio.Event()
 
         async def answer(call: Call) -> None:
             async with call.answer(type=call.type) as session:
-                async for frame in session.audio(call.initiator):
-                    if abs(frame.samples.astype("int32")).max() > 500:
-                        heard.set()
-                        break
+                await asyncio.gather(_moves(session), _hears(session, 1000))
+                met.set()
                 await session.wait_ended()
 
         media = AiortcMedia(Tone(440.0), Picture())
@@ -64,7 +62,8 @@ def test_a_page_calls_a_python_bot(town: Any) -> None:
             serving = group.create_task(bot.serve(answer))
             await alice.call("bot")
             await alice.in_call()
-            await asyncio.gather(alice.sees("bot"), alice.hears(), asyncio.wait_for(heard.wait(), 15))
+            await asyncio.gather(alice.sees("bot"), alice.hears(), asyncio.wait_for(met.wait(), 15))
+            assert abs(await alice.hz() - 440) < 15
             await alice.click("#end")
             await alice.at_home()
             serving.cancel()
