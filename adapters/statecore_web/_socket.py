@@ -31,6 +31,8 @@ class Socket:
         self._outbox = Outbox(limit)
         self._code = _NORMAL
         self._gone = False
+        self._leaving = False
+        self._reading = False
 
     def send(self, message: bytes) -> None:
         """Queue a message. Raises SignalingLost when closed."""
@@ -38,9 +40,13 @@ class Socket:
 
     async def receive(self) -> bytes:
         """The next message. Raises SignalingLost when the socket is closed. Safe to cancel."""
-        if self._gone:
+        if self._gone or self._leaving:
             raise SignalingLost
-        event = await self._receive()
+        self._reading = True
+        try:
+            event = await self._receive()
+        finally:
+            self._reading = False
         if event["type"] != "websocket.receive":
             self._gone = True
             self._outbox.close()
@@ -54,9 +60,12 @@ class Socket:
         self._outbox.close()
 
     def going_away(self) -> None:
-        """Close because this server stops: the device is to connect again, to another."""
+        """Close because this server stops: the device is to connect again, to another. What it has said last is dealt
+        with and answered first: whoever reads is told of the end with the next message, and closes then."""
         self._code = _GOING_AWAY
-        self._outbox.close()
+        self._leaving = True
+        if self._reading:
+            self._outbox.close()
 
     async def pump(self) -> None:
         """Write what is sent, until the socket is closed by either end."""

@@ -28,6 +28,8 @@ _log = logging.getLogger("statecore.web")
 _NOBODY = {"session": "", "user": "", "device": ""}
 _PATIENCE = 2.0
 """How many seconds the store may take before this server counts as not ready."""
+_FINISHING = 0.8
+"""Which part of the time that is left what is under way may take to finish; the rest is to end it."""
 _UNSENT = 1024 * 1024
 """How many bytes may wait for a slow reader before its device is let go, to resume later."""
 
@@ -74,6 +76,8 @@ class CallApp:
         """By user, and a guest's by its session, too. A device may have two: the older only seems to stand until the
         newer has said hello."""
         self._draining = False
+        self._until: float | None = None
+        """When all has to be over, in the time of the loop."""
         self._opened = False
         self._opening: asyncio.Task[None] | None = None
 
@@ -97,6 +101,7 @@ class CallApp:
         try:
             visitor = await self._admit(scope)
             whose = (visitor.user, visitor.guest.session if visitor.guest is not None else "")
+            self._check_open()
             self._find_room(whose)
             self.service.count_connection(*visitor)
         except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
@@ -114,6 +119,10 @@ class CallApp:
             if not mine:
                 del self._sockets[whose]
 
+    def _check_open(self) -> None:
+        if self._draining:
+            raise SignalingLost("this server is stopping: connect again, to another")
+
     def _find_room(self, whose: tuple[str, str]) -> None:
         """Raises RateLimited. The service counts devices, but only from their hello on."""
         if len(self._sockets.get(whose, ())) >= 2 * self.service.settings.devices_per_user:
@@ -122,8 +131,7 @@ class CallApp:
     async def _admit(self, scope: Scope) -> Visitor:
         """Whom a device speaks for."""
         headers = _headers(scope)
-        if self._draining:
-            raise SignalingLost("this server is stopping: connect again, to another")
+        self._check_open()
         if _path(scope) != "/v1/signaling":
             raise SignalingRefused(why="no such address")
         origin = headers.get("origin")
@@ -171,17 +179,31 @@ class CallApp:
         self._opened = True
         await self.service.__aenter__()
 
-    def drain(self) -> None:
-        """Take no new connection, and tell every device to connect elsewhere: before the server stops, which otherwise
-        may serve one that came at the last moment until its patience is over. Idempotent; there is no way back."""
+    def drain(self, grace: float | None = None) -> None:
+        """Take no new connection, and tell every device to connect elsewhere, once it has been answered what it has
+        said: before the server stops, which otherwise may serve one that came at the last moment until its patience is
+        over. `grace` is how many seconds it may take from now on until `close` is done, whatever hangs (default: as
+        long as the service takes). Idempotent; there is no way back."""
         self._draining = True
+        if grace is not None and self._until is None:
+            self._until = asyncio.get_running_loop().time() + grace
         for socket in [socket for sockets in self._sockets.values() for socket in sockets]:
             socket.going_away()
+
+    @property
+    def sockets(self) -> int:
+        """How many WebSockets stand."""
+        return sum(map(len, self._sockets.values()))
 
     async def close(self) -> None:
         """Drain, and close the service. Idempotent."""
         self.drain()
-        await self.service.close()
+        left = self._until - asyncio.get_running_loop().time() if self._until is not None else None
+        try:
+            async with asyncio.timeout(left):
+                await self.service.close(within=left * _FINISHING if left is not None else None)
+        except TimeoutError:
+            _log.warning("the service was not closed in time", extra=_NOBODY)
 
     # --- requests
 

@@ -153,16 +153,20 @@ class CallService(Admitting):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def close(self) -> None:
-        """Drop every connection and stop every timer. Calls stay in the store. Idempotent, safe to cancel."""
+    async def close(self, *, within: float | None = None) -> None:
+        """Drop every connection and stop every timer; what is under way has `within` seconds to finish (default, and at
+        the most: the timer `close`). Calls stay in the store. Idempotent, safe to cancel."""
         if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close(), name="statecore service close")
+            longest = self.switchboard.timers.close
+            closing = self._close(longest if within is None else min(within, longest))
+            self._closing = asyncio.get_running_loop().create_task(closing, name="statecore service close")
         await asyncio.shield(self._closing)
 
-    async def _close(self) -> None:
+    async def _close(self, seconds: float) -> None:
+        until = asyncio.get_running_loop().time() + seconds
         self._deadlines.stop()
         await self._connections.shut_all()
-        await self._tasks.finish(self.switchboard.timers.close)
+        await self._tasks.finish(until - asyncio.get_running_loop().time())
         await self._nodes.leave()
         await self._outbox.close()
 

@@ -10,13 +10,14 @@ import hmac
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 import wave
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,17 +25,20 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import uvicorn
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
 
-from statecore import CallClient, CallService
+from statecore import CallClient, CallService, MemoryStore, Timers
 from statecore.cli import main
 from statecore.cli.network import users
 from statecore.cli.network._server import serve
 from statecore.errors import CallUnanswered, SignalingLost, UnknownUser
 from statecore.ports import Notice
 from statecore.testing import FakeMedia
-from statecore.wire import Beat, Hello, Refused, Welcome, decode_down, encode
+from statecore.wire import Beat, Command, Hello, Refused, View, Welcome, decode_down, encode
 from statecore_aiortc import AiortcMedia, Picture, Tone
-from statecore_web import AuthTokens, WebSocketSignaling, verify_webhook
+from statecore_web import AuthTokens, Webhook, WebSocketSignaling, verify_webhook
 
 STATECORE = [sys.executable, "-P", "-m", "statecore.cli"]
 
@@ -108,6 +112,103 @@ def test_who_comes_while_it_stops_is_sent_elsewhere(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(uvicorn.Server, "shutdown", late)
     assert serve(service, running, api_key="key", dev=False, port=0) == 0
     assert met == ["the call service is not available now (HTTP status 503)"]
+
+
+class _Gate(MemoryStore):
+    """A store whose commits wait from the moment on in which they are told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shut = asyncio.Event()
+        self.open = asyncio.Event()
+        self.waiting = asyncio.Event()
+
+    async def commit(self, writes: Any) -> bool:
+        """Later."""
+        if self.shut.is_set():
+            self.waiting.set()
+            await self.open.wait()
+        return await super().commit(writes)
+
+
+@contextlib.asynccontextmanager
+async def _phone(url: str, store: MemoryStore) -> AsyncIterator[tuple[ClientConnection, str]]:
+    """A device of Alice's that says what the test says, and is welcome; with its token."""
+    token, _ = await AuthTokens(store).issue("alice")
+    headers, protocols = {"Authorization": f"Bearer {token}"}, [Subprotocol("statecore.v1")]
+    async with connect(f"ws{url[4:]}/v1/signaling", additional_headers=headers, subprotocols=protocols) as socket:
+        await socket.send(encode(Hello("phone", "e1", 1)), text=True)
+        assert isinstance(decode_down(await socket.recv()), Welcome)
+        yield socket, token
+
+
+def _served(service: CallService, work: Callable[[str], Coroutine[Any, Any, None]], **more: Any) -> None:
+    """Serve, and do some work beside it that has to be done when the server has stopped."""
+    tasks: list[asyncio.Task[None]] = []
+
+    @contextlib.asynccontextmanager
+    async def running(port: int) -> AsyncIterator[None]:
+        tasks.append(asyncio.create_task(work(f"http://127.0.0.1:{port}")))
+        yield
+
+    assert serve(service, running, api_key="key", dev=False, port=0, **more) == 0
+    tasks[0].result()
+
+
+def test_what_is_being_decided_while_it_stops_is_answered() -> None:
+    """A command that is in flight when the service is told to stop is decided, its answer arrives over the connection
+    that it came by, and then that is closed as one of a server that goes away."""
+    store, views, codes = _Gate(), list[View](), list[int | None]()
+    service = CallService(store=store)
+    service.add_user("bob")
+
+    async def call(url: str) -> None:
+        async with _phone(url, store) as (phone, token):
+            store.shut.set()
+            await phone.send(encode(Command("S", 1, "initiate", flow="ringing", receiver="bob")), text=True)
+            await store.waiting.wait()
+            os.kill(os.getpid(), signal.SIGTERM)
+            with contextlib.suppress(SignalingLost):
+                while True:  # until it has heard that it is to stop
+                    await (await WebSocketSignaling(url, token).connect()).close()
+            store.open.set()
+            with contextlib.suppress(ConnectionClosed):
+                while isinstance(message := decode_down(await phone.recv()), View):
+                    views.append(message)
+            codes.append(phone.close_code)
+
+    _served(service, call)
+    assert [(view.session, view.state) for view in views] == [("S", "ringing")]
+    assert codes == [1001]
+
+
+def test_it_stops_within_its_grace_whatever_hangs() -> None:
+    """Neither a webhook that never answers nor a store that never decides holds it up for longer than `--grace`: one
+    deadline is over all, far less than the timer by which the service gives up what is under way."""
+    store, told, stopped = _Gate(), asyncio.Event(), list[float]()
+    hook = socket.create_server(("127.0.0.1", 0))
+    webhook = Webhook(f"http://127.0.0.1:{hook.getsockname()[1]}/", "a secret of the two", timeout=100)
+    service = CallService(store=store, notifier=webhook, timers=Timers(close=60))
+    service.add_user("bob")
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        told.set()
+        await reader.read()
+        writer.close()
+
+    async def call(url: str) -> None:
+        async with await asyncio.start_server(hang, sock=hook), _phone(url, store) as (phone, _):
+            await phone.send(encode(Command("S", 1, "initiate", flow="ringing", receiver="bob")), text=True)
+            await told.wait()
+            store.shut.set()
+            await phone.send(encode(Command("S", 2, "end")), text=True)
+            await store.waiting.wait()
+            stopped.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGTERM)
+            await phone.wait_closed()
+
+    _served(service, call, grace=1)
+    assert time.monotonic() - stopped[0] < 15
 
 
 def test_two_shells_call_each_other(shell: Shell, tmp_path: Path) -> None:

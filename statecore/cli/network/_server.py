@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 GRACE = 10.0
 """Seconds that what is under way has to finish when the service is told to stop."""
 
+_FINISHING = 0.8
+"""Which part of it connections and requests have; the rest is the service's, to close in."""
 _OURS = "without completing handshake"
 """What Uvicorn says of a connection that is refused with a reason."""
 
@@ -53,7 +55,6 @@ def serve(
         ws_per_message_deflate=False,
         log_level="warning",
         lifespan="on",
-        timeout_graceful_shutdown=grace,  # type: ignore[arg-type]  # a timeout of asyncio
         **options,
     )
 
@@ -68,10 +69,17 @@ def serve(
             yield
 
         async def main_loop(self) -> None:  # of one that has started
+            loop = asyncio.get_running_loop()
             async with running(self.servers[0].sockets[0].getsockname()[1]):
                 await super().main_loop()
-            # Uvicorn tells those it knows now, and not one that it has accepted but not begun to serve.
-            app.drain()
+                began = loop.time()
+            # Uvicorn tells those it knows, not one that it has accepted but not begun to serve; and it breaks off what
+            # is being answered.
+            app.drain(grace - (loop.time() - began))
+            until = began + _FINISHING * grace
+            while app.sockets and not self.force_exit and loop.time() < until:  # noqa: ASYNC110 - as Uvicorn itself does
+                await asyncio.sleep(0.02)
+            self.config.timeout_graceful_shutdown = max(0.0, until - loop.time())  # type: ignore[assignment]
 
     # Uvicorn takes a refusal with a reason for a mistake, and says so each time.
     logging.getLogger("uvicorn.error").addFilter(lambda record: _OURS not in record.getMessage())
