@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..endpoint import LocalLeg
 from ..errors import SessionInactive
-from ..listeners import ListenerRegistry
+from ..listeners import ListenerRegistry, Registration
 from ..model import Participant
 from ..settings import CallSettings
 from ..wire import Peer
 from ._asking import who_asked
 from ._log import end_reason, own_participant, participant
-from ._media import SessionMedia
+from ._media import Frames, SessionMedia
+from ._sinks import add_sink
 from ._tasks import Mailboxes, Tasks
 from .session import Session
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ._driver import Driver
+
+T = TypeVar("T")
 
 _log = logging.getLogger("statecore.session")
 
@@ -165,7 +168,11 @@ class Part:
 
     # --- what went wrong
 
-    def fault(self, error: Exception) -> None:
+    def add_sink(self, frames: Callable[[], Frames[T]], sink: Callable[[T], object], name: str) -> Registration:
+        """Hand each of these frames to a sink."""
+        return add_sink(frames, sink, self._tasks, self.fault, f"statecore sink {name} {self.session_id}")
+
+    def fault(self, error: BaseException) -> None:
         """Something went wrong that the session survives."""
         _log.warning("media fault: %s", error, extra=self.extra)
         self.tell("error", error)

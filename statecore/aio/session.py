@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..endpoint import LocalLeg
@@ -18,6 +18,7 @@ from ._log import end_reason
 from .call import Call
 
 if TYPE_CHECKING:
+    from ._media import Frames
     from ._part import Part
 
 _BUTTONS = tuple(
@@ -314,11 +315,31 @@ class Session:
         """The sound of a participant, by user id or pid: int16 arrays (samples, channels). Bounded: drops the oldest.
         Raises SessionInactive, InvalidArgument for who is not here, and a MediaError, at once or while it is read, if
         media breaks; `on_error` is told of that, too."""
+        return self._audio(uid)
+
+    def _audio(self, uid: str) -> Frames[AudioFrame]:
         return self._part.media.frames("audio", lambda media: media.audio(self._pid(uid)))
 
     def video(self, uid: str, kind: Literal["video", "screen"] = "video") -> AsyncIterator[VideoFrame]:
         """The pictures of a participant, likewise: uint8 arrays (height, width, 3)."""
+        return self._video(uid, kind)
+
+    def _video(self, uid: str, kind: Literal["video", "screen"]) -> Frames[VideoFrame]:
         return self._part.media.frames("video", lambda media: media.video(self._pid(uid), kind))
+
+    def add_audio_sink(self, uid: str, sink: Callable[[AudioFrame], object]) -> Registration:
+        """Call a function with each frame of a participant's sound, in order, until he or the session is gone or the
+        handle removes it. A synchronous one must be quick; for one that gives an awaitable the next frame waits, and
+        what is not taken in time is dropped and counted, as by `audio`. What it raises is told by `on_error`, once
+        until it works again, and harms neither the call nor other sinks. Raises as `audio` does, and InvalidArgument
+        for what cannot be called."""
+        return self._part.add_sink(lambda: self._audio(uid), sink, f"audio {uid}")
+
+    def add_video_sink(
+        self, uid: str, sink: Callable[[VideoFrame], object], kind: Literal["video", "screen"] = "video"
+    ) -> Registration:
+        """The same with each of a participant's pictures."""
+        return self._part.add_sink(lambda: self._video(uid, kind), sink, f"{kind} {uid}")
 
     async def stats(self) -> list[StreamStats]:
         """The counters of every stream, now. Raises SessionInactive, MediaTimeout, or the MediaError that the adapter

@@ -50,6 +50,7 @@ from statecore.ports import (
     MediaSession,
     Notice,
     Notifier,
+    Played,
     Signaling,
     Store,
     StreamStats,
@@ -126,6 +127,9 @@ async def acting(session: Session) -> None:
         assert_type(frame, AudioFrame)
     async for picture in session.video("bob", "screen"):
         assert_type(picture, VideoFrame)
+    assert_type(session.add_audio_sink("bob", lambda frame: assert_type(frame, AudioFrame)), Registration)
+    assert_type(session.add_video_sink("bob", lambda frame: assert_type(frame, VideoFrame), "screen"), Registration)
+    assert_type(await session.play("hello.wav", wait=True), Played | None)
     await session.send_message({"anything": [1, None]}, to="bob")
     await session.trigger("park", minutes=5)
     session.set_layout("spotlight")
