@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures of the kit, and asynchronous tests in virtual time. Registered as `statecore`.
+"""The pytest plugin: fixtures of the kit, and asynchronous tests in virtual time. Registered as `statecore`::
 
     @pytest.mark.virtual_time
     async def test_nobody_answers(call_pair):

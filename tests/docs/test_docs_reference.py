@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import pkgutil
 import re
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import attrs
 import pytest
 
 import statecore
+import statecore.testing
+from statecore.errors import StatecoreError
 from statecore.listeners import CallListener, OngoingCallListener, events
 from statecore.settings import UNKEPT, CallSettings
+from statecore.testing import plugin
 from statecore_aiortc import AiortcMedia
 
 ROOT = Path(__file__).parents[2]
@@ -81,3 +87,49 @@ def test_every_public_name_stands_in_the_reference() -> None:
     known = {"RINGING", "SESSION", "__version__", "errors"}  # data and a module, not documented by autodoc lines
     assert [name for name in statecore.__all__ if name not in known and f"statecore.{name}\n" not in page] == []
     assert {"RINGING", "SESSION"} <= set(re.findall(r"\w+", page))
+
+
+PUBLIC = [
+    "statecore", "statecore.errors", "statecore.flow", "statecore.diagram", "statecore.model", "statecore.settings",
+    "statecore.listeners", "statecore.ports", "statecore.tokens", "statecore.trace",
+    "statecore_aiortc", "statecore_otel", "statecore_sql", "statecore_web", "statecore.testing",
+    *(each.name for each in pkgutil.walk_packages(statecore.testing.__path__, "statecore.testing.")),
+]  # fmt: skip
+"""What an application may import from. The rest of `statecore` is how it is made."""
+
+
+def _exported(module: ModuleType) -> dict[str, Any]:
+    """What a module offers: what it says, or else what it makes itself."""
+    if hasattr(module, "__all__"):
+        return {name: getattr(module, name) for name in module.__all__}
+    made = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    return {name: value for name, value in made.items() if getattr(value, "__module__", None) == module.__name__}
+
+
+def test_the_page_of_names_has_every_public_name() -> None:
+    """Whatever a public module offers is shown on the page, or named there; what is not there may change any time."""
+    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    shown: set[int] = set()
+    for kind, name in re.findall(r"^\.\. auto(module|class|function|data):: (\S+)", page, re.MULTILINE):
+        place, _, last = name.rpartition(".")
+        found = _exported(import_module(name)) if kind == "module" else {last: getattr(import_module(place), last)}
+        # Of a module Sphinx shows no constant that comes from another one.
+        shown |= {id(value) for each, value in found.items() if kind != "module" or _is_shown(name, each, value)}
+    lacking = [
+        f"{module}.{name}"
+        for module in PUBLIC
+        if "._" not in module
+        for name, value in _exported(import_module(module)).items()
+        if id(value) not in shown and f"`{name}`" not in page and not _is_error(value)
+    ]
+    assert not lacking, ", ".join(lacking)
+
+
+def _is_shown(module: str, name: str, value: object) -> bool:
+    made_there = re.search(rf"^{name}\b.*=", inspect.getsource(import_module(module)), re.MULTILINE)
+    return made_there is not None or isinstance(value, type | FunctionType | type(plugin.call_pair))
+
+
+def _is_error(value: object) -> bool:
+    """They stand on a page of their own."""
+    return isinstance(value, type) and issubclass(value, StatecoreError)

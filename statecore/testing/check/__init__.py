@@ -1,4 +1,4 @@
-"""The model checker: every interleaving of what may happen to a call, within bounds, by the code that ships.
+"""The model checker: every interleaving of what may happen to a call, within bounds, by the code that ships::
 
     result = check(SCENARIOS["ringing"])
     assert result.violation is None
