@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import attrs
 import msgspec
 
-from statecore import CallQuery, CallService, CallSettings
+from statecore import CallQuery, CallService, CallSettings, User
 from statecore.errors import InvalidSettings, UnknownUser
 
 from ._refusals import refusal
@@ -26,7 +26,7 @@ _TYPES = {
     ".ts": b"text/plain; charset=utf-8",
 }
 _POLICY = (
-    b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; media-src 'self' blob:; "
+    b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: https:; media-src 'self' blob:; "
     b"worker-src blob:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 _SAFE = [
@@ -98,15 +98,15 @@ class Page:
         await _answer(send, status, body, _json())
 
     async def _me(self, uid: str) -> dict[str, Any]:
-        name = ""
+        user = User(uid=uid)
         with suppress(UnknownUser):  # whom the application knows, and who has not connected yet
-            name = (await self._app.service.user(uid)).name
-        return {"uid": uid, "name": name or uid}
+            user = await self._app.service.user(uid)
+        return _shown(user)
 
     async def _people(self, uid: str) -> list[dict[str, Any]]:
         """Everybody else who is known, and whether they are there."""
         everybody = await self._app.service.presence()
-        return [{"uid": u.uid, "name": u.name or u.uid, "online": there} for u, there in everybody if u.uid != uid]
+        return [{**_shown(user), "online": there} for user, there in everybody if user.uid != uid]
 
     async def _calls(self, uid: str) -> list[dict[str, Any]]:
         """The user's own call log, newest first."""
@@ -124,6 +124,10 @@ class Page:
             }
             for call in page.calls
         ]
+
+
+def _shown(user: User) -> dict[str, str]:
+    return {"uid": user.uid, "name": user.name or user.uid, "avatar": user.avatar}
 
 
 def _told(settings: CallSettings) -> dict[str, Any]:

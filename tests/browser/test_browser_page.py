@@ -49,6 +49,57 @@ def test_it_rings_while_one_is_in_a_session(town: Any) -> None:
     town.run(main)
 
 
+def test_who_has_a_picture_is_shown_by_it(town: Any) -> None:
+    """In the list, as it rings, in the call and among the participants; by initials who has none, one that does not
+    load, or one whose address is neither safe nor the service's own."""
+
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        register = all_.service.register_user
+        mine = f"{all_.url}page/icon.svg"
+        for name, address in {"alice": "page/icon.svg", "bob": _RED, "none": "", **_UNSEEN}.items():
+            await register(name, name, avatar=address)
+        all_.browser.offline = True  # one of the pictures cannot be reached
+        await asyncio.gather(alice.reload(), bob.reload())
+        initials = [[name[0].upper()] for name in sorted([*_UNSEEN, "none"])]
+        await alice.until(f"{_FACES}('#people').length > {len(initials)}")
+        await alice.until(f"!document.querySelector('#people img[src^=https]') && {_FACES}('#people')[0].length === 2")
+        assert await alice.run(f"{_FACES}('#people')") == [["B", _RED], *initials]
+        assert await bob.run(f"{_FACES}('#people')") == [["A", mine], *initials]
+        assert await bob.run(f"{_FACES}('#me')") == [["B", _RED]]
+        assert await bob.run("statecore.user") == {"uid": "bob", "name": "bob", "avatar": _RED}
+        await alice.call("bob", "audio")
+        await bob.rings()
+        for page, face in ((alice, ["B", _RED]), (bob, ["A", mine])):
+            await page.until(f"{_FACES}('#ring')[0].length === 2")
+            assert await page.run(f"{_FACES}('#ring')") == [face]
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        await bob.press("p")
+        for place in ("#stage", "#panel"):
+            both = [["A", mine], ["B", _RED]]
+            await bob.until(f"{_FACES}('{place}').filter((face) => face.length === 2).length === 2")
+            assert sorted(await bob.run(f"{_FACES}('{place}')")) == both
+        for name in (*_UNSEEN, "none"):
+            await all_.service.delete_user(name)
+
+    town.run(main)
+
+
+_RED = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'%3E%3Cpath d='M0 0h99v99H0' fill='red'/%3E%3C/svg%3E"
+)
+_UNSEEN = {
+    "away": "https://127.0.0.1:1/a.png", "plain": "http://127.0.0.1:1/a.png", "script": "javascript:alert(1)",
+    "text": "data:text/html,a", "odd": "https://",
+}  # fmt: skip
+# The faces within an element: their initials, and the address of the picture that is seen instead.
+_FACES = """((place) => [...document.querySelectorAll(`${place} .avatar`)].map((face) => {
+  const image = face.querySelector('img');
+  const seen = image?.naturalWidth > 0 && image.referrerPolicy === 'no-referrer';
+  return [face.innerText, ...(seen ? [image.src] : [])];
+}))"""
+
+
 def test_its_buttons_are_those_that_are_asked_for_and_a_press_is_told(world: Any) -> None:
     """It shows the title, and of its buttons those that the settings of the session leave; the press of each is told by
     its name."""
@@ -294,7 +345,8 @@ _UNREADABLE = """(() => {
   const found = [];
   for (const each of document.querySelectorAll('body *')) {
     const text = [...each.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data.trim()).join('');
-    if (!text || !each.checkVisibility() || each.closest('.hidden, .skip, .tile, svg, .notice, script')) continue;
+    if (!text || !each.checkVisibility() || each.matches('.avatar:has(img)')
+      || each.closest('.hidden, .skip, .tile, svg, .notice, script')) continue;
     const [one, other] = [light(rgba(getComputedStyle(each).color)), light(ground(each))].sort((a, b) => b - a);
     const contrast = (one + 0.05) / (other + 0.05);
     if (contrast < 4.5) found.push(`${text}: ${contrast.toFixed(2)}`);

@@ -5,7 +5,7 @@ import { CallScreen } from "./screen.js";
 import { Developer } from "./developer.js";
 import * as ring from "./ring.js";
 import * as sounds from "./sounds.js";
-import { $, ENDS, STATES, avatar, duration, icon, make, reason, when } from "./words.js";
+import { $, ENDS, STATES, duration, face, icon, make, reason, when } from "./words.js";
 
 const LOOK = 4000; // milliseconds between two looks at who is there
 
@@ -98,7 +98,7 @@ async function begin(me) {
   window.statecore = client; // for the console
   developer.watch(client);
   listen(client);
-  $("me").textContent = me.name;
+  $("me").replaceChildren(...(me.avatar ? [face(me)] : []), me.name);
   for (const id of ["me", "logout"]) $(id).hidden = false;
   link("lost", "Connecting…");
   await client.connect();
@@ -182,7 +182,7 @@ function person(one) {
     make("button", { class: "icon", "aria-label": `${what} ${one.name}`, title: what, "data-call": type, "data-user": one.uid,
       onclick: () => place(one.uid, type) }, icon(picture));
   const state = one.online ? "Available" : "Offline, can still be rung";
-  return make("li", {}, avatar(one.name, { online: one.online }),
+  return make("li", {}, face(one, { online: one.online }),
     make("div", { class: "who" }, make("b", {}, one.name), make("small", {}, state)),
     call("audio", "call", "Call"), call("video", "video", "Video call"));
 }
@@ -234,28 +234,32 @@ function listen(to) {
   });
 }
 
-function nameOf(uid) {
-  return people.find((one) => one.uid === uid)?.name ?? uid;
+/** Who somebody is, as far as it is known here: from the list, or from the call that they are in. */
+function userOf(uid, call = null) {
+  return [...people, ...(call?.participants ?? [])].find((one) => one.uid === uid) ?? { uid, name: uid };
 }
+
+const nameOf = (uid, call = null) => userOf(uid, call).name;
 
 const INCOMING = { audio: "Incoming call", video: "Incoming video call" };
 
 function rings(call) {
   offer();
-  say(`${INCOMING[call.type]} from ${nameOf(call.with)}`);
+  say(`${INCOMING[call.type]} from ${nameOf(call.with, call)}`);
 }
 
 /** Show what rings here: beside the call that one is in, if there is one. */
 function offer() {
   const call = client?.calls.find((each) => client.ringsHere(each));
   if (!call || joining) return;
-  const name = nameOf(call.with);
+  const user = userOf(call.with, call);
+  const { name } = user;
   if (screen.session) {
     const kind = call.type === "video" ? "a video call" : "a call";
     ring.beside(call.sessionId, `${name} asks for ${kind}.`, () => accept(call), () => decline(call));
     return;
   }
-  ring.dialog(call.sessionId, name, INCOMING[call.type], [
+  ring.dialog(call.sessionId, user, INCOMING[call.type], [
     ring.answer("reject", "danger", "end", "Decline", () => decline(call)),
     ring.answer("accept", "good", call.type === "video" ? "video" : "call", "Accept", () => accept(call)),
   ]);
@@ -270,7 +274,7 @@ async function place(uid, type) {
   if (rung) return accept(rung); // it began to ring as the button was pressed
   if (ring.shown()) return;
   const sessionId = crypto.randomUUID();
-  ring.dialog(sessionId, nameOf(uid), STATES.idle, [
+  ring.dialog(sessionId, userOf(uid), STATES.idle, [
     ring.answer("cancel", "danger", "end", "Cancel", () => client.cancelCall(sessionId).catch((error) => notice(reason(error)))),
   ]);
   try {
@@ -313,7 +317,7 @@ function over(call) {
   const shown = aside || ring.shut(call.sessionId) || screen.session?.sessionId === call.sessionId || joining === call.sessionId;
   if (!shown) return;
   const what = call.endReason?.what;
-  const text = call.role === "callee" && what === "cancelled" ? `Missed call from ${nameOf(call.with)}` : ENDS[what];
+  const text = call.role === "callee" && what === "cancelled" ? `Missed call from ${nameOf(call.with, call)}` : ENDS[what];
   if (text) {
     notice(text);
     say(text);
@@ -338,7 +342,7 @@ function faulty(error) {
 }
 
 function join(call) {
-  return enter(call.sessionId, nameOf(call.with), { type: call.type }, async () => call.sessionId);
+  return enter(call.sessionId, nameOf(call.with, call), { type: call.type }, async () => call.sessionId);
 }
 
 /** Enter a session by these settings, and those that the service gives its page; `what` gives what it is joined by. */
@@ -396,7 +400,7 @@ function startSession() {
 /** Somebody has opened a link: no camera opens before they agree. */
 function invited() {
   if (!linked() || client?.activeCall || ring.shown() || document.body.dataset.view !== "home") return;
-  ring.dialog(linked(), "Session", "You have opened the link of a session", [
+  ring.dialog(linked(), { name: "Session" }, "You have opened the link of a session", [
     ring.answer("not-now", "danger", "end", "Not now", () => {
       ring.shut();
       unlink();

@@ -1,7 +1,7 @@
 // What rings: a dialog in front of everything; or, while one is in a call, a question beside it.
 
 import * as sounds from "./sounds.js";
-import { $, avatar, icon, make } from "./words.js";
+import { $, face, icon, make } from "./words.js";
 
 /** A round button of the dialog. */
 export function answer(id, kind, picture, text, act) {
@@ -9,12 +9,12 @@ export function answer(id, kind, picture, text, act) {
 }
 
 /** Show the dialog; the last of its buttons gets the focus. */
-export function dialog(sessionId, name, what, buttons) {
-  $("ring-name").textContent = name;
+export function dialog(sessionId, user, what, buttons) {
+  $("ring-name").textContent = user.name;
   say(what);
-  const face = avatar(name, { big: true });
-  face.id = "ring-avatar";
-  $("ring-avatar").replaceWith(face);
+  const shown = face(user, { big: true });
+  shown.id = "ring-avatar";
+  $("ring-avatar").replaceWith(shown);
   $("answers").replaceChildren(...buttons);
   $("ring").dataset.session = sessionId ?? "";
   if (!$("ring").open) $("ring").showModal();

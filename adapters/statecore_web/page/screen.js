@@ -1,6 +1,6 @@
 // The call screen: who is seen and heard, and what can be done in a call.
 
-import { $, STATES, avatar, duration, icon, label, make, reason, setIcon } from "./words.js";
+import { $, STATES, duration, face, icon, label, make, reason, setIcon } from "./words.js";
 
 // The controls that an application may leave out: the setting that shows each, and what its press is called.
 const BUTTONS = {
@@ -256,7 +256,7 @@ export class CallScreen {
     const video = make("video", { playsinline: true, autoplay: true, "aria-label": `${kind === "screen" ? "Screen" : "Picture"} of ${one.name}` });
     video.muted = true; // sound has elements of its own
     const tile = make("div", { class: `tile${own ? " own" : ""}${kind === "screen" ? " screen" : ""}`, "data-user": one.uid, "data-kind": kind, role: "group", "aria-label": own ? "You" : one.name },
-      avatar(one.name, { big: true }), video, make("div", { class: "label" }, make("span")));
+      face(one, { big: true }), video, make("div", { class: "label" }, make("span")));
     this.tiles.set(key, tile);
     $("stage").append(tile);
     return tile;
@@ -332,7 +332,7 @@ export class CallScreen {
   listParticipants() {
     const state = (picture, text) => make("span", { role: "img", "aria-label": text, title: text }, icon(picture));
     const rows = this.session.participants.map((one, n) =>
-      make("li", {}, avatar(one.name), make("div", { class: "who" }, make("b", {}, one.name), make("small", {}, n ? "" : "You")),
+      make("li", {}, face(one), make("div", { class: "who" }, make("b", {}, one.name), make("small", {}, n ? "" : "You")),
         one.handRaised ? state("hand", "Hand raised") : null,
         one.audioMuted ? state("mic-off", "Muted") : state("mic", "Microphone on"),
         one.videoOn ? state("video", "Camera on") : state("video-off", "Camera off")));

@@ -154,7 +154,8 @@ export interface ClientOptions {
  */
 export class CallClient {
   constructor(url: string, options: ClientOptions);
-  readonly user: { uid: string; name: string };
+  /** The picture's address is empty until the device is connected. */
+  readonly user: { uid: string; name: string; avatar: string };
   readonly device: string;
   readonly connected: boolean;
   readonly calls: Call[];

@@ -37,7 +37,6 @@ export class CallClient {
     user, token, guest = false, device = identity(), name = "", media = new BrowserMedia(), giveUpAfter = 0, flows = FLOWS,
     hashes = HASHES,
   }) {
-    this.user = { uid: user, name: name || user };
     this.device = device;
     this.name = name;
     this.media = media;
@@ -103,6 +102,12 @@ export class CallClient {
     this.alarm.close();
     for (const { reject } of this.waits.values()) reject(new CallError("client_closed"));
     this.waits.clear();
+  }
+
+  /** Who this is; the picture is known once the device is connected. */
+  get user() {
+    const { user: uid, avatar } = this.endpoint;
+    return { uid, name: this.name || uid, avatar };
   }
 
   // --- what it is in
@@ -390,9 +395,8 @@ export class CallClient {
   }
 
   ownParticipant(leg) {
-    const { uid, name } = this.user;
+    const { uid, name, avatar } = this.user;
     const { pid, role, joined, flags } = leg;
-    const { avatar } = this.endpoint;
     return { pid, uid, name, avatar, device: this.device, role, joined, joinedAt: seconds(leg.joinedAt), ...marks(flags) };
   }
 }

@@ -33,11 +33,29 @@ export function label(button, text) {
   if (span.textContent !== text) span.textContent = text;
 }
 
-export function avatar(name, { big = false, online = null } = {}) {
+const broken = new Set(); // addresses of pictures that could not be loaded: not asked for again and again
+
+/** A user as one sees them at a glance: a picture, or the initials where there is none. */
+export function face({ name, avatar = "" }, { big = false, online = null } = {}) {
   const letters = name.trim().split(/\s+/).map((word) => [...word][0] ?? "").slice(0, 2).join("").toUpperCase();
   const hue = [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
   const more = online === null ? {} : { "data-online": String(online) };
-  return make("div", { class: big ? "avatar big" : "avatar", style: `--hue:${hue}`, "aria-hidden": "true", ...more }, letters);
+  const src = picture(avatar);
+  const image = src && make("img", {
+    referrerpolicy: "no-referrer", loading: "lazy", alt: "", src,
+    onerror: () => {
+      broken.add(src);
+      image.remove();
+    },
+  });
+  return make("div", { class: big ? "avatar big" : "avatar", style: `--hue:${hue}`, "aria-hidden": "true", ...more }, letters, image);
+}
+
+/** The address of a picture, if it may be shown: one of the service's own, or one that nobody on the way can change. */
+function picture(address) {
+  const url = address && URL.canParse(address, location.href) ? new URL(address, location.href).href : "";
+  const good = ["https:", "data:image/", `${location.origin}/`].some((start) => url.startsWith(start));
+  return good && !broken.has(url) ? url : null;
 }
 
 export const ENDS = {
