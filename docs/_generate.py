@@ -56,6 +56,11 @@ def made() -> dict[str, str]:
     for name, flow in example_flows().items():
         files[f"docs/howto/drawings/{name}.svg"] = svg(flow, guards=False)
         files[f"docs/howto/drawings/{name}.mmd"] = mermaid(flow)
+    drawn = {
+        "session-guards-effects": svg(FLOWS["session"], guards=True, effects=True),
+        "ringing-highlight": svg(FLOWS["ringing"], guards=False, highlight=("idle", "ringing", "ended")),
+    }
+    files |= {f"docs/howto/drawings/{name}.svg": text for name, text in drawn.items()}
     files |= {f"adapters/statecore_web/page/{name}": text for name, text in modules().items()}
     readme = ROOT / "README.md"
     if readme.exists():
