@@ -49,7 +49,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.output is None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
     else:
-        args.output.write_text(text)
+        args.output.write_text(text, encoding="utf-8")
     return 0
 
 

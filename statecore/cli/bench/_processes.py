@@ -15,7 +15,7 @@ class Process:
     """A process that runs until it is left. Use it as a context manager."""
 
     def __init__(self, command: Sequence[str], **more: Any) -> None:
-        self._process = subprocess.Popen(command, text=True, **more)  # noqa: S603 - our words
+        self._process = subprocess.Popen(command, encoding="utf-8", **more)  # noqa: S603 - our words
         self._seen = psutil.Process(self._process.pid)
 
     def runs(self) -> bool:  # pragma: no cover - asked only where Janus is installed

@@ -17,7 +17,9 @@ class Worker:
 
     def __init__(self, command: Sequence[str], cwd: Path | None = None) -> None:
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, cwd=cwd, stdin=pipe, stdout=pipe, text=True)  # noqa: S603 - our words
+        self._process = subprocess.Popen(  # noqa: S603 - our words
+            command, cwd=cwd, stdin=pipe, stdout=pipe, encoding="utf-8"
+        )
 
     def __call__(self, count: int) -> float:
         """Seconds for doing it `count` times."""

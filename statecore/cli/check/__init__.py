@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     reports = [{**_report(result, missing), **begun} for result in found]
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(reports, indent=2) + "\n")
+        args.out.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
     if args.json:
         print(json.dumps(reports))
     else:

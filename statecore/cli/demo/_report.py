@@ -54,7 +54,8 @@ def write(out: Path, results: Sequence[Any], leaks: dict[str, int], *, ok: bool)
     page.write_text(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>statecore demo</title>'
-        f"<style>{_CSS}</style></head><body><main>{''.join(body)}</main></body></html>"
+        f"<style>{_CSS}</style></head><body><main>{''.join(body)}</main></body></html>",
+        encoding="utf-8",
     )
     return page
 
