@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from statecore import CallService
 from statecore.errors import TokenMissing
 
-from .auth import Authenticate
+from .auth import Authenticate, AuthTokens
 
 _GUEST = "guest"
 _PROTOCOLS = {"statecore.token.": "bearer", "statecore.guest.": _GUEST}
@@ -26,13 +26,16 @@ class Visitor(NamedTuple):
     user: str
     guest: Any = None
     """What `CallService.admit` gave, if it is a guest."""
+    credential: str | None = None
+    """The id of an auth token that this service issued, an empty one if the application has others; None for guests."""
 
 
 class Door:
     """Lets in who has a token that is good."""
 
-    def __init__(self, service: CallService, authenticate: Authenticate) -> None:
+    def __init__(self, service: CallService, tokens: AuthTokens, authenticate: Authenticate | None) -> None:
         self._service = service
+        self._tokens = tokens
         self._authenticate = authenticate
 
     async def who(self, headers: dict[str, str], offered: Iterable[str] = ()) -> Visitor:
@@ -42,7 +45,10 @@ class Door:
         if scheme == _GUEST:
             claims = await self._service.admit(token)
             return Visitor(claims.user, claims)
-        return Visitor(await self._authenticate(token))
+        if self._authenticate is not None:
+            return Visitor(await self._authenticate(token), credential="")
+        user, token_id = await self._tokens.identify(token)
+        return Visitor(user, credential=token_id)
 
 
 def _shown(headers: dict[str, str], offered: Iterable[str]) -> tuple[str, str]:

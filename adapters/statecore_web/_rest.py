@@ -259,13 +259,15 @@ class Users(Controller):
 
     @delete("/{uid:str}/auth-tokens", summary="Revoke all auth tokens of a user", responses=_TOLD)
     async def revoke_all(self, app: App, uid: FromPath[str]) -> None:
-        """From now on none of them is good; connections that stand go on."""
-        await app.tokens.revoke(uid)
+        """From now on none of them is good, and connections that were made by one are closed: their devices are told
+        `token_revoked`, and what they had a part in is lost. So are those by an application's own tokens."""
+        await app.revoke(uid)
 
     @delete("/{uid:str}/auth-tokens/{token_id:str}", summary="Revoke an auth token", responses=_TOLD)
     async def revoke(self, app: App, uid: FromPath[str], token_id: FromPath[str]) -> None:
-        """From now on it is not good; a connection that stands goes on."""
-        await app.tokens.revoke(uid, token_id)
+        """From now on it is not good, and connections that were made by it are closed: their devices are told
+        `token_revoked`, and what they had a part in is lost. One that only expires closes nothing."""
+        await app.revoke(uid, token_id)
 
 
 class Calls(Controller):

@@ -50,6 +50,7 @@ class Socket:
         if event["type"] != "websocket.receive":
             self._gone = True
             self._outbox.close()
+        if self._outbox.closed:  # by either end: what still comes is said by nobody any more
             raise SignalingLost
         text = event.get("text")
         data: bytes = text.encode() if text is not None else event["bytes"]

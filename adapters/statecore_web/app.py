@@ -64,7 +64,7 @@ class CallApp:
         """What it did, for Prometheus."""
         self.tokens = AuthTokens(service.store)
         """The auth tokens it gives out, unless the application has others."""
-        self._door = Door(service, authenticate or self.tokens.verify)
+        self._door = Door(service, self.tokens, authenticate)
         self._origins = frozenset(origins)
         self._api_key = api_key
         self._dev = dev
@@ -98,12 +98,13 @@ class CallApp:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # its beginning
+        before = self.service.disconnects
         try:
             visitor = await self._admit(scope)
             whose = (visitor.user, visitor.guest.session if visitor.guest is not None else "")
             self._check_open()
             self._find_room(whose)
-            self.service.count_connection(*visitor)
+            self.service.count_connection(visitor.user, visitor.guest)
         except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
             await deny(scope, send, refusal(error))
             return
@@ -112,12 +113,18 @@ class CallApp:
         mine.add(socket)
         try:
             await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
-            self.service.serve(socket, *visitor)
+            await self._serve(socket, visitor, before)
             await socket.pump()
         finally:
             mine.discard(socket)
             if not mine:
                 del self._sockets[whose]
+
+    async def _serve(self, socket: Socket, visitor: Visitor, before: int) -> None:
+        try:
+            self.service.serve(socket, visitor.user, visitor.guest, credential=visitor.credential, since=before)
+        except SignalingLost:  # it stops, or a token was revoked meanwhile: the device comes again, and is told then
+            await socket.close()
 
     def _check_open(self) -> None:
         if self._draining:
@@ -141,6 +148,14 @@ class CallApp:
         if SUBPROTOCOL not in offered:
             raise UnsupportedVersion(theirs=",".join(without_token(offered)), ours=SUBPROTOCOL)
         return await self._door.who(headers, offered)
+
+    async def revoke(self, user: str, id: str | None = None) -> bool:  # noqa: A002
+        """Void one of a user's auth tokens by its id, or all of them, and close the connections that were made by it,
+        as `CallService.disconnect` does; tells whether there was one that was good. All closes also those of an
+        application's own tokens. Idempotent. Raises StoreConflict."""
+        there = await self.tokens.revoke(user, id)
+        await self.service.disconnect(user, id)
+        return there
 
     # --- life
 

@@ -77,6 +77,10 @@ class AuthTokens:
 
     async def verify(self, token: str) -> str:
         """The user that a token is good for. Raises TokenMissing, TokenMalformed, TokenExpired, TokenRevoked."""
+        return (await self.identify(token))[0]
+
+    async def identify(self, token: str) -> tuple[str, str]:
+        """The user that a token is good for, and the token's id. Raises what `verify` raises."""
         if not token:
             raise TokenMissing
         user = _user_of(token)
@@ -88,7 +92,7 @@ class AuthTokens:
         late = self._now() - found[0].expires_at if found[0].expires_at else -1
         if late >= 0:
             raise TokenExpired(seconds=late // 1000)
-        return user
+        return user, found[0].id
 
     async def list(self, user: str) -> list[AuthToken]:
         """A user's tokens that are good, oldest first, without what could verify one."""
@@ -98,7 +102,7 @@ class AuthTokens:
     async def revoke(self, user: str, id: str | None = None) -> bool:  # noqa: A002
         """Void one of a user's tokens by its id, or all of them; tells whether there was one. Idempotent.
 
-        A connection that stands is not touched: close it by deleting the user."""
+        A connection that stands is not touched: `CallApp.revoke` closes it as well."""
         return await self._change(user, lambda kept: tuple(each for each in kept if id is not None and each.id != id))
 
     async def _load(self, user: str) -> tuple[int, tuple[AuthToken, ...]]:

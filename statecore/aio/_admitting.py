@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..ports import Channel
+from ..errors import RateLimited
+from ..ports import Channel, Clock
 from ..switchboard import check_id
 from ..tokens import Claims, RevocationList, Role, user_of
 from ._governing import Governing
 from ._issuing import TokenDesk
-from ._nodes import Nodes, Revoked
+from ._limits import Allowances
+from ._nodes import Revoked
+from ._served import whose
 from .link import MemoryChannel, MemoryLink
 
 
@@ -19,7 +23,8 @@ class Admitting(Governing):
     """Gives call tokens out, renews and revokes them, and lets guests in by them."""
 
     _tokens: TokenDesk
-    _nodes: Nodes
+    _said: Allowances
+    _clock: Clock
 
     @property
     def revocations(self) -> RevocationList:
@@ -70,6 +75,12 @@ class Admitting(Governing):
         user = check_id("user", user_of(token))
         return self._link(user, device, partial(self._accept_guest, token))
 
+    def count_connection(self, user: str, guest: Claims | None = None) -> None:
+        """One more connection is to be opened: it counts as a message. For transports, which ask before they open one
+        for `serve`. Raises RateLimited."""
+        if wait := self._said.take(whose(user, guest), "", self._clock.monotonic()):
+            raise RateLimited(what="connections", seconds=math.ceil(wait))
+
     async def _accept_guest(self, token: str, channel: MemoryChannel, user: str) -> None:
         self._accept(channel, user, await self.admit(token))
 
@@ -86,7 +97,6 @@ class Admitting(Governing):
     if TYPE_CHECKING:  # the service has them
 
         def _recover(self) -> Awaitable[None]: ...
-        def count_connection(self, user: str, guest: Claims | None = None) -> None: ...
         def serve(self, channel: Channel, user: str, guest: Claims | None = None) -> None: ...
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidArgument, UnknownUser
+from ..errors import InvalidArgument, TokenRevoked, UnknownUser
 from ..model import Call
-from ..switchboard import Done, End, Forget, Input, Register, check_id
+from ..switchboard import Done, End, Forget, Goodbye, Input, Register, check_id
 from ._deciding import Decisions
 from ._looking import Looking
+from ._nodes import CutOff, Nodes
+from ._served import Connections
 
 
 class Governing(Looking):
@@ -17,6 +19,10 @@ class Governing(Looking):
     _users: dict[str, Register]
     """As what users have been made known."""
     _decisions: Decisions
+    _connections: Connections
+    _nodes: Nodes
+    disconnects: int
+    """How often connections were cut off, here or elsewhere: who authenticates notes it before, for `serve`."""
 
     def add_user(self, user: str, name: str = "", *, avatar: str = "", capacity: int | None = None) -> None:
         """Make a user known, who can then be rung whether a device is connected or not. The store hears of it with the
@@ -46,6 +52,24 @@ class Governing(Looking):
         if not (await self._decide(Forget(check_id("user", user)))).writes:
             raise UnknownUser(user=user)
         await self._dismiss(user)
+
+    async def disconnect(self, user: str, credential: str | None = None) -> None:
+        """A credential of a user is void, or each that there is: close the connections that were authenticated by it,
+        at every service on the bus. Their devices are told `token_revoked`, do not come again, and their parts in calls
+        are lost at once. Guests, and links within the process, go on. Raises StoreConflict; those here are closed even
+        so, and parts in calls end with their leases. Idempotent."""
+        self._nodes.tell(CutOff(check_id("user", user), credential))
+        await self._cut_off(user, credential)
+
+    async def _cut_off(self, user: str, credential: str | None) -> None:
+        self.disconnects += 1
+        void = self._connections.made_by(user, credential)
+        hellos = [each.hello for each in void if each.hello is not None and self._connections.holds(each, each.hello)]
+        for connection in void:
+            connection.refuse(TokenRevoked())
+        await self._connections.shut(*void)
+        for hello in hellos:
+            await self._decide(Goodbye(user, hello.device, hello.epoch))
 
     async def end_call(self, session_id: str) -> Call:
         """End a call or session for everyone in it, as the application, and return it: `cancelled` if it still rang,

@@ -44,7 +44,16 @@ class Revoked(Struct, frozen=True, tag="revoked", array_like=True):
     """Until when that matters, in milliseconds of Unix time."""
 
 
-News: TypeAlias = Decided | Look | Revoked
+class CutOff(Struct, frozen=True, tag="cut_off", array_like=True):
+    """Connections are to be closed that were authenticated by a credential, which is void."""
+
+    user: str
+    """Whose they are."""
+    credential: str | None
+    """Its name; None for whatever they were authenticated by."""
+
+
+News: TypeAlias = Decided | Look | Revoked | CutOff
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(News).decode
 
@@ -83,4 +92,4 @@ class Nodes:
             self._heard(news)
 
 
-__all__ = ["Decided", "Look", "News", "Nodes", "Revoked"]
+__all__ = ["CutOff", "Decided", "Look", "News", "Nodes", "Revoked"]

@@ -24,8 +24,10 @@ def whose(user: str, guest: Claims | None) -> tuple[str, str]:
 class Served:
     """A connection, and what is known of the device."""
 
-    def __init__(self, channel: Channel, user: str, guest: Claims | None = None) -> None:
+    def __init__(self, channel: Channel, user: str, guest: Claims | None = None, credential: str | None = None) -> None:
         self.channel = channel
+        self.credential = credential
+        """What it was authenticated by; None within the process, and for guests."""
         self.guest = guest
         """What the call token says that admitted it, if the user has not logged in."""
         self.user = user
@@ -122,6 +124,11 @@ class Connections:
                 await connection.channel.close()
         except Exception as error:  # noqa: BLE001 - it is given up in any case
             _log.warning("a channel did not close: %r", error, extra=connection.extra)
+
+    def made_by(self, user: str, credential: str | None) -> list[Served]:
+        """Those of a user that were authenticated by a credential, or by any."""
+        mine = [each for each in self._open if each.user == user and each.credential is not None]
+        return [each for each in mine if credential is None or each.credential == credential]
 
     async def shut_all(self) -> None:
         """Close every one there is now."""

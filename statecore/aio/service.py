@@ -66,12 +66,12 @@ from ._conditions import Condition, ConditionFailed, Conditions
 from ._deciding import Decisions
 from ._issuing import Authorize, TokenDesk, not_for_guests
 from ._limits import Allowances, Buckets
-from ._nodes import Decided, Look, News, Nodes
+from ._nodes import CutOff, Decided, Look, News, Nodes
 from ._observing import Observer
 from ._observing import decision as observed
 from ._outbox import Outbox
 from ._recovery import take_up_lines
-from ._served import Connections, Served, whose
+from ._served import Connections, Served
 from ._tasks import Tasks
 from ._time import Deadlines, LoopClock, new_id
 from .link import MemoryLink
@@ -143,6 +143,7 @@ class CallService(Admitting):
         self._pending: dict[str, Register] = {}
         self._recovery: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self.disconnects = 0
 
     # --- life
 
@@ -194,21 +195,26 @@ class CallService(Admitting):
         self.add_user(user, name)
         return self._link(user, device, self._accept)
 
-    def serve(self, channel: Channel, user: str, guest: Claims | None = None) -> None:
+    def serve(
+        self,
+        channel: Channel,
+        user: str,
+        guest: Claims | None = None,
+        *,
+        credential: str | None = None,
+        since: int | None = None,
+    ) -> None:
         """Speak with a device over a channel that another transport has made, authenticated and counted; or that a call
-        token has admitted, with what `admit` gave."""
-        if self._closing is not None:
-            raise SignalingLost("the service is closed")
-        self._tasks.start(self._converse(Served(channel, user, guest)), f"statecore service {user}")
-
-    def count_connection(self, user: str, guest: Claims | None = None) -> None:
-        """One more connection is to be opened: it counts as a message. For transports, which ask before they open one
-        for `serve`. Raises RateLimited."""
-        if wait := self._said.take(whose(user, guest), "", self._clock.monotonic()):
-            raise RateLimited(what="connections", seconds=math.ceil(wait))
+        token has admitted, with what `admit` gave. `credential` names what it was authenticated by, so that
+        `disconnect` finds it, and `since` is what `disconnects` was before: it may be void by now. Raises SignalingLost
+        then, and when the service is closed: the device is to connect again."""
+        if self._closing is not None or since not in (None, self.disconnects):
+            raise SignalingLost
+        connection = Served(channel, user, guest, credential)
+        self._connections.add(connection)
+        self._tasks.start(self._converse(connection), f"statecore service {user}")
 
     async def _converse(self, connection: Served) -> None:
-        self._connections.add(connection)
         try:
             await self._recover()
             async with asyncio.timeout(self.switchboard.timers.command) as patience:
@@ -390,10 +396,13 @@ class CallService(Admitting):
             self._deliver(*news.effects)
         elif isinstance(news, Look):
             self._tasks.start(self._keep_listed(news.user), f"statecore service {news.user}")
+        elif isinstance(news, CutOff):
+            self._tasks.start(self._cut_off(news.user, news.credential), f"statecore service {news.user}")
         else:
             self._tokens.revocations.revoke(news.token_id, news.until)
 
     def _missed(self) -> None:
+        self.disconnects += 1  # that may have been among it
         self._tasks.start(self._make_up(), "statecore service bus")
 
     async def _make_up(self) -> None:
