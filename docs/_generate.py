@@ -173,7 +173,7 @@ _MARKS = """\
 
 † Nothing in this version keeps it, and a session that is started with it is refused. What is the media adapter's to do
 is taken if the adapter names it in its `heeds`: `AiortcMedia` does so with `audio_input` and `video_input`, where it
-is to send a `Device` without a name, or nothing so far."""
+is to send a `Device` without a name, or nothing so far, and with `audio_output` where its `speaker` has no name."""
 
 
 def messages_page() -> str:

@@ -235,12 +235,12 @@ UNKEPT: Mapping[str, str] = {
     "presenter_mode": "nothing bounds how many send yet",
     **dict.fromkeys(
         (
-            "noise_reduction", "audio_output", "camera_facing", "virtual_background_blur", "virtual_background_image",
+            "noise_reduction", "camera_facing", "virtual_background_blur", "virtual_background_image",
             "low_bandwidth",
         ),
         "the media adapter does not act on it",
     ),
-    **dict.fromkeys(("audio_input", "video_input"), "the media adapter opens no device by it"),
+    **dict.fromkeys(("audio_input", "audio_output", "video_input"), "the media adapter opens no device by it"),
 }  # fmt: skip
 """Settings of a session that nothing in this version keeps, but a media adapter that heeds them; and why not."""
 

@@ -14,6 +14,7 @@ try:
 except ImportError as missing:
     raise AdapterMissing(what="aiortc", extra="'statecore[aiortc]'") from missing
 
+from ._devices import DeviceInfo, devices
 from .adapter import AiortcMedia
 from .files import Device, File
 from .session import AiortcSession
@@ -25,6 +26,7 @@ __all__ = [
     "AiortcMedia",
     "AiortcSession",
     "Device",
+    "DeviceInfo",
     "File",
     "Frames",
     "Picture",
@@ -34,4 +36,5 @@ __all__ = [
     "Stream",
     "Tone",
     "Track",
+    "devices",
 ]

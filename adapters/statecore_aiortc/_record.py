@@ -1,4 +1,4 @@
-"""Recording what arrives from one peer to a file, in a thread of its own.
+"""Writing what arrives from one peer, in a thread of its own: to a file, or to a loudspeaker (`_speaker`).
 
 Time in the file is true: silence stands where nothing arrived. A `.wav` file holds the sound only; any other holds
 sound and camera, as WebM (VP8 and Opus, for every browser), MP4 (H.264 and AAC) or what FFmpeg makes of the suffix. A
@@ -13,8 +13,9 @@ import re
 import threading
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 from av.video.reformatter import VideoReformatter
@@ -82,12 +83,25 @@ class Names:
         return Path(self._template.format(session=session, uid=uid, pid=pid, kind=kind))
 
 
-class Recorder:
-    """Writes one file. Nothing is created before the first frame. A fault ends the recording and is told once."""
+class Output(Protocol):
+    """Where a `Writer` writes to. Used in its thread."""
 
-    def __init__(self, path: Path, *, audio: bool, video: bool, fault: Callable[[Exception], None]) -> None:
-        self.path = path
-        self._wanted = (audio, video and path.suffix != ".wav")
+    def add(self, kind: Kind, frame: Any, when: float) -> None:
+        """Write a frame."""
+
+    def finish(self) -> None:
+        """Write what is still under way."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class Writer:
+    """Writes to one output, `what`. Nothing is opened before the first frame. A fault ends it and is told once."""
+
+    def __init__(self, what: str, opened: Callable[[], Output], fault: Callable[[Exception], None]) -> None:
+        self._what = what
+        self._opened = opened
         self._fault = fault
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[tuple[Kind, Any, float] | None] = queue.SimpleQueue()
@@ -95,44 +109,53 @@ class Recorder:
         self._stopped = False
 
     def add(self, kind: Kind, frame: Any, when: float) -> None:
-        """Record a frame that is due at a time of the loop's clock. Returns at once."""
+        """Write a frame that is due at a time of the loop's clock. Returns at once."""
         if self._stopped:
             return
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="statecore recorder")
+            self._thread = threading.Thread(target=self._run, name="statecore writer")
             self._thread.start()
         if self._jobs.qsize() < _BACKLOG:
             self._jobs.put((kind, frame, when))
 
     def _run(self) -> None:
         try:
-            file = _File(self.path, *self._wanted)
+            output = self._opened()
             try:
                 while (job := self._jobs.get()) is not None:
-                    file.add(*job)
-                file.finish()
+                    output.add(*job)
+                output.finish()
             finally:
-                file.close()
+                output.close()
         except (OSError, ValueError) as error:
             self._stopped = True
-            failed = MediaDeviceError(why=f"recording to {str(self.path)!r}: {error}")
+            failed = MediaDeviceError(why=f"{self._what}: {error}")
             self._loop.call_soon_threadsafe(self._fault, failed)
 
     def abort(self) -> None:
-        """Finish the file in the background. Idempotent."""
+        """Finish in the background. Idempotent."""
         if not self._stopped:
             self._stopped = True
             self._jobs.put(None)
 
     async def close(self) -> None:
-        """Finish the file; it is complete after this. Idempotent."""
+        """Finish; a file is complete after this. Idempotent."""
         self.abort()
         if self._thread is not None:
             await self._loop.run_in_executor(None, self._thread.join)
 
 
+class Recorder(Writer):
+    """Writes one file."""
+
+    def __init__(self, path: Path, *, audio: bool, video: bool, fault: Callable[[Exception], None]) -> None:
+        self.path = path
+        opened = partial(_File, path, audio, video and path.suffix != ".wav")
+        super().__init__(f"recording to {str(path)!r}", opened, fault)
+
+
 class _File:
-    """The file itself. Used in the recorder's thread."""
+    """The file itself."""
 
     def __init__(self, path: Path, audio: bool, video: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -230,4 +253,4 @@ class _File:
         self._container.mux(self._video.encode(made))
 
 
-__all__ = ["Names", "Recorder"]
+__all__ = ["Names", "Recorder", "Writer"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from av.container import InputContainer
 from statecore.errors import MediaDeviceError, SourceError
 from statecore.ports import Kind
 
+from ._devices import reach
 from .sources import BLOCK, LATE, RATE, Frame, Generated, Reader, Resampler, planar
 
 _AHEAD = 10
@@ -213,18 +213,11 @@ class _FileReader:
 
 # --- devices ----------------------------------------------------------------------------------------------------------
 
-_SYSTEM: dict[tuple[str, bool], tuple[str, str]] = {
-    ("linux", True): ("alsa", "default"),
-    ("linux", False): ("v4l2", "/dev/video0"),
-    ("darwin", True): ("avfoundation", ":default"),
-    ("darwin", False): ("avfoundation", "default:none"),
-}
-"""By platform, and whether it is sound: FFmpeg's name of the system's way to its devices, and the default device."""
-
 
 @attrs.frozen
 class Device:
     """A microphone, a camera or a screen, as FFmpeg reaches it. Opened when it is first on, closed while it is off.
+    As the `speaker` of `AiortcMedia`: a loudspeaker. `devices()` lists those there are.
 
     Without a name: the device named in the session's settings, else the system's default."""
 
@@ -247,10 +240,7 @@ class Device:
 
     async def open(self, kind: Kind) -> Reader:
         """Open it. Raises MediaDeviceError if it is missing, in use, or this platform has no way to it."""
-        way, name = _SYSTEM.get((sys.platform, kind == "audio"), (None, None))
-        way, name = self.format or way, self.name or name
-        if way is None or name is None:
-            raise MediaDeviceError(why=f"say which device and format to use for {kind} on {sys.platform}")
+        way, name = reach("audio_input" if kind == "audio" else "video_input", self.name, self.format)
         # Reading a device blocks until it has something: a thread of its own keeps others from waiting.
         pool = ThreadPoolExecutor(1, thread_name_prefix=f"statecore {kind} device")
         opening = asyncio.get_running_loop().run_in_executor(pool, _open_device, way, name, kind, self.options)

@@ -18,7 +18,8 @@ from ._feed import Feed
 from ._incoming import FrameReader, Incoming, to_audio
 from ._link import ORDER, Link
 from ._peer import Peer
-from ._record import Names, Recorder
+from ._record import Names
+from ._sinks import Output, Sinks
 from .files import Device, File
 from .sources import Source, Stream, Track
 
@@ -26,11 +27,17 @@ from .sources import Source, Stream, Track
 class AiortcSession:
     """A `statecore.ports.MediaSession`; made by `AiortcMedia.open`."""
 
-    def __init__(self, host: MediaHost, configure: Callable[[], RTCConfiguration], names: Names | None) -> None:
+    def __init__(
+        self,
+        host: MediaHost,
+        configure: Callable[[], RTCConfiguration],
+        names: Names | None,
+        speaker: Output | None,
+    ) -> None:
         self.host = host
         self._configure = configure
         self._configuration = configure()
-        self._names = names
+        self._sinks = Sinks(host, names, speaker)
         self._began: dict[int, float] = {}
         """When each source of a feed began, by its id(): an application's source need not be hashable."""
         loop = asyncio.get_running_loop()
@@ -39,7 +46,6 @@ class AiortcSession:
         self._peers: dict[str, Peer] = {}
         self._open: set[Peer] = set()
         """Every peer that is not closed yet, also of those who are gone."""
-        self._recorders: dict[tuple[str, str], Recorder] = {}
         self._wanted: set[Kind] = {"audio"}
         self._tasks: set[asyncio.Task[None]] = set()
         self._close: asyncio.Task[None] | None = None
@@ -106,7 +112,7 @@ class AiortcSession:
             self._spawn(self._part(pid, self._peers.pop(pid)))
         for peer in peers:
             if peer.pid not in self._peers:
-                self._peers[peer.pid] = made = Peer(self, peer, self._recording(peer))
+                self._peers[peer.pid] = made = Peer(self, peer, self._sinks.of(peer))
                 self._open.add(made)
         self.connection_changed()
 
@@ -115,8 +121,7 @@ class AiortcSession:
             await peer.close()
             self._open.discard(peer)
         finally:
-            for key in [key for key in self._recorders if key[0] == pid]:
-                await self._finish(self._recorders.pop(key))
+            await self._sinks.finish(pid)
 
     def receive(self, pid: str, kind: str, body: str) -> None:
         """Hand signaling to its peer; what comes from nobody known is too late or too early, and dropped."""
@@ -193,32 +198,6 @@ class AiortcSession:
         """The counters of every stream with every participant."""
         return [each for peer in list(self._peers.values()) for each in await peer.stats()]
 
-    # --- recording
-
-    def _recording(self, peer: MediaPeer) -> Callable[[Kind, Any, float], None] | None:
-        names = self._names
-        if names is None:
-            return None
-
-        def record(kind: Kind, frame: Any, when: float) -> None:
-            if kind == "audio" or names.video:
-                self._recorder(names, peer, "screen" if kind == "screen" else "av").add(kind, frame, when)
-
-        return record
-
-    def _recorder(self, names: Names, peer: MediaPeer, what: Literal["av", "screen"]) -> Recorder:
-        key = (peer.pid, what)
-        if key not in self._recorders:
-            path = names.take(self.host.session_id, peer.uid, peer.pid, what)
-            video = not self.host.settings.audio_only
-            self._recorders[key] = Recorder(path, audio=what == "av", video=video, fault=self.host.fault)
-        return self._recorders[key]
-
-    async def _finish(self, recorder: Recorder) -> None:
-        await recorder.close()
-        if self._names is not None:
-            self._names.give_back(recorder.path)
-
     # --- the end
 
     async def close(self) -> None:
@@ -244,10 +223,7 @@ class AiortcSession:
             peer.abort()
         for feed in self._feeds.values():
             feed.abort()
-        for recorder in self._recorders.values():
-            recorder.abort()
-            if self._names is not None:
-                self._names.give_back(recorder.path)
+        self._sinks.abort()
         self._peers.clear()
 
     def _spawn(self, job: Coroutine[Any, Any, None]) -> None:

@@ -20,7 +20,7 @@ from statecore.errors import StatecoreError
 from statecore.listeners import CallListener, OngoingCallListener, events
 from statecore.settings import UNKEPT, CallSettings
 from statecore.testing import plugin
-from statecore_aiortc import AiortcMedia
+from statecore_aiortc import AiortcMedia, Device
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,7 +61,7 @@ def test_settings_that_nothing_acts_on_are_marked(generator: ModuleType) -> None
     code = sources("statecore/aio", "adapters")
     read = set(re.findall(r"settings\.(\w+)", code))
     unread = {field.name for field in attrs.fields(CallSettings)} - read
-    heeded = {*AiortcMedia().heeds}
+    heeded = {*AiortcMedia(speaker=Device()).heeds}
     assert heeded <= {*UNKEPT}
     assert unread == {*generator.CARRIED, *UNKEPT, *(name for name in unread if name.startswith("show_"))} - heeded
 
