@@ -339,3 +339,13 @@ def test_a_view_that_does_not_know_of_a_new_leg_ends_nothing_of_it() -> None:
     before = leg(state="idle", seq=0, pid="", media="wanted", first=8, owed=(Command("S", 6, "leave"),), waits=())
     after, did = hear(device(before), view(state="ended", reason=Reason.HANGUP, heard=7))
     assert (after, did) == (device(replace(before, owed=())), [])
+
+
+def test_an_end_that_cannot_be_this_legs_is_of_another_and_ends_this_one() -> None:
+    """A leg that is not this one has ended as no leg of this flow does from here: what the device had is lost."""
+    after, effects = hear(device(leg()), view(pid="7", state="ended", reason=Reason.MERGED))
+    assert (after.legs, after.tombs) == ({}, {"S": 5})
+    assert ("CloseMedia", "S") in effects
+    assert [(one[1], one[2].reason) for one in effects if one[1] == "call_ended"] == [("call_ended", Reason.LOST)]
+    same, none = hear(device(leg()), view(state="ended", reason=Reason.MERGED))
+    assert (same.legs["S"].state, none) == ("active", [])  # of this one it is not believed

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from statecore.errors import InvalidArgument, TokenMalformed
-from statecore.flow import FLOWS, RINGING, Invite, Row, Timers, Trigger
+from statecore.flow import FLOWS, RINGING, Invite, Mark, Row, Timers, Trigger
 from statecore.model import FORGOTTEN, Line
 from statecore.settings import ServiceSettings
 from statecore.switchboard import (
@@ -142,7 +142,8 @@ def test_a_refusal_that_is_asked_for_again_says_the_same() -> None:
     assert first.effects == refused("b1", "token_malformed", 900, why="a token of three parts has two")
     again = made.decide(replace(given, token_error=None))
     assert (again.effects, again.writes) == (first.effects, {})
-    assert ask(made, "b1", "join", 901).effects == refused("b1", "token_missing", 901)
+    for _ in range(2):  # there is nothing more to say of this one
+        assert ask(made, "b1", "join", 901).effects == refused("b1", "token_missing", 901)
 
 
 def test_what_is_wrong_with_an_id_or_metadata_is_named() -> None:
@@ -199,6 +200,23 @@ def test_what_is_named_as_legal_does_not_meet_a_full_session() -> None:
         assert effect.message.code == "illegal_transition"
         named.append("join" in effect.message.data["legal"])
     assert named == [False, True]
+
+
+def test_what_is_refused_is_not_named_as_legal() -> None:
+    """What the application would have to allow might be legal, as far as is known; it was tried, and is not."""
+    rows = [
+        Row("active", trigger, "active", (Mark("raised"),), when=("early", "joined")) for trigger in ("greet", "bow")
+    ]
+    polite = tuple(Trigger(trigger, "user") for trigger in ("greet", "bow"))
+    flow = RINGING.extend("polite", rows=rows, triggers=polite, flags=("raised",), conditions=("early",))
+    made = world(flows={**FLOWS, flow.name: flow})
+    made.said(("a1", "initiate"), flow="polite", receiver="bob")
+    made.said(("b1", "accept"))
+    made.said(("a1", "join"), ("b1", "join"), token="given").settle(media=True)
+    (effect,) = ask(made, "a1", "greet").effects
+    assert isinstance(effect.message, Refused)
+    assert effect.message.code == "illegal_transition"
+    assert {"greet", "bow", "mute_audio"} & {*effect.message.data["legal"]} == {"bow", "mute_audio"}
 
 
 @pytest.mark.parametrize("grants", [frozenset(), frozenset({"end_for_all"})], ids=["nothing", "the-end"])

@@ -128,6 +128,23 @@ def test_what_holds_together_is_remembered_together(taken: Counter[str]) -> None
     assert not taken["greet"]
 
 
+def test_when_it_first_rang_is_not_forgotten(taken: Counter[str]) -> None:
+    """A leg that rings on because of what is said there keeps the time: also once that is filled in."""
+    rows = [Row("ringing", "snooze", "ringing", (Mark("snoozed"),), unless="caller")]
+    flow = RINGING.extend("snoozing", rows=rows, triggers=(Trigger("snooze", "user"),), flags=("snoozed",))
+    world = World(WHO, flows={**FLOWS, flow.name: flow}).settle()
+    for session in "STU":
+        world.say("a1", "initiate", session, flow="snoozing", receiver="bob")
+        rang = world.record(session).ringing_at
+        assert rang == world.now
+        world.pass_time(1.0)
+        taken.clear()
+        assert world.say("b1", "snooze", session) == "ok"
+        assert world.record(session).ringing_at == rang
+        world.say("a1", "cancel", session)
+    assert not taken["snooze"]
+
+
 class Twice(World):
     """A world in which every decision is held against that of a switchboard that remembers nothing."""
 

@@ -283,7 +283,8 @@ def test_lines_are_asked_for_in_the_order_of_the_legs() -> None:
 
 def test_ids_are_checked() -> None:
     """An id is text, not blank, without white space and of bounded length."""
-    assert check_id("user", "alice") == "alice"
+    for good in ("alice", "x" * 128):
+        assert check_id("user", good) == good
     spaced = [(value, SpacedId) for value in ("a b", "x" * 129, "a\x00")]
     for value, error in ((3, InvalidArgument), (" ", BlankId), *spaced):
         with pytest.raises(error):
@@ -621,6 +622,54 @@ def test_a_line_of_two_calls_holds_both() -> None:
         assert isinstance(line, Line)
         held.append(line.holds)
     assert held == [("S",), ("S", "T"), ("T",), ()]
+
+
+def test_a_call_that_is_replaced_takes_no_room_on_the_line() -> None:
+    """Of two calls that Bob's line may take one is with Carol and one with Alice, whose device is gone: she recalls."""
+    made = world({"a1": "alice", "a2": "alice", "b1": "bob", "c1": "carol"}, settings=ServiceSettings(line_capacity=2))
+    for session, device in (("S", "a1"), ("T", "c1")):
+        assert made.say(device, "initiate", session=session, flow="ringing", receiver="bob") == "ok"
+    made.cut("a1")
+    made.act(("notice", 0))
+    command(made, "a2", "initiate", session="U", flow="ringing", receiver="bob")
+    assert [leg.control.state for leg in made.record("U").legs] == ["ringing", "ringing"]
+    assert [made.record(session).reason for session in "STU"] == ["lost", "", ""]
+
+
+def test_a_device_that_is_gone_takes_nobody_else_along() -> None:
+    """Another user's device may have the same name, or the same epoch: who chose them is not asked."""
+    for name, epoch in (("a1", "b1-1"), ("b1", "a1-1"), ("a1", "a1-1")):
+        made = meeting("a1", "b1", "c1")
+        record, line = made.record("S"), made.store["line", "bob"]
+        legs = tuple(replace(i, device=name, epoch=epoch) if i.user == "bob" else i for i in record.legs)
+        devices = tuple(replace(one, device=name, epoch=epoch) for one in line.devices)
+        made.store["call", "S"] = replace(record, legs=legs)
+        made.store["line", "bob"] = replace(line, devices=devices)
+        lose(made, "a1", "alice")
+        assert [leg.control.state for leg in made.record("S").legs] == ["ended", "active", "active"]
+
+
+def test_an_offer_is_granted_to_those_who_are_there_only() -> None:
+    """Not beside somebody who has left, or has not joined yet."""
+    made = meeting("a1", "b1")
+    assert made.decide(Negotiate("alice", "a1", "a1-1", Ask("S", "2"))).writes
+    made.say("b1", "leave")
+    assert not made.decide(Negotiate("alice", "a1", "a1-1", Ask("S", "2"))).writes
+    made = ringing(TWO)
+    made.say("b1", "accept")
+    made.say("a1", "join", token="given")
+    assert [leg.control.state for leg in made.record("S").legs] == ["accepted", "accepted"]
+    assert not made.decide(Negotiate("alice", "a1", "a1-1", Ask("S", "2"))).writes
+
+
+@pytest.mark.parametrize("first", ["audio", "video"])
+def test_who_call_each_other_see_each_other_if_both_asked_for_it(first: str) -> None:
+    """Whoever was first: one of them wants to be heard only."""
+    made = world(TWO)
+    made.say("a1", "initiate", session="A", flow="ringing", receiver="bob", type=first)
+    second = "video" if first == "audio" else "audio"
+    made.say("b1", "initiate", session="B", flow="ringing", receiver="alice", type=second)
+    assert (made.record("B").merged_into, made.record("A").type) == ("A", "audio")
 
 
 @pytest.mark.parametrize("rung_first", [True, False])

@@ -285,6 +285,71 @@ EQUIVALENT = (
             ("_moves", "class Move(Struct"),
         )
     ),
+    ("flow.py", 'unless="granted", )', "no row that refuses for want of a grant asks for more"),
+    ("endpoint/_intent.py", "row.to in roles.ringing and row.to ==", "what was heard has led out of the first state"),
+    ("switchboard/__init__.py", "and 1 < leg.deadline", "no deadline was in the first millisecond of 1970"),
+    ("switchboard/__init__.py", "if (data) or True else error.code", "no data and nothing are told alike"),
+    (
+        "switchboard/_application.py",
+        "is not None or draft.is_live",
+        "who has ended has no row for it, and None no flow",
+    ),
+    *(
+        ("switchboard/_commands.py", part, why)
+        for part, why in (
+            ('TokenError | None = ""', "an empty text counts as none"),
+            ("wants_token: bool = None", "None counts as false"),
+            ("wants_token: bool = True", "of a view it is always said, and nothing else is given a token"),
+        )
+    ),
+    *(
+        ("switchboard/_conditions.py", f'"{name}"', "what is not shown is asked for, at some cost")
+        for name in ("XXreadyXX", "READY", "XXvideoXX", "VIDEO")
+    ),
+    *(
+        ("switchboard/_filling.py", part, "a constant twice, or equal to another, says the same")
+        for part in (
+            "if known is value and (",
+            "(type(None) is type(value) and",
+            "(type(known) is not type(value) and",
+        )
+    ),
+    *(
+        ("switchboard/_filling.py", part, "nothing uses it where no leg is made")
+        for part in ("if (self.plan.made) or True", 'if self.plan.made else "XXXX"')
+    ),
+    *(
+        (f"switchboard/{module}.py", "if (control.flags) or True", "of nothing nothing comes, but by a longer way")
+        for module in ("_filling", "_views")
+    ),
+    ("switchboard/_filling.py", "line.user if (line) and False", "the same id, held once more"),
+    ("switchboard/_offers.py", "(offer.waiting == pid) or True", "of a pair nobody else waits than who does not hold"),
+    ("switchboard/_offers.py", "replace(offer, holder=None", "whoever waits is given it at once"),
+    ("switchboard/_plans.py", "->  _SESSION = None", "any name will do"),
+    ("switchboard/_plans.py", "self.known.get(None) or", "it is found by the longer way, too"),
+    ("switchboard/_plans.py", "len(self.known) > self.limit", "one more is remembered"),
+    ("switchboard/_plans.py", "str(place), None, control", "a placeholder's epoch is compared with itself only"),
+    ("switchboard/_plans.py", "refused=None, joined", "it only has to differ from what the leg is then"),
+    ("switchboard/_plans.py", "class Change(Struct", "nothing changes one"),
+    ("switchboard/_plans.py", '->  claims = ""', "a trial without a token asks for no claims"),
+    *(
+        ("switchboard/_plans.py", part, "what a trial reads of its command is the user, and what the shape shows")
+        for part in ("me.user, None, me.epoch", "me.device, None, command", "command, claims, )")
+    ),
+    ("switchboard/_plans.py", 'Control("", None)', "it only has to differ from what the leg is then"),
+    ("switchboard/_views.py", "(last.end.at == work.now) and False", "the same value, made anew"),
+    ("switchboard/_views.py", "if (record.offers) or True", "of nothing nothing comes, but by a longer way"),
+    ("switchboard/_views.py", "_LATELY = 33", "how many it is told of is a choice"),
+    ("switchboard/_work.py", "if (line is not None) or True", "who is asked for has a line"),
+    ("switchboard/_work.py", "for session in line.holds] if (line) or True", "who calls has a line"),
+    ("switchboard/_work.py", "or Line(None), draft.find", "where there is no line, there is no name"),
+    ("switchboard/_work.py", "self.shared = None", "None counts as false"),
+    ("switchboard/_work.py", 'StatecoreError | None = ""', "an empty text counts as none"),
+    (
+        "switchboard/_work.py",
+        "leg.user == caller or old.is_live(leg)",
+        "who else is in it has the same end by the loss of a peer as by its own",
+    ),
 )
 """Changes that make no difference: module, a part of what was changed, and why."""
 

@@ -59,7 +59,8 @@ class Record:
     """What else is imported for them."""
 
     def watchers(self, path: str, before: str, after: str) -> dict[str, float]:
-        """The tests that may notice this change, the quickest first, with their seconds."""
+        """The tests that may notice this change, with their seconds: the quickest first, and before those that only
+        load the change the ones in the file that is named after its module."""
         lines, seen = _touched(before, after), self.seen.get(path, {})
         names = {name for line in lines for name in seen.get(line, ())}
         if self.runs_on_import(path, before, after):  # what no other line of the module is run by comes last
@@ -67,7 +68,9 @@ class Record:
             far = self.times.keys() - near - names
         else:
             near = far = set()
-        return {name: self.times[name] for part in (names, near, far) for name in sorted(part, key=self._rank)}
+        own = {name for name in near | far if name.startswith(f"tests/test_{Path(path).stem}.py::")}
+        parts = (names, own, near - own, far - own)
+        return {name: self.times[name] for part in parts for name in sorted(part, key=self._rank)}
 
     def runs_on_import(self, path: str, before: str, after: str) -> bool:
         """Whether some of the change runs as soon as the module is imported."""
