@@ -8,6 +8,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any, Protocol
+from urllib.parse import parse_qs
 
 import attrs
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from statecore import CallQuery, CallService, CallSettings, User
 from statecore.errors import InvalidSettings, UnknownUser
 
+from ._people import People
 from ._refusals import refusal
 from ._socket import Scope, Send
 
@@ -66,8 +68,10 @@ class Page:
         *,
         dev: bool,
         settings: CallSettings | None = None,
+        directory: bool = True,
     ) -> None:
         self._app = app
+        self._known = People(app.service.presence) if directory else None
         self._authenticate = authenticate
         self._config = msgspec.json.encode({"dev": dev, "settings": _told(settings or CallSettings())})
 
@@ -82,33 +86,33 @@ class Page:
         elif path == "/page/config":
             await _answer(send, 200, self._config, _json())
         elif path in _ANSWERS:
-            await self._told(send, path, headers)
+            await self._told(send, path, headers, _sought(scope))
         else:
             return await _file(send, "index.html" if path == "" else path.removeprefix("/page/"), headers)
         return True
 
-    async def _told(self, send: Send, path: str, headers: dict[str, str]) -> None:
+    async def _told(self, send: Send, path: str, headers: dict[str, str], sought: str) -> None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         try:
             user = await self._authenticate(token.strip() if scheme.lower() == "bearer" else "")
             find = {"/page/me": self._me, "/page/people": self._people, "/page/calls": self._calls}[path]
-            status, body = 200, msgspec.json.encode(await find(user))
+            status, body = 200, msgspec.json.encode(await find(user, sought))
         except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
             status, body, *_ = refusal(error)
         await _answer(send, status, body, _json())
 
-    async def _me(self, uid: str) -> dict[str, Any]:
+    async def _me(self, uid: str, _: str) -> dict[str, Any]:
         user = User(uid=uid)
         with suppress(UnknownUser):  # whom the application knows, and who has not connected yet
             user = await self._app.service.user(uid)
         return _shown(user)
 
-    async def _people(self, uid: str) -> list[dict[str, Any]]:
-        """Everybody else who is known, and whether they are there."""
-        everybody = await self._app.service.presence()
-        return [{**_shown(user), "online": there} for user, there in everybody if user.uid != uid]
+    async def _people(self, uid: str, sought: str) -> list[dict[str, Any]]:
+        """Others who are known, and whether they are there: `?q=` says how an id or name begins."""
+        found = await self._known.find(sought, but=uid) if self._known is not None else []
+        return [{**_shown(user), "online": there} for user, there in found]
 
-    async def _calls(self, uid: str) -> list[dict[str, Any]]:
+    async def _calls(self, uid: str, _: str) -> list[dict[str, Any]]:
         """The user's own call log, newest first."""
         page = await self._app.service.find_calls(CallQuery(user=uid, live=False, limit=30))
         return [
@@ -124,6 +128,11 @@ class Page:
             }
             for call in page.calls
         ]
+
+
+def _sought(scope: Scope) -> str:
+    query: bytes = scope.get("query_string", b"")
+    return parse_qs(query.decode("latin-1")).get("q", [""])[0]
 
 
 def _shown(user: User) -> dict[str, str]:

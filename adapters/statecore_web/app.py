@@ -44,7 +44,8 @@ class CallApp:
     connect (default: only the one it serves itself); clients that are no browsers send none. `dev` lets anybody log in
     by name who comes from this machine: behind a proxy on it, that is everybody whom the proxy lets through. `page` is
     what the page starts its sessions with: its title, layout, buttons and limits; for a setting that the page does not
-    act on, InvalidSettings is raised; InvalidArgument for a key that is blank, since anybody would have it."""
+    act on, InvalidSettings is raised; InvalidArgument for a key that is blank, since anybody would have it. Without a
+    `directory` the page tells nobody who else can be called."""
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class CallApp:
         origins: Collection[str] = (),
         dev: bool = False,
         page: CallSettings | None = None,
+        directory: bool = True,
     ) -> None:
         if api_key is not None and not api_key.strip():
             raise InvalidArgument("the API key is blank: give a secret, or None to leave REST closed", name="api_key")
@@ -69,7 +71,7 @@ class CallApp:
         self._api_key = api_key
         self._dev = dev
         self._ice = IceDesk(self, self._door, self._origins)
-        self._page = Page(self, authenticate or self.tokens.verify, dev=dev, settings=page)
+        self._page = Page(self, authenticate or self.tokens.verify, dev=dev, settings=page, directory=directory)
         self._rest: Litestar | None = None
         self._making = asyncio.Lock()
         self._sockets: dict[tuple[str, str], set[Socket]] = {}

@@ -30,6 +30,7 @@ def serve(
     *,
     api_key: str,
     dev: bool,
+    directory: bool = True,
     origins: Collection[str] = (),
     grace: float = GRACE,
     **options: Any,
@@ -46,7 +47,7 @@ def serve(
     except ImportError as missing:
         raise AdapterMissing(what="statecore_web", extra="'statecore[web]'") from missing
 
-    app = CallApp(service, api_key=api_key, origins=origins, dev=dev)
+    app = CallApp(service, api_key=api_key, origins=origins, dev=dev, directory=directory)
     config = uvicorn.Config(
         app,
         ws="websockets-sansio",

@@ -58,6 +58,7 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("--origin", action="append", default=[], help="a web origin whose pages may connect (repeat)")
     parser.add_argument("--dev", action="store_true", help="let anybody log in by name; on a loopback address only")
+    parser.add_argument("--no-directory", action="store_true", help="have the page tell nobody who else can be called")
     parser.add_argument("--stun", action="append", default=[], metavar="URL", help="hand out a STUN server (repeat)")
     parser.add_argument("--turn", action="append", default=[], metavar="URL", help="hand out a TURN server (repeat)")
     parser.add_argument(
@@ -138,6 +139,7 @@ def _serve(args: argparse.Namespace, service: CallService, key: str) -> int:
         running,
         api_key=key,
         dev=args.dev,
+        directory=not args.no_directory,
         origins=args.origin,
         grace=args.grace,
         host=args.host,
