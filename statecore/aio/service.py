@@ -209,7 +209,7 @@ class CallService(Admitting):
         `disconnect` finds it, and `since` is what `disconnects` was before: it may be void by now. Raises SignalingLost
         then, and when the service is closed: the device is to connect again."""
         if self._closing is not None or since not in (None, self.disconnects):
-            raise SignalingLost
+            raise SignalingLost("the service is closed, or something was revoked meanwhile: connect again")
         connection = Served(channel, user, guest, credential)
         self._connections.add(connection)
         self._tasks.start(self._converse(connection), f"statecore service {user}")
