@@ -27,13 +27,12 @@ FLAGS = (
     "--allow-loopback-in-peer-connection",
     "--use-fake-device-for-media-stream=device-count=3",  # the second takes pictures of depth
     "--use-fake-ui-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
     "--remote-debugging-port=0",
     "--window-size=1280,800",
 )
 
 
-# What a page opens is kept, to be seen closed afterwards.
+# What a page opens is kept, to be seen closed afterwards; so is what it gives to the loudspeaker, and what it repeats.
 _WATCH = """
 globalThis.opened = [];
 for (const name of ['getUserMedia', 'getDisplayMedia']) {
@@ -44,6 +43,26 @@ for (const name of ['getUserMedia', 'getDisplayMedia']) {
     return stream;
   };
 }
+globalThis.played = null;
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (to, ...more) {
+  if (to === this.context.destination) {
+    played ??= new AnalyserNode(this.context, { fftSize: 4096, smoothingTimeConstant: 0 });
+    connect.call(this, played);
+  }
+  return connect.call(this, to, ...more);
+};
+globalThis.repeated = new Map();
+const [repeat, stop] = [setInterval, clearInterval];
+globalThis.setInterval = (act, pause) => {
+  const timer = repeat(act, pause);
+  repeated.set(timer, pause);
+  return timer;
+};
+globalThis.clearInterval = (timer) => {
+  repeated.delete(timer);
+  stop(timer);
+};
 """
 
 
@@ -150,6 +169,14 @@ class Tab:
         """The strongest frequency in what is heard."""
         return float(await self.run(_HZ))
 
+    async def plays(self, hz: float) -> None:
+        """Wait until a tone goes to the loudspeaker that is the page's own, no participant's."""
+        await self.until(_PLAYS % hz)
+
+    async def is_quiet(self) -> None:
+        """Wait until nothing goes there, and nothing will by itself."""
+        await self.until(_QUIET)
+
     async def off(self) -> None:
         """Wait until no microphone, camera or screen is open: of whatever this page has ever opened."""
         await self.until("opened.every((track) => track.readyState === 'ended')")
@@ -214,6 +241,16 @@ _HZ = """(async () => {
   }
   await context.close();
   return best;
+})()"""
+_PLAYS = """(() => {
+  const loud = new Float32Array(played?.frequencyBinCount ?? 0);
+  played?.getFloatFrequencyData(loud);
+  return loud.some((level, n) => level > -60 && Math.abs(n * played.context.sampleRate / played.fftSize - %f) < 12);
+})()"""
+_QUIET = """(() => {
+  const samples = new Float32Array(played?.fftSize ?? 0);
+  played?.getFloatTimeDomainData(samples);
+  return samples.every((sample) => sample === 0) && ![...repeated.values()].some((pause) => pause > 1000);
 })()"""
 _SOUNDS = """(async () => {
   const energy = async () => {

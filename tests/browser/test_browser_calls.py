@@ -44,6 +44,37 @@ def test_a_call_is_declined_and_one_is_cancelled(town: Any) -> None:
     town.run(main)
 
 
+def test_it_rings_with_sound(town: Any) -> None:
+    """In and out: each from the ring's beginning to its end, however it ends, and no longer; Escape silences one that
+    comes in. One also hears it who has loaded the page anew, from the first key or click on."""
+
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        async def ring() -> None:
+            await asyncio.gather(alice.is_quiet(), bob.is_quiet())
+            await alice.call("bob", "audio")
+            await asyncio.gather(alice.plays(RING_OUT), bob.plays(RING_IN))
+
+        for end in ((alice, "#cancel"), (bob, "#reject"), (bob, "#accept")):
+            await ring()
+            await end[0].click(end[1])
+            await asyncio.gather(alice.is_quiet(), bob.is_quiet())
+        await alice.click("#end")
+        await asyncio.gather(alice.at_home(), bob.at_home())
+        await ring()
+        await bob.press("Escape")
+        await bob.is_quiet()
+        await alice.plays(RING_OUT)
+        await bob.reload()
+        await bob.rings()
+        await bob.press("Tab")
+        await bob.plays(RING_IN)
+
+    town.run(main)
+
+
+RING_OUT, RING_IN = 425, 988
+
+
 def test_a_page_calls_a_python_bot(town: Any) -> None:
     """A bot on aiortc answers a page: each hears the other's tone and sees moving pictures."""
 

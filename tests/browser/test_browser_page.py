@@ -27,6 +27,7 @@ def test_it_rings_while_one_is_in_a_session(town: Any) -> None:
         assert await alice.run("navigator.clipboard.readText()") == await alice.run("location.href")
         await bob.call("alice", "audio")
         await alice.until("document.querySelector('#waiting-text').innerText === 'bob asks for a call.'")
+        await alice.plays(440)
         assert "bob" in await alice.run("document.querySelector('#say').textContent")
         assert not await alice.run("document.querySelector('#ring').open")
         await alice.click("#waiting-no")

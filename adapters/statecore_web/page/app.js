@@ -428,7 +428,7 @@ $("new-session").addEventListener("click", startSession);
 addEventListener("hashchange", invited);
 $("developer").addEventListener("click", () => developer.toggle());
 document.addEventListener("visibilitychange", look);
-document.addEventListener("pointerdown", sounds.unlock, { once: true });
+for (const act of ["click", "keydown"]) document.addEventListener(act, sounds.unlock);
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
   if (document.body.dataset.view === "call" && !ring.shown()) screen.key(event);

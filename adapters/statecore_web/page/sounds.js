@@ -3,11 +3,13 @@
 let context = null;
 let stopRing = () => {};
 
-/** To be called from a click or key: browsers are silent before the first. */
+/** To be called from a click or key: browsers are silent before the first. Resolves once there may be sound. */
 export function unlock() {
   context ??= new AudioContext();
-  if (context.state === "suspended") context.resume().catch(() => {});
+  return context.resume().catch(() => {}); // where there is no loudspeaker
 }
+
+const audible = () => context?.state === "running";
 
 function tone(frequencies, start, length, volume) {
   const gain = context.createGain();
@@ -27,16 +29,22 @@ function tone(frequencies, start, length, volume) {
   return gain;
 }
 
+/** From when there may be sound, which is now or at the first click or key, until it is stopped. */
 function repeat(play, every) {
   silence();
-  if (!context) return;
+  let stopped = false;
+  let timer = 0;
   let gains = [];
   const again = () => {
     gains = play(context.currentTime + 0.02);
   };
-  again();
-  const timer = setInterval(again, every * 1000);
+  unlock().then(() => {
+    if (stopped || !audible()) return;
+    again();
+    timer = setInterval(again, every * 1000);
+  });
   stopRing = () => {
+    stopped = true;
     clearInterval(timer);
     for (const gain of gains) gain.disconnect();
     stopRing = () => {};
@@ -64,11 +72,15 @@ export function silence() {
 }
 
 export function connected() {
-  silence();
-  if (context) [523, 784].forEach((hz, n) => tone([hz], context.currentTime + n * 0.1, 0.12, 0.06));
+  chime([523, 784], 0.1, 0.12);
 }
 
 export function ended() {
+  chime([494, 370], 0.14, 0.16);
+}
+
+/** One tone after another, now or not at all. */
+function chime(frequencies, apart, length) {
   silence();
-  if (context) [494, 370].forEach((hz, n) => tone([hz], context.currentTime + n * 0.14, 0.16, 0.06));
+  if (audible()) frequencies.forEach((hz, n) => tone([hz], context.currentTime + n * apart, length, 0.06));
 }
