@@ -7,7 +7,9 @@ kept in the corpus, which the tests replay; an input that breaks something is wr
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
+OUT = HERE.parents[1] / "out" / "fuzz.json"
 _LONGEST = 4096
 
 
@@ -38,6 +41,7 @@ def main() -> int:
 
 def _all(names: list[str], seconds: int) -> int:
     todo, running, broken = list(names), dict[str, "subprocess.Popen[str]"](), list[str]()
+    runs = dict[str, int]()
     while todo or running:
         while todo and len(running) < (os.cpu_count() or 1):
             name = todo.pop(0)
@@ -48,12 +52,24 @@ def _all(names: list[str], seconds: int) -> int:
                 continue
             told = (process.stdout.read() if process.stdout else "").splitlines()
             print(f"{name}: {'broken' if process.returncode else 'held'}; {_sum(told)}", flush=True)
+            if said := re.match(r"Done (\d+) runs", _sum(told)):
+                runs[name] = int(said[1])
+                _keep(runs)
             if process.returncode:
                 print(*told[-40:], sep="\n")
                 broken.append(name)
             del running[name]
         time.sleep(0.2)
     return 1 if broken else 0
+
+
+def _keep(runs: dict[str, int]) -> None:
+    """How often each was tried, for the page about what is proved."""
+    from statecore.testing._core import stamp
+
+    told = [{"target": name, "runs": count, **stamp()} for name, count in runs.items()]
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def _sum(told: list[str]) -> str:
@@ -74,6 +90,7 @@ def _one(name: str, seconds: int) -> int:
         "-timeout=10",
         f"-artifact_prefix={folder}/broken-",
     ]
+    TARGETS[name](b"")  # what is made once may take longer than an input may
     atheris.Setup([sys.argv[0], str(folder), *options], TARGETS[name])
     atheris.Fuzz()
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from statecore import CallSettings, ServiceSettings
+from statecore import CallQuery, CallSettings, MemoryStore, ServiceSettings
+from statecore.aio._find import FIRST, LAST, find, find_in
 from statecore.aio._nodes import Nodes
 from statecore.aio._outbox import unpacked
+from statecore.endpoint import Do, Emit, Endpoint, EndpointMachine, Received, Say
 from statecore.errors import (
     InvalidArgument,
     InvalidFlow,
@@ -32,17 +35,21 @@ from statecore.errors import (
 )
 from statecore.flow import Flow, Timers
 from statecore.machine import compiled
-from statecore.ports import Notice
+from statecore.model import Record
+from statecore.ports import Notice, Place
 from statecore.settings import IceServer
 from statecore.testing import strategies as made
+from statecore.testing.sim.shrinking import parsed, written
+from statecore.testing.world import World
 from statecore.tokens import JwtSigner, Keys, session_of
 from statecore.trace import read, replay
-from statecore.wire import decode_down, decode_up, encode
+from statecore.wire import Relayed, decode_down, decode_up, encode
 from statecore_aiortc import _body
 from statecore_sql._bus import PostgresBus
 from statecore_sql._bus import _Member as PostgresMember
 from statecore_sql._records import decoded
 from statecore_web._ice import from_body, to_body
+from statecore_web.auth import AuthTokens
 from statecore_web.auth import _user_of as service_user
 from statecore_web.client import _refusal as refusal
 from statecore_web.client import _user_of as client_user
@@ -51,6 +58,9 @@ from statecore_web.webhook import sign, verify_webhook
 SIGNER = JwtSigner(Keys("k1", b"a secret of at least thirty-two bytes"), issuer="statecore")
 NOW = 1_780_000_000_000
 SECRET = "a secret of a webhook"
+MACHINE = EndpointMachine()
+CALLS = [Record(f"s{n}", "ringing", "audio", "alice", "bob", initiated_at=n // 2) for n in range(7)]
+"""The oldest first."""
 SAID: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "said.json").read_text(encoding="utf-8"))
 """What two of aiortc have said to each other."""
 _QUIET = settings(database=None, deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
@@ -161,6 +171,82 @@ def auth_token(data: bytes) -> None:
         assert isinstance(refusal(status, data, text[:3]), StatecoreError)
 
 
+def auth_records(data: bytes) -> None:
+    """A user's tokens in a store that somebody has written to: read, or StoreUnusable."""
+    store = MemoryStore()
+    assert _done(store.commit({("auth", "alice"): (0, data)}))
+    tokens = AuthTokens(store, now=lambda: NOW)
+    with contextlib.suppress(StoreUnusable):
+        assert all(not each.digest for each in _done(tokens.list("alice")))
+        with contextlib.suppress(TokenError):
+            _done(tokens.verify("YWxpY2U.secret"))
+
+
+def cursors(data: bytes) -> None:
+    """Where a page of calls begins, as anybody may say: the same page of either kind of store, or InvalidArgument."""
+    with contextlib.suppress(InvalidArgument):
+        query = CallQuery(cursor=data.decode("latin-1"), limit=2)
+        assert _done(find_in(_Calls(), query)) == find(CALLS, query)
+
+
+class _Calls:
+    """A store that finds calls by itself, as far as its numbers go."""
+
+    async def find_calls(
+        self, *, above: Place, below: Place, newest: bool, limit: int | None, **_: Any
+    ) -> list[Record]:
+        assert FIRST <= above <= LAST
+        assert FIRST <= below <= LAST
+        found = [call for call in CALLS if above < (call.initiated_at, call.session_id) < below]
+        return (found[::-1] if newest else found)[:limit]
+
+    async def count_live(self) -> int:
+        raise NotImplementedError
+
+
+def _done(work: Coroutine[Any, Any, Any]) -> Any:
+    """What becomes of work that has to wait for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits")
+
+
+def parcels(data: bytes) -> None:
+    """What a participant sends beside the call: told once, or passed over, and the call goes on."""
+    given = Received(Relayed("S", "1", "data", data.decode("latin-1")))
+    told = []
+    endpoint = _in_call()
+    for _ in range(2):
+        endpoint, effects = MACHINE.step(endpoint, given, NOW)
+        told += [effect for effect in effects if isinstance(effect, Emit)]
+    assert endpoint.legs["S"].state == "active"
+    assert len(told) <= 1
+
+
+@cache
+def _in_call() -> Endpoint:
+    """Of somebody in a call, who waits for word that what he said has arrived."""
+    world = World({"a1": "alice", "b1": "bob"}).settle()
+    world.user("a1", Do("S", "initiate", flow="ringing", receiver="bob"))
+    world.settle().user("b1", Do("S", "accept"))
+    world.settle()
+    for device, user in (("a1", "alice"), ("b1", "bob")):
+        world.user(device, Do("S", "join", token=world.token(user, "S")))
+    endpoint = world.settle(media=True).places["b1"].endpoint
+    for text in ("1", "2"):
+        endpoint, _ = MACHINE.step(endpoint, Say("S", text), NOW)
+    return endpoint
+
+
+def scripts(data: bytes) -> None:
+    """A script of the simulator in a file that somebody has changed: read, and written the same; or ValueError."""
+    with contextlib.suppress(ValueError):
+        script = parsed(data)
+        assert parsed(written(script)) == script
+
+
 def media(data: bytes) -> None:
     """What a peer says to set media up, the kind first: taken, with all that is in it, or NegotiationFailed."""
     kind, _, body = data.decode("latin-1").partition(" ")
@@ -264,6 +350,10 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         outbox,
         ice,
         auth_token,
+        auth_records,
+        cursors,
+        parcels,
+        scripts,
         media,
         made_messages,
         made_tokens,

@@ -34,7 +34,7 @@ BYTES = sorted(set(targets.TARGETS) - {"made_messages", "made_tokens", "made_flo
 
 
 @pytest.mark.parametrize("name", BYTES)
-@settings(max_examples=max(40, settings.default.max_examples // 2))
+@settings(max_examples=max(40, settings.default.max_examples // 2), deadline=None)
 @given(data=st.data())
 def test_what_was_kept_is_damaged_by_chance(name: str, data: st.DataObject) -> None:
     """What was taken or refused still is, one way or the other, with pieces cut out, put in and taken from others."""

@@ -129,6 +129,18 @@ def test_a_script_without_a_violation_is_left_alone() -> None:
     assert shrink(script) is script
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[]", b"\xff", b"[" * 5000, b'{"seed": 1, "devices": {}, "items": [], "kind": "neither"}',
+     b'{"seed": 1, "devices": {}, "items": [{"at": 1, "what": "flood"}]}'],
+)  # fmt: skip
+def test_a_file_that_is_no_script_is_refused(data: bytes, tmp_path: Path) -> None:
+    """Whatever is in it: not read, of no kind, or with a fault that is none."""
+    (tmp_path / "core-1.json").write_bytes(data)
+    with pytest.raises(ValueError, match=r"no script|no fault"):
+        load(tmp_path / "core-1.json")
+
+
 @pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
 def test_what_was_found_once_stays_mended(path: Path) -> None:
     """A script that once showed a violation shows none any more, run on what it showed it."""

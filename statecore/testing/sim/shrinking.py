@@ -68,13 +68,28 @@ def save(script: Script, folder: Path) -> Path:
     """Keep a script in a folder, under its kind and seed; answers with the file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{script.kind}-{script.seed}.json"
-    path.write_bytes(msgspec.json.format(_encoder.encode(script), indent=1) + b"\n")
+    path.write_bytes(written(script))
     return path
 
 
 def load(path: Path) -> Script:
-    """A script that was kept."""
-    return msgspec.json.decode(path.read_bytes(), type=Script)
+    """A script that was kept. Raises ValueError for what is none."""
+    return parsed(path.read_bytes())
 
 
-__all__ = ["load", "save", "shrink", "violation"]
+def written(script: Script) -> bytes:
+    """A script as a file has it, to be read by people, too."""
+    return msgspec.json.format(_encoder.encode(script), indent=1) + b"\n"
+
+
+def parsed(data: bytes) -> Script:
+    """A script that was written. Raises ValueError for what is none."""
+    try:
+        script = msgspec.json.decode(data, type=Script)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"this is no script: {error}") from None
+    script.check()
+    return script
+
+
+__all__ = ["load", "parsed", "save", "shrink", "violation", "written"]
