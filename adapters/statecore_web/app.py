@@ -40,12 +40,12 @@ class CallApp:
     Mount it under a path of an application you have, or run it alone with any ASGI server; alone, it opens and closes
     the service; mounted, the application that has it does: `FastAPI(lifespan=app.lifespan)`. `api_key` opens the REST
     part to back ends; without one it is closed, but for health and its description. `authenticate` says which user an
-    auth token is good for (default: the tokens that `tokens` issues). `origins` are the web origins whose pages may
-    connect (default: only the one it serves itself); clients that are no browsers send none. `dev` lets anybody log in
-    by name who comes from this machine: behind a proxy on it, that is everybody whom the proxy lets through. `page` is
-    what the page starts its sessions with: its title, layout, buttons and limits; for a setting that the page does not
-    act on, InvalidSettings is raised; InvalidArgument for a key that is blank, since anybody would have it. Without a
-    `directory` the page tells nobody who else can be called."""
+    auth token is good for (default: the tokens that `tokens` issues: by default 30 days, 100 a user). `origins` are the
+    web origins whose pages may connect (default: only the one it serves itself); clients that are no browsers send
+    none. `dev` lets anybody log in by name who comes from this machine: behind a proxy on it, that is everybody whom
+    the proxy lets through. `page` is what the page starts its sessions with: its title, layout, buttons and limits; for
+    a setting that the page does not act on, InvalidSettings is raised; InvalidArgument for a key that is blank, since
+    anybody would have it. Without a `directory` the page tells nobody who else can be called."""
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class CallApp:
         *,
         api_key: str | None = None,
         authenticate: Authenticate | None = None,
+        tokens: AuthTokens | None = None,
         origins: Collection[str] = (),
         dev: bool = False,
         page: CallSettings | None = None,
@@ -64,7 +65,7 @@ class CallApp:
         """The call service."""
         self.metrics = Metrics(service)
         """What it did, for Prometheus."""
-        self.tokens = AuthTokens(service.store)
+        self.tokens = tokens if tokens is not None else AuthTokens(service.store)
         """The auth tokens it gives out, unless the application has others."""
         self._door = Door(service, self.tokens, authenticate)
         self._origins = frozenset(origins)

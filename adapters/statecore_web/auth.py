@@ -14,7 +14,15 @@ from typing import TypeAlias
 from msgspec import DecodeError, Struct, msgpack
 from msgspec.structs import replace
 
-from statecore.errors import StoreConflict, StoreUnusable, TokenExpired, TokenMalformed, TokenMissing, TokenRevoked
+from statecore.errors import (
+    InvalidArgument,
+    StoreConflict,
+    StoreUnusable,
+    TokenExpired,
+    TokenMalformed,
+    TokenMissing,
+    TokenRevoked,
+)
 from statecore.ports import Key, Store
 
 Authenticate: TypeAlias = Callable[[str], Awaitable[str]]
@@ -48,7 +56,8 @@ class AuthTokens:
     """Auth tokens that are kept in a store: issued, verified, listed, revoked.
 
     A token is the user's id and 32 random bytes, both in URL-safe Base64, with a full stop between them. `lifetime` is
-    in seconds (None: for ever); `most` bounds how many one user may have, the oldest going first. Safe to share."""
+    in seconds (None: for ever); `most` bounds how many one user may have, the oldest going first. Safe to share. Raises
+    InvalidArgument."""
 
     def __init__(
         self,
@@ -58,6 +67,10 @@ class AuthTokens:
         most: int = 100,
         now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
+        if lifetime is not None and not lifetime > 0:
+            raise InvalidArgument("the lifetime of auth tokens is seconds, or None for ever", name="lifetime")
+        if most < 1:
+            raise InvalidArgument("most is a whole number from 1: how many auth tokens one user may have", name="most")
         self._store = store
         self._lifetime = lifetime
         self._most = most

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from base64 import urlsafe_b64encode
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statecore import MemoryStore
-from statecore.errors import StoreUnusable, TokenError, TokenExpired, TokenMalformed, TokenMissing, TokenRevoked
+from statecore import CallService, MemoryStore
+from statecore.errors import (
+    InvalidArgument,
+    StoreUnusable,
+    TokenError,
+    TokenExpired,
+    TokenMalformed,
+    TokenMissing,
+    TokenRevoked,
+)
 from statecore.testing.stores import RefusingStore
-from statecore_web import AuthTokens
+from statecore_web import AuthTokens, CallApp, WebSocketSignaling
 
 
 class Clock:
@@ -78,6 +87,31 @@ def test_a_user_has_so_many_at_most() -> None:
             await tokens.verify(texts[0])
         clock.now += 30_000
         assert [await tokens.verify(text) for text in texts[1:]] == ["alice", "alice"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("wrong", [{"lifetime": 0}, {"lifetime": float("nan")}, {"most": 0}])
+def test_what_no_token_can_be_is_refused(wrong: dict[str, Any]) -> None:
+    """Tokens that are good for no time, and users who may have none: none would mean as many as they like."""
+    with pytest.raises(InvalidArgument, match=next(iter(wrong))):
+        AuthTokens(MemoryStore(), **wrong)
+
+
+def test_an_application_says_what_its_tokens_are_like(served: Any, ask: Any) -> None:
+    """For how long those are good that REST issues, unless it is told, and how many one user has; a device is let in by
+    the last."""
+
+    async def main() -> None:
+        service = CallService()
+        await service.register_user("alice")
+        app = CallApp(service, api_key="key", tokens=AuthTokens(service.store, lifetime=60, most=1))
+        async with served(app) as url:
+            made = [(await ask(url, "POST", "/v1/users/alice/auth-tokens", {}))[1] for _ in range(2)]
+            assert [each["expires_at"] - each["issued_at"] for each in made] == [60_000, 60_000]
+            listed = (await ask(url, "GET", "/v1/users/alice/auth-tokens"))[1]
+            assert [each["id"] for each in listed] == [made[1]["id"]]
+            await (await WebSocketSignaling(url, made[1]["token"]).connect()).close()
 
     asyncio.run(main())
 
