@@ -31,16 +31,20 @@ _ORACLE = """In every state, and at every step:
 - from every state, without a fault and before any timer, everything can end."""
 
 _CHECKED = """`make check` explores these scenarios breadth first, each to its end, and finds nothing wrong: {states:,} states
-and {steps:,} steps in all, in {minutes:.1f} minutes of work for each of two processes. What is reduced, and why that is sound, stands in
-`statecore.testing.check`. States are told apart by 64 bits; the odds that one was taken for another are below {odds:.0e}
-for the largest scenario. {when}. [How to check a flow of your own](../howto/check.md)."""
+and {steps:,} steps in all, in {minutes:.1f} minutes of work for each of two processes, {speed:,} states a second in each. What is
+reduced, and why that is sound, stands in `statecore.testing.check`. States are told apart by 64 bits; the odds that one was taken
+for another are below {odds:.0e} for the largest scenario{memory}. {when}.
+[How to check a flow of your own](../howto/check.md)."""
+
+_PLANTED = """Whether a scenario would show anything is tried by mistakes on purpose in the service, such as not to tell of what comes after many
+changes of a call. The last column says how many steps away the check found it. {when}."""
 
 _ROWS = (
     """Every row of both tables is taken in one of them, but for these, which are there for flows that extend ours:"""
 )
 
-_FOUND = """What the simulations met that nobody had thought of, and what was mended for it. Each is a test of its own, or a
-script in `tests/sim/regressions` that is run again.
+_FOUND = """What the simulations met that nobody had thought of, and what was mended for it, as of {when}. Each is a test of
+its own, or a script in `tests/sim/regressions` that is run again.
 
 In the core:
 
@@ -58,7 +62,8 @@ In the shells:
   not hear that he was answered, until his own link broke; and a timer that only the dead one knew of never fired.
 
 By fuzzing: offers, answers and candidates that are nested too deep, notices and news of other services that are no text,
-a notification on the database's channel that is none. Each came out of its decoder as an error that nobody expected."""
+a notification on the database's channel that is none, a page's cursor beyond all numbers of a database, a damaged row of a user's
+tokens. Each came out of its decoder as an error that nobody expected."""
 
 _NOT = """- Larger bounds: more faults, more people or more calls at once than the table says. `make check-deep` goes further
   where a machine has the memory, and not to an end everywhere.
@@ -80,25 +85,30 @@ def proof_page(head: str, table: Table) -> str:
     """The whole page."""
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
     parts = [head, "# What is proved, what is tested, and what is not", "", _BEGIN, ""]
-    parts += ["## Proved, within bounds", "", *_checked(figures["check"], table), "", _ORACLE, "", _ROWS, ""]
+    parts += ["## Proved, within bounds", "", *_checked(figures, table), "", _ORACLE, "", _ROWS, ""]
     unreached = ([f"{flow}: {state}, {trigger}", why] for (flow, state, trigger, _), why in UNREACHED.items())
     parts += [*table(["row", "why"], unreached), "## Tested", "", *_tested(figures), ""]
-    parts += ["## Found, and mended", "", _FOUND, ""]
+    parts += ["## Found, and mended", "", _FOUND.format(when=when(figures["found"]).removeprefix("measured on ")), ""]
     parts += ["## Neither", "", _NOT, ""]
     return "\n".join(parts)
 
 
-def _checked(reports: list[dict[str, Any]], table: Table) -> list[str]:
+def _checked(figures: dict[str, Any], table: Table) -> list[str]:
+    reports, planted = figures["check"], figures.get("planted", [])
     wrong = [report["scenario"] for report in reports if report["violations"]]
     if wrong:
         raise SystemExit(f"these figures are of a check that found something in {wrong}: mend it, and run it again")
+    states, seconds = (sum(report[name] for report in reports) for name in ("states", "seconds"))
     text = _CHECKED.format(
-        states=sum(report["states"] for report in reports),
+        states=states,
         steps=sum(report["transitions"] for report in reports),
-        minutes=sum(report["seconds"] for report in reports) / 120,
-        when=when(reports[0]).capitalize(),
+        minutes=seconds / 120,
+        speed=int(round(states / seconds, -2)),
+        memory=_memory(reports),
+        when=_first_up(when(reports[0])),
         odds=10 * max(report["collision_odds"] for report in reports),
     )
+    steps = {each["scenario"]: each["steps"] for each in planted}
     rows = (
         [
             f"`{report['scenario']}`",
@@ -108,14 +118,26 @@ def _checked(reports: list[dict[str, Any]], table: Table) -> list[str]:
             ", ".join(
                 _bound(name, bound) for name, bound in report["bounds"].items() if (name, bound) != ("timers", True)
             ),
+            str(steps.get(report["scenario"], "")),
         ]
         for report in reports
     )
-    return [text, "", *table(["scenario", "what it is about", "states", "depth", "within"], rows)]
+    heads = ["scenario", "what it is about", "states", "depth", "within", "a mistake found"]
+    told = [_PLANTED.format(when=_first_up(when(planted[0]))), ""] if planted else []
+    return [text, "", *told, *table(heads, rows)]
 
 
 def _bound(name: str, bound: int) -> str:
     return "no timers" if name == "timers" else f"{name} {bound}"
+
+
+def _memory(reports: list[dict[str, Any]]) -> str:
+    known = [report["megabytes"] for report in reports if "megabytes" in report]
+    return f", which takes {max(known):,} MB" if len(known) == len(reports) else ""
+
+
+def _first_up(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _tested(figures: dict[str, Any]) -> Iterator[str]:
@@ -143,11 +165,12 @@ def _tested(figures: dict[str, Any]) -> Iterator[str]:
         "- *Races*: [the catalogue](../reference/races.md) generates the interleavings of each, and says of which it drew "
         "only a part."
     )
+    killed = figures["killed"]
     yield (
-        "- *Killed*: `statecore serve` on a SQLite file, as a process, 600 times with -9 among 3,109 calls of three pairs\n"
-        "  over real sockets, by seeds from 1000, 5000 and 7000: every call went on or ended, once for each side, as the log\n"
-        "  says. A call that no service heard of in its command's time is lost to its caller, and has no row. `make soak`\n"
-        "  runs 200, `make test` a sample."
+        f"- *Killed*: `statecore serve` on a SQLite file, as a process, {killed['kills']:,} times with -9 among {killed['calls']:,} calls of three pairs\n"
+        f"  over real sockets, by seeds {killed['seeds']}: every call went on or ended, once for each side, as the log\n"
+        "  says. A call that no service heard of in its command's time is lost to its caller, and has no row.\n"
+        f"  {_first_up(when(killed))}. `make soak` runs 200, `make test` a sample."
     )
     yield (
         "- *The simulator's scripts on the real thing*: `statecore serve` on a SQLite file, as a process that is killed, also\n"
@@ -157,16 +180,26 @@ def _tested(figures: dict[str, Any]) -> Iterator[str]:
         "  the end. It finds a service that forgets its deadlines, and a client that does not say again what it owes.\n"
         "  `make soak` runs 200 scripts, `make test` a sample."
     )
+    lied = figures["lied"]
     yield (
-        "- *Lied to*: 100,000 messages that may not be said, of ten kinds, over real sockets: each was refused by a code or\n"
-        "  with the connection, and none of the 7,771 calls that others made meanwhile failed. `make soak`; `make test` a\n"
-        "  sample. Either side's socket broke at each message of a call, and what was said last was said again."
+        f"- *Lied to*: {lied['messages']:,} messages that may not be said, of {lied['kinds']} kinds, over real sockets: each was refused by a\n"
+        f"  code or with the connection, and none of the {lied['calls']:,} calls that others made meanwhile failed.\n"
+        f"  {_first_up(when(lied))}. `make soak`; `make test` a sample. Either side's socket broke at each message of a call,\n"
+        "  and what was said last was said again."
     )
-    yield "- *Every decoder* is fuzzed, by chance and guided by coverage: `make fuzz`; what was found is kept and tried again."
+    yield _fuzzed(figures.get("fuzz", []))
     yield (
         "- *The whole system* is held to a plain model of a telephone, the table to `transitions` in every cell, and what "
         "is remembered of decisions to decisions made anew, by property tests."
     )
+
+
+def _fuzzed(runs: list[dict[str, Any]]) -> str:
+    text = "- *Every decoder* is fuzzed, by chance and guided by coverage: `make fuzz`; what was found is kept and tried again."
+    if not runs:
+        return text
+    each = ", ".join(f"`{run['target']}` {run['runs']:,}" for run in sorted(runs, key=lambda run: str(run["target"])))
+    return f"{text}\n  Runs guided by coverage, of each target the last time: {each}. {_first_up(when(runs[0]))}."
 
 
 def _by_a_tool(told: dict[str, Any]) -> str:
@@ -183,8 +216,8 @@ def _by_a_tool(told: dict[str, Any]) -> str:
         f"- *Mistakes by a tool*: of the {told['of']:,} changes that a mutation tool makes to the same sources, {tried:,} were\n  tried"
         + (f", drawn by seed {told['seed']}" if some else f"; the other {told['words']:,} change words for people")
         + f". The tests notice {told['killed']:,} of them, {share:.1%}."
-        + (_at_first(told) if some else "")
-        + f"\n  Unchanged code, tried {told['controls']:,} times between them, fails none. {when(told).capitalize()}.\n  `make mutants ARGS=--tool`. Of those not noticed"
+        + (_of_all(told) if some else "")
+        + f"\n  Unchanged code, tried {told['controls']:,} times between them, fails none. {_first_up(when(told))}.\n  `make mutants ARGS=--tool`. Of those not noticed"
     ]
     if told["undecided"]:
         text.append(f"  - {told['undecided']:,} outlived the quick tests, and have not met the longer ones yet;")
@@ -192,60 +225,61 @@ def _by_a_tool(told: dict[str, Any]) -> str:
     return "\n".join(text).removesuffix(";") + "."
 
 
-def _at_first(told: dict[str, Any]) -> str:
+def _of_all(told: dict[str, Any]) -> str:
     """What a sample says of all: by the tests there were before it was drawn."""
     low, high = told["interval"]
-    return (
-        f"\n  Before there were tests for those drawn, the quick tests alone noticed {told['at_first']:,}, which is between {low:.1%}\n  and "
-        f"{high:.1%} of all, with 95 % confidence."
-    )
+    between = f"between {low:.1%}\n  and {high:.1%} of all, with 95 % confidence."
+    if told["at_first"] == told["killed"]:
+        return f" That is {between}"
+    return f"\n  Before there were tests for those drawn, they noticed {told['at_first']:,}, which is {between}"
 
 
 def when(figures: dict[str, Any]) -> str:
     """The day and the core of figures. `conf.py` adds whether that is the core that the page is built with."""
-    if not figures.get("core"):
-        return "measured on an earlier core"
-    return f"measured on {figures['measured']}, core `{figures['core']}`"
+    day = f" on {figures['measured']}" if figures.get("measured") else ""
+    return f"measured{day}, core `{figures['core']}`" if figures.get("core") else f"measured{day} on an earlier core"
+
+
+KEPT: dict[str, tuple[str, ...]] = {
+    "check": (
+        "scenario", "states", "transitions", "depth", "seconds", "megabytes", "violations", "bounds", "collision_odds",
+    ),
+    "planted": ("scenario", "steps"),
+    "soak": ("kind", "calls", "faults_per_call", "share_met", "violations", "first_seed", "last_seed"),
+    "fuzz": ("target", "runs"),
+    "mutants": ("total", "killed"),
+    "mutants-tool": (
+        "seed", "of", "words", "tried", "killed", "at_first", "interval", "undecided", "controls", "alarms",
+        "unexplained", "equivalent",
+    ),
+    "killed": ("kills", "calls", "seeds"),
+    "lied": ("messages", "kinds", "calls"),
+}  # fmt: skip
+"""What the page shows of which run, each with its day and its core. Where a run is a list, the first names its parts."""
 
 
 def keep(out: Path) -> None:
-    """Take the figures of the last runs, where there are any."""
-    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
-    for name in ("check", "soak", "mutants", "mutants-tool"):
+    """Take the figures of the last runs, where there are any. What was run in part takes the place of those parts, and
+    leaves the others, unless they are of another core."""
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    for name, wanted in KEPT.items():
         if (out / f"{name}.json").exists():
-            figures[name] = _short(name, json.loads((out / f"{name}.json").read_text(encoding="utf-8")))
+            told = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+            figures[name] = (
+                _merged(name, figures.get(name, []), [_short(each, wanted) for each in told])
+                if isinstance(told, list)
+                else _short(told, wanted)
+            )
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def _short(name: str, told: Any) -> Any:
-    """What the page shows of them."""
-    wanted = {
-        "check": (
-            "core",
-            "measured",
-            "scenario",
-            "states",
-            "transitions",
-            "depth",
-            "seconds",
-            "violations",
-            "bounds",
-            "collision_odds",
-        ),
-        "soak": (
-            "core",
-            "measured",
-            "kind",
-            "calls",
-            "faults_per_call",
-            "share_met",
-            "violations",
-            "first_seed",
-            "last_seed",
-        ),
-    }
-    if name == "mutants":
-        return {key: told[key] for key in ("core", "measured", "total", "killed")}
-    if name == "mutants-tool":
-        return {key: value for key, value in told.items() if key != "survivors"}
-    return [{key: each[key] for key in wanted[name]} for each in told]
+def _short(told: dict[str, Any], wanted: tuple[str, ...]) -> dict[str, Any]:
+    return {name: told[name] for name in ("core", "measured", *wanted)}
+
+
+def _merged(name: str, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    part = KEPT[name][0]
+    cores = {each["core"] for each in after}
+    parts = {each[part]: each for each in (*(each for each in before if each["core"] in cores), *after)}
+    order = list(SCENARIOS)
+    return sorted(parts.values(), key=lambda each: order.index(each[part]) if each[part] in order else len(order))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ from hypothesis import settings
 
 from statecore import TurnCredentials
 from statecore.flow import RINGING, Flow
+from statecore.testing._core import stamp
 from statecore.testing.leaks import timers
 
 # `make test` draws a sample, and prints the seed that it draws by; `make soak` goes on for longer. Tests that need many
@@ -73,6 +75,20 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def figures() -> Callable[[str, Any], None]:
+    """Keep what was measured, for the page about what is proved: in `out`, where `make soak` is at work."""
+
+    def keep(name: str, told: Any) -> None:
+        if settings.default is settings.get_profile("soak"):
+            path = Path(__file__).parents[1] / "out" / f"{name}.json"
+            path.parent.mkdir(exist_ok=True)
+            stamped = [{**each, **stamp()} for each in told] if isinstance(told, list) else {**told, **stamp()}
+            path.write_text(json.dumps(stamped, indent=1) + "\n", encoding="utf-8")
+
+    return keep
 
 
 @pytest.fixture

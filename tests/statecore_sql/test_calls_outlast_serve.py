@@ -278,7 +278,9 @@ async def _round(place: Any, seed: int, kills: int, *, gently: bool = False) -> 
 
 
 @pytest.mark.soak
-def test_calls_go_on_or_end_when_the_service_is_killed(places: Any, request: pytest.FixtureRequest) -> None:
+def test_calls_go_on_or_end_when_the_service_is_killed(
+    places: Any, request: pytest.FixtureRequest, figures: Callable[[str, Any], None]
+) -> None:
     """Killed at random moments of running calls: each side sees one end of each call, nobody is left in one alone,
     calls outlast the service, and the call log agrees with both sides."""
     many = settings.default is settings.get_profile("soak")
@@ -295,6 +297,8 @@ def test_calls_go_on_or_end_when_the_service_is_killed(places: Any, request: pyt
     print(f"{kills} kills, {calls} calls, {outlasted} times one outlasted, {back}")  # noqa: T201 - the figures
     assert calls > kills
     assert outlasted
+    if places().spec.startswith("sqlite:"):
+        figures("killed", {"kills": kills, "calls": calls, "seeds": f"{seed} to {seed + 39}"})
 
 
 @pytest.mark.parametrize("places", ["sqlite"], indirect=True)

@@ -272,7 +272,10 @@ async def _main(served: Callable[..., Any], count: int, seed: int) -> tuple[Coun
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_what_may_not_be_said_harms_nobody(
-    served: Callable[..., Any], request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+    served: Callable[..., Any],
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+    figures: Callable[[str, Any], None],
 ) -> None:
     """A thousand messages of ten bad kinds, in `make soak` a hundred thousand: each is refused by a code or with the
     connection, no good call fails meanwhile, and no trace of them is left."""
@@ -286,3 +289,4 @@ def test_what_may_not_be_said_harms_nobody(
     assert set(told) - {"closed"} <= set(CODES)
     assert {"malformed_message", "signaling_refused", "call_not_found", "closed"} <= set(told)
     assert calls >= PAIRS
+    figures("lied", {"messages": said.total(), "kinds": len(said), "calls": calls})

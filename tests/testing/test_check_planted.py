@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -145,9 +146,12 @@ def _drawn(config: pytest.Config) -> list[str]:
 @pytest.mark.no_cover  # which takes twice as long, and nothing is run here that other tests do not run
 @pytest.mark.soak
 @pytest.mark.timeout(0)
-def test_a_mistake_that_shows_late_is_found(request: pytest.FixtureRequest, subtests: pytest.Subtests) -> None:
+def test_a_mistake_that_shows_late_is_found(
+    request: pytest.FixtureRequest, subtests: pytest.Subtests, figures: Callable[[str, Any], None]
+) -> None:
     """The service forgets to tell of calls that have changed often, or something else that shows late: found in each
     scenario, a dozen steps and more away; in `make test` in a few of them."""
+    steps: dict[str, int] = {}
     for name in _drawn(request.config):
         with subtests.test(name):
             core = shipped(SCENARIOS[name])
@@ -156,6 +160,8 @@ def test_a_mistake_that_shows_late_is_found(request: pytest.FixtureRequest, subt
             assert found is not None
             assert "not exhausted" not in found.why
             assert len(found.trace) >= DEEP, f"{len(found.trace)} steps: {found.why}"
+            steps[name] = len(found.trace)
+    figures("planted", [{"scenario": name, "steps": count} for name, count in steps.items()])
 
 
 def test_there_is_a_late_mistake_for_each_scenario() -> None:
