@@ -170,13 +170,15 @@ class CallClient:
         receiver: str,
         *,
         type: Literal["audio", "video"] = "video",  # noqa: A002
+        receiver_type: Literal["user"] = "user",
         timeout: float | None = None,
         metadata: dict[str, Any] | None = None,
         session_id: str | None = None,
         flow: str = "ringing",
     ) -> Call:
         """Ring a user; resolves when it rings. `timeout` is the ring timer's, in seconds (None, 0 or less: the
-        service's). `flow` names the flow that the call runs, one of those given to client and service.
+        service's). `flow` names the flow that the call runs, one of those given to client and service. What is rung is
+        a user: a group, of which `receiver_type` would tell, cannot be rung in this version.
 
         If the receiver is calling this user just now, that call is accepted and returned. Cancelling it cancels the
         call.
@@ -188,6 +190,10 @@ class CallClient:
         self._driver.usable()
         check_id("receiver", receiver)
         _check_type(type)
+        if receiver_type != "user":
+            raise InvalidArgument(
+                f"receiver_type {receiver_type!r} cannot be rung: only a user can", name="receiver_type"
+            )
         session = check_id("session_id", session_id) if session_id is not None else self._ids()
         command: dict[str, Any] = {
             "flow": flow,

@@ -56,6 +56,7 @@ Town, Run = Callable[..., Any], Callable[..., Any]
         ("nobody", {}, UnknownUser),
         ("bob", {"type": "smell"}, InvalidArgument),
         ("bob", {"type": []}, InvalidArgument),
+        ("bob", {"receiver_type": "group"}, InvalidArgument),
         ("bob", {"timeout": "long"}, InvalidArgument),
         ("bob", {"timeout": True}, InvalidArgument),
         ("bob", {"timeout": float("nan")}, InvalidArgument),
@@ -326,7 +327,7 @@ def test_an_accepted_call_is_not_yet_active(town: Town, run: Run) -> None:
                 t.clients["alice"].start_session(await t.clients["alice"].generate_token(call.session_id), settings)
             )
             await asyncio.sleep(1)
-            sessions = list(t.clients["alice"]._driver.sessions.values())
+            sessions = [part.session for part in t.clients["alice"]._driver.parts.values()]
             (session,) = sessions
             with pytest.raises(SessionInactive) as raised:
                 await session.mute_audio()

@@ -72,3 +72,8 @@ def test_buttons_are_those_of_the_python_side(real: dict[str, Any]) -> None:
     """A press that Python's listeners hear of can be told, and no other; nor any after the end."""
     told = {event.removesuffix("_button_pressed") for event in events(OngoingCallListener) if "_button_" in event}
     assert real["pressed"] == [*sorted(told), "invalid_argument", "session_inactive"]
+
+
+def test_what_cannot_be_rung_is_refused(real: dict[str, Any]) -> None:
+    """A group, which nothing here can ring, and nobody at all are refused before anything is asked of the service."""
+    assert real["unrung"] == [["invalid_argument", "receiver_type"], ["blank_id", "receiver"]]

@@ -34,7 +34,16 @@ for (const button of [...BUTTONS].sort()) press(button);
 press("coffee");
 session.over = true;
 press("mute");
+const ringing = [["bob", { receiverType: "group" }], [" ", {}]].map(async (args) => {
+  try {
+    await device.initiateCall(...args);
+  } catch (error) {
+    return [error.code, error.data.name];
+  }
+  return null;
+});
 const found = {
+  unrung: await Promise.all(ringing),
   exports: Object.keys(client),
   CallClient: names(device),
   Session: names(session),

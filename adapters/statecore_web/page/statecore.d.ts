@@ -68,6 +68,16 @@ export interface Call {
   participants: Participant[];
 }
 
+export interface InitiateOptions {
+  type?: CallType;
+  /** What is rung. A group cannot be in this version. */
+  receiverType?: "user";
+  timeout?: number;
+  metadata?: unknown;
+  sessionId?: string;
+  flow?: string;
+}
+
 export interface CallListener {
   onIncomingCallReceived?(call: Call): void;
   onOutgoingCallAccepted?(call: Call): void;
@@ -168,10 +178,7 @@ export class CallClient {
   addCallListener(id: string, listener: CallListener): Unsubscribe;
   removeCallListener(id: string): boolean;
   /** Resolves when it rings. `timeout` is in seconds. */
-  initiateCall(
-    receiver: string,
-    options?: { type?: CallType; timeout?: number; metadata?: unknown; sessionId?: string; flow?: string },
-  ): Promise<Call>;
+  initiateCall(receiver: string, options?: InitiateOptions): Promise<Call>;
   answered(sessionId: string): Promise<Call>;
   acceptCall(sessionId: string): Promise<Call>;
   rejectCall(sessionId: string, reason?: "rejected" | "busy"): Promise<void>;

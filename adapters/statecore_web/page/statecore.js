@@ -152,13 +152,15 @@ export class CallClient {
   // --- ringing
 
   /** Ring a user; resolves when it rings. `timeout` is in seconds. Rejects as the Python client raises. */
-  async initiateCall(receiver, { type = "video", timeout = 0, metadata = null, sessionId = identity(), flow = "ringing" } = {}) {
+  async initiateCall(receiver, more = {}) {
+    const { type = "video", receiverType = "user", timeout = 0, metadata = null, sessionId = identity(), flow = "ringing" } = more;
     if (!receiver?.trim?.()) throw new CallError("blank_id", { name: "receiver" });
+    if (receiverType !== "user") throw new CallError("invalid_argument", { name: "receiver_type" });
     const consent = type === "video" ? ["audio", "video"] : ["audio"];
     const start = this.core.machines.get(flow)?.flow.start;
-    const more = { flow, receiver, type, consent, timeout: Math.max(0, Math.round(timeout * 1000)) };
-    more.metadata = metadata ? JSON.stringify(metadata) : "";
-    return this.callOf(await this.do(sessionId, start, more));
+    const command = { flow, receiver, type, consent, timeout: Math.max(0, Math.round(timeout * 1000)) };
+    command.metadata = metadata ? JSON.stringify(metadata) : "";
+    return this.callOf(await this.do(sessionId, start, command));
   }
 
   /** Wait until a call is accepted; rejects with how it ended otherwise. */
