@@ -30,7 +30,7 @@ from _chromium import FLAGS, Browser, Tab
 
 PAUSE = 5.0
 """How many seconds nobody may serve a page, before it is rather opened anew."""
-DRAWN = 2
+DRAWN = 1
 """How many of the tests that `make soak` runs all of `make test` runs, drawn by the seed: each takes seconds."""
 
 
