@@ -302,7 +302,9 @@ class Calls(Controller):
     @post(summary="Create a session", responses=_TOLD)
     async def create(self, app: App, data: JSONBody[NewSession]) -> SessionBody:
         """A new session without ringing: its id, and a call token for each who may join. It begins with the first who
-        joins. A call that rings is begun by a device: only its user can say yes to microphone and camera."""
+        joins. No request rings anybody, neither from the back end nor in a user's name: who rings says yes to a
+        microphone by it, which only a device can, for its own user. A back end that is to ring people has a device of
+        its own: a `CallClient`, for a user such as a bot, over the WebSocket or in the process."""
         session_id = str(uuid.uuid4())
         more = {"lifetime": data.lifetime} if data.lifetime is not None else {}
         issue = app.service.generate_token
@@ -468,7 +470,8 @@ def rest(app: CallApp, api_key: str | None, *, dev: bool, origins: Collection[st
         openapi_config=OpenAPIConfig(
             title="statecore",
             version=__version__,
-            description="The call service, for back ends.",
+            description="The call service, for back ends: users, their tokens, sessions, and the calls that live and "
+            "have ended. Calls that ring are begun by devices, over the WebSocket (`/asyncapi.json`).",
             components=Components(security_schemes={"api_key": bearer}),
             path="/description",
             render_plugins=[],
