@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -137,15 +137,28 @@ async def longest_gap(session: MediaSession, pid: str, hz: float, timeout: float
     return longest
 
 
-async def loud(frames: AsyncIterator[AudioFrame]) -> float:
-    """Seconds of sound louder than -40 dBFS in what has arrived and was not read yet."""
-    heard = 0.0
-    with suppress(TimeoutError):
-        while True:
-            async with asyncio.timeout(0.05):
-                frame = check_audio(await anext(frames))
-            heard += len(frame.samples) / frame.rate if rms_dbfs(frame.samples) > -40 else 0
-    return heard
+@asynccontextmanager
+async def collecting(session: MediaSession, pid: str) -> AsyncIterator[list[AudioFrame]]:
+    """What has arrived of a participant's sound, as a list that grows."""
+    heard: list[AudioFrame] = []
+
+    async def listen() -> None:
+        async with reading(session.audio(pid)) as frames:
+            async for frame in frames:
+                heard.append(check_audio(frame))  # noqa: PERF401 - it is read as it grows
+
+    task = asyncio.create_task(listen())
+    try:
+        yield heard
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
 
 
-__all__ = ["chunk", "falls_silent", "freezes", "hears", "longest_gap", "loud", "reading", "sees"]
+def loud(heard: list[AudioFrame]) -> float:
+    """Seconds from the first to the last sound above -40 dBFS."""
+    frames = [frame for frame in heard if rms_dbfs(frame.samples) > -40]
+    return frames[-1].time + len(frames[-1].samples) / frames[-1].rate - frames[0].time if frames else 0.0
+
+
+__all__ = ["chunk", "collecting", "falls_silent", "freezes", "hears", "longest_gap", "loud", "reading", "sees"]
