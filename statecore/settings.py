@@ -188,10 +188,8 @@ class CallSettings:
     show_invite_button: bool = _flag(
         False, "The page shows the button that invites others: it copies the session's link."
     )
-    show_chat_button: bool = _flag(False, "A page of your own shows a button for the chat; the service's has none.")
-    show_network_button: bool = _flag(
-        False, "A page of your own shows a button for the network's quality; the service's has none."
-    )
+    show_chat_button: bool = _flag(False, "The page shows the button that opens the chat.")
+    show_network_button: bool = _flag(False, "The page shows the button that tells the quality of the network.")
     noise_reduction: bool = _flag(False, "Reduce noise in what the microphone captures, where the adapter can.")
     audio_input: str | None = _text(None, "The microphone, by the adapter's device id; None means the system's.")
     audio_output: str | None = _text(None, "The loudspeaker, likewise.")

@@ -43,7 +43,7 @@ _SETTINGS = frozenset(
         "layout", "title", "start_audio_muted", "start_video_paused", "audio_only", "idle_timeout", "idle_prompt",
         "max_duration", "peer_call", "camera_facing", "show_end_button", "show_mute_button", "show_pause_button",
         "show_share_button", "show_mode_button", "show_switch_to_video_button", "show_raise_hand_button",
-        "show_participants_button", "show_invite_button",
+        "show_participants_button", "show_invite_button", "show_chat_button", "show_network_button",
     )
 )  # fmt: skip
 """What the page can be told to start its sessions with."""

@@ -106,7 +106,7 @@ def test_its_buttons_are_those_that_are_asked_for_and_a_press_is_told(world: Any
     its name."""
 
     async def main() -> None:
-        page = CallSettings(title="Stand-up", show_invite_button=True, show_mute_button=False, idle_timeout=None)
+        page = CallSettings(title="Stand-up", idle_timeout=None, **_ASKED)
         async with world(page=page) as all_:
             alice = await all_.person("alice")
 
@@ -139,6 +139,9 @@ def test_its_buttons_are_those_that_are_asked_for_and_a_press_is_told(world: Any
     asyncio.run(main())
 
 
+_ASKED = {
+    "show_invite_button": True, "show_chat_button": True, "show_network_button": True, "show_mute_button": False,
+}  # fmt: skip
 # The control that each setting and each press is about.
 _BUTTONS = {
     "copy-link": ("showInviteButton", "invite"),
@@ -149,10 +152,13 @@ _BUTTONS = {
     "share": ("showShareButton", "share"),
     "hand": ("showRaiseHandButton", "raise_hand"),
     "participants": ("showParticipantsButton", "participants"),
+    "chat": ("showChatButton", "chat"),
+    "network": ("showNetworkButton", "network"),
     "end": ("showEndButton", "call_end"),
 }
-_VIDEO = ["copy-link", "layouts", "mute", "camera", "share", "hand", "participants", "devices", "end"]
-_AUDIO = ["copy-link", "layouts", "mute", "to-video", "share", "hand", "participants", "devices", "end"]
+_REST = ["share", "hand", "participants", "chat", "network", "devices", "end"]
+_VIDEO = ["copy-link", "layouts", "mute", "camera", *_REST]
+_AUDIO = ["copy-link", "layouts", "mute", "to-video", *_REST]
 _SHOWN = """[...document.querySelectorAll('.call .top > [id], #controls > [id]')]
   .filter((each) => each.checkVisibility() && each.matches('button, #layouts')).map((each) => each.id)"""
 # From now on sessions are started by what is wanted here besides.
@@ -175,7 +181,52 @@ _WITHOUT = f"""((setting, name) => {{
 }})"""
 
 
-@pytest.mark.parametrize("asked", [{"show_chat_button": True}, {"presenter_mode": True}, {"type": "audio"}])
+def test_they_write_to_each_other_and_see_how_well_they_are_connected(town: Any) -> None:
+    """Where the buttons for it are shown: what one writes the other is told of, finds when the chat is opened, and
+    answers there; the network's figures are there and change."""
+
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        for page in (alice, bob):
+            await page.run(_WANTED)
+            await page.run("globalThis.wanted = { showChatButton: true, showNetworkButton: true }")
+        await alice.call("bob", "audio")
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        await alice.press("c")
+        for text in ("<b>Hello</b>", "Are you there?"):
+            await alice.type("#panel input", text)
+            await alice.press("Enter")
+        await bob.until("document.querySelector('#chat').innerText === 'Chat (2)'")
+        assert await bob.run("document.querySelector('#notice').innerText") == "alice: Are you there?"
+        await bob.click("#chat")
+        assert await bob.run(_SAID) == ["alice: <b>Hello</b>", "alice: Are you there?"]
+        assert await bob.run("document.querySelector('#chat').innerText") == "Chat"
+        assert await bob.run("document.querySelector('#notice').hidden")
+        await bob.type("#panel input", "Yes")
+        await bob.press("Enter")
+        await alice.until(f"{_SAID}.at(-1) === 'bob: Yes'")
+        assert ("log", "Messages") in await alice.heard_as()
+        await _fits(alice, bob)
+        await alice.press("Tab")  # out of the field: letters are keys again
+        await alice.run("document.activeElement.blur()")
+        await alice.press("n")
+        await alice.until(
+            r"/bob\n\d+ ms there and back · 0\.0 % lost/.test(document.querySelector('#panel').innerText)"
+        )
+        await _fits(alice)
+        await alice.click("#end")
+        await asyncio.gather(alice.at_home(), bob.at_home())
+        for page in (alice, bob):
+            await page.run("delete statecore.startSession")
+
+    town.run(main)
+
+
+_SAID = """[...document.querySelectorAll('.chat li')]
+  .map((each) => `${each.querySelector('small').innerText}: ${each.querySelector('p').innerText}`)"""
+
+
+@pytest.mark.parametrize("asked", [{"show_recording_button": True}, {"presenter_mode": True}, {"type": "audio"}])
 def test_what_the_page_cannot_do_is_not_promised(asked: dict[str, Any]) -> None:
     """A setting that the page does not act on is refused by its name when the service is made."""
     with pytest.raises(InvalidSettings, match=next(iter(asked))):
@@ -295,7 +346,7 @@ async def _is_told(alice: Any, bob: Any) -> None:
     assert ("group", "bob") in await alice.heard_as()
     assert [role for role, name in told if role in ("button", "radio", "combobox", "image") and not name] == []
     keys = await bob.run("[...document.querySelectorAll('#controls [data-key]')].map((each) => each.title)")
-    assert [title[-3:] for title in keys] == ["(m)", "(v)", "(v)", "(s)", "(h)", "(p)", "(d)"]
+    assert [title[-3:] for title in keys] == ["(m)", "(v)", "(v)", "(s)", "(h)", "(p)", "(c)", "(n)", "(d)"]
     await bob.press("e")
     assert await bob.run("document.body.dataset.view") == "call"
 

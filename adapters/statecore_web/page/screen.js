@@ -12,8 +12,12 @@ const BUTTONS = {
   share: ["showShareButton", "share"],
   hand: ["showRaiseHandButton", "raise_hand"],
   participants: ["showParticipantsButton", "participants"],
+  chat: ["showChatButton", "chat"],
+  network: ["showNetworkButton", "network"],
   end: ["showEndButton", "call_end"],
 };
+
+const PANELS = ["participants", "chat", "network", "devices"];
 
 export class CallScreen {
   constructor(page) {
@@ -23,6 +27,8 @@ export class CallScreen {
     this.panel = "";
     this.lost = new Set();
     this.asking = false;
+    this.messages = [];
+    this.unread = 0;
     this.clock = 0;
     this.left = null; // what there is to say of the time left, while it is asked about
     const acts = {
@@ -32,8 +38,7 @@ export class CallScreen {
       "to-video": () => this.toVideo(),
       share: () => (this.own.presenting ? this.session.stopScreenShare() : this.session.startScreenShare()),
       hand: () => (this.own.handRaised ? this.session.lowerHand() : this.session.raiseHand()),
-      participants: () => this.toggle("participants"),
-      devices: () => this.toggle("devices"),
+      ...Object.fromEntries(PANELS.map((what) => [what, () => this.toggle(what)])),
       end: () => this.session.end(),
     };
     for (const [id, act] of Object.entries(acts)) $(id).addEventListener("click", () => this.press(id, act));
@@ -70,8 +75,11 @@ export class CallScreen {
   }
 
   /** One letter for each control, which stands in its title; but the call does not end by a letter. */
-  key({ key }) {
-    [...$("controls").children].find((each) => !each.hidden && each.dataset.key === key.toLowerCase())?.click();
+  key(event) {
+    const { key } = event;
+    const control = [...$("controls").children].find((each) => !each.hidden && each.dataset.key === key.toLowerCase());
+    if (control) event.preventDefault(); // what it opens has a field, perhaps, which is not what the letter is for
+    control?.click();
     if (key === "Escape" && this.panel) this.toggle(this.panel);
   }
 
@@ -95,6 +103,8 @@ export class CallScreen {
     this.session = session;
     this.lost.clear();
     this.asking = false;
+    this.messages = [];
+    this.unread = 0;
     $("call-with").textContent = name;
     const draw = () => this.draw();
     for (const event of [
@@ -112,6 +122,7 @@ export class CallScreen {
         this.page.say(`${who.name} is here.`);
       },
       onUserLeft: (who) => this.page.say(`${who.name} has left.`),
+      onMessageReceived: (who, data) => typeof data === "string" && this.wrote(who.name, data),
       onRemoteConnectionLost: (who) => this.connection(who, true),
       onRemoteConnectionRestored: (who) => this.connection(who, false),
     });
@@ -137,6 +148,7 @@ export class CallScreen {
     const more = this.asking ? "waiting for an answer" : this.alone ? "nobody else is here yet" : "";
     $("call-state").textContent = [STATES[state] || duration(began), more].filter(Boolean).join(" · ");
     if (this.left) $("asked-text").textContent = this.left();
+    if (this.panel === "network") this.showNetwork().catch(() => {}); // it may have ended meanwhile
   }
 
   connection(who, lost) {
@@ -305,6 +317,7 @@ export class CallScreen {
     show("to-video", this.asking, this.asking ? "Withdraw" : "Switch to video");
     show("share", own.presenting, own.presenting ? "Stop sharing" : "Share screen");
     show("hand", own.handRaised, own.handRaised ? "Lower hand" : "Raise hand");
+    show("chat", false, this.unread ? `Chat (${this.unread})` : "Chat");
     for (const button of $("controls").children) {
       const { key } = button.dataset;
       button.title = button.textContent + (key ? ` (${key})` : "");
@@ -323,9 +336,11 @@ export class CallScreen {
 
   toggle(what) {
     this.panel = this.panel === what ? "" : what;
-    for (const id of ["participants", "devices"]) $(id).setAttribute("aria-expanded", this.panel === id);
+    for (const id of PANELS) $(id).setAttribute("aria-expanded", this.panel === id);
     $("panel").hidden = !this.panel;
     if (this.panel === "participants") this.listParticipants();
+    if (this.panel === "chat") this.showChat();
+    if (this.panel === "network") this.fillPanel("Network"); // what there is to say comes with the next look
     if (this.panel === "devices") this.listDevices();
   }
 
@@ -337,6 +352,59 @@ export class CallScreen {
         one.audioMuted ? state("mic-off", "Muted") : state("mic", "Microphone on"),
         one.videoOn ? state("video", "Camera on") : state("video-off", "Camera off")));
     this.fillPanel(`Participants (${rows.length})`, make("ul", { class: "list" }, ...rows));
+  }
+
+  // --- what is written
+
+  showChat() {
+    if (this.unread) this.page.notice(""); // it stands here
+    this.unread = 0;
+    const list = make("ol", { class: "list chat", role: "log", "aria-label": "Messages" }, ...this.messages);
+    const field = make("input", { "aria-label": "Message", placeholder: "Message", maxlength: "2000", autocomplete: "off" });
+    const send = (event) => {
+      event.preventDefault();
+      this.act(() => this.write(field));
+    };
+    this.fillPanel("Chat", list, make("form", { onsubmit: send }, field));
+    this.messages.at(-1)?.scrollIntoView();
+    field.focus();
+  }
+
+  async write(field) {
+    const text = field.value.trim();
+    field.value = "";
+    if (!text) return;
+    this.note("You", text);
+    await this.session.sendMessage(text);
+  }
+
+  /** Somebody else wrote: heard of at once, also by who has no chat open or does not look. */
+  wrote(name, text) {
+    this.note(name, text);
+    if (this.panel === "chat") return; // it is read out as it comes
+    this.unread += 1;
+    this.page.notice(`${name}: ${text}`);
+    this.page.say(`${name}: ${text}`);
+    this.draw();
+  }
+
+  note(name, text) {
+    const line = make("li", {}, make("div", { class: "who" }, make("small", {}, name), make("p", {}, text)));
+    this.messages.push(line);
+    $("panel").querySelector(".chat")?.append(line);
+    if (this.panel === "chat") line.scrollIntoView();
+  }
+
+  // --- how well it is connected
+
+  async showNetwork() {
+    const streams = await this.session.stats();
+    if (this.panel !== "network") return;
+    const [, ...others] = this.session.participants;
+    const rows = others.map((one) => make("li", {}, face(one), make("div", { class: "who" }, make("b", {}, one.name),
+      make("small", {}, quality(streams.filter((each) => each.pid === one.pid))))));
+    const nobody = make("li", { class: "empty" }, "Nobody else is here yet.");
+    this.fillPanel("Network", make("ul", { class: "list" }, ...(rows.length ? rows : [nobody])));
   }
 
   fillPanel(title, ...content) {
@@ -364,4 +432,13 @@ export class CallScreen {
     this.output = id;
     await Promise.all([...$("sound").children].map((audio) => audio.setSinkId(id)));
   }
+}
+
+/** How well somebody's sound and pictures arrive, and how far away they are. */
+function quality(streams) {
+  const coming = streams.filter((each) => each.direction === "in");
+  const sum = (what) => coming.reduce((total, each) => total + (each[what] ?? 0), 0);
+  const longest = (some, what) => Math.round(1000 * Math.max(0, ...some.map((each) => each[what] ?? 0)));
+  const lost = (100 * sum("lost")) / Math.max(1, sum("lost") + sum("packets"));
+  return `${longest(streams, "round_trip")} ms there and back · ${lost.toFixed(1)} % lost · ${longest(coming, "jitter")} ms of jitter`;
 }
