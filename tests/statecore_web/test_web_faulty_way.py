@@ -25,7 +25,7 @@ from statecore.testing import FakeMedia, assert_invariants
 from statecore.trace import read
 from statecore_web import CallApp, WebSocketSignaling
 
-_SOON = 20.0
+_SOON = 40.0
 """Seconds in which what must happen happens: less than any lease or ring timer, which would hide a call forgotten."""
 _OVER = ("outgoing_call_rejected", "incoming_call_cancelled", "call_ended_message_received")
 _PROTOCOL = Subprotocol("statecore.v1")
