@@ -26,7 +26,8 @@ from statecore.testing._core import stamp
 from statecore.testing.leaks import timers
 
 # `make test` draws a sample, and prints the seed that it draws by; `make soak` goes on for longer. Tests that need many
-# examples, or can afford few, take a multiple or a part of what the profile says.
+# examples, or can afford few, take a multiple or a part of what the profile says. None is held to a time.
+settings.register_profile("default", settings.get_profile("default"), deadline=None)
 settings.register_profile("soak", max_examples=2_000, deadline=None)
 
 
