@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -105,9 +106,16 @@ async def _served(url: str) -> AsyncIterator[str]:
             await process.communicate()
 
 
+def _revoke(url: str) -> None:
+    request = urllib.request.Request(url, headers={"Authorization": "Bearer key"}, method="DELETE")  # noqa: S310
+    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+        assert answer.status == 204
+
+
 def test_two_processes_carry_the_same_calls(database: str) -> None:
-    """Two of `statecore serve` on one database: who is connected to one calls who is connected to the other, and a call
-    goes on when the service of the one is stopped and he connects to the other."""
+    """Two of `statecore serve` on one database: who is connected to one calls who is connected to the other, a token
+    that is revoked at one ends its connection to the other, and a call goes on when the service of the one is stopped
+    and he connects to the other."""
 
     async def main() -> None:
         async with AsyncExitStack() as stack:
@@ -120,6 +128,12 @@ def test_two_processes_carry_the_same_calls(database: str) -> None:
                 await store.commit({("line", user): (0, Line(user))})
                 links.append(WebSocketSignaling(url, (await AuthTokens(store).issue(user))[0]))
             alice, bob = [await stack.enter_async_context(CallClient(link, FakeMedia())) for link in links]
+            text, made = await AuthTokens(store).issue("eve")
+            failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            eve = await stack.enter_async_context(CallClient(WebSocketSignaling(there, text)))
+            eve.on("connection_failed", lambda reason, _: failed.set_result(reason))
+            await asyncio.to_thread(_revoke, f"{here}/v1/users/eve/auth-tokens/{made.id}")
+            assert await asyncio.wait_for(failed, 20) == "token_revoked"
             serving = asyncio.create_task(bob.serve(_answer))
             async with asyncio.timeout(30), alice.call("bob", type="audio") as session:
                 await anext(session.audio("bob"))
