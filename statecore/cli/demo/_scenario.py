@@ -256,13 +256,16 @@ class Demo:
             )
             await until(lambda: len(at_alice.participants) == len(at_bob.participants) == 2)
             async with _Watching(at_alice, at_bob) as watch:
-                await _pass(2.5)
+                await _pass(1.5)
                 tone_until = time.monotonic()
+                tune_from = await self._play_tune(result, at_alice)
+                await _pass(1.0)
+                if tune_from is None:
+                    tone_until = time.monotonic()  # the file goes on
                 at_bob.on("call_switch_to_video_requested", lambda *_: _consent(at_bob))
                 before = camera.drawn
                 await at_alice.switch_to_video()
                 self.say(result.name, "both", "agreed to video")
-                tune_from = await self._play_tune(result, at_alice)
                 await _pass(2.5)
                 drawn = camera.drawn - before
                 speech_until = time.monotonic()
