@@ -183,7 +183,8 @@ _WITHOUT = f"""((setting, name) => {{
 
 def test_they_write_to_each_other_and_see_how_well_they_are_connected(town: Any) -> None:
     """Where the buttons for it are shown: what one writes the other is told of, finds when the chat is opened, and
-    answers there; the network's figures are there and change."""
+    answers there; what could not be sent stands where it was written, and whoever has no chat is not told what is
+    written; the network's figures are there and change."""
 
     async def main(all_: Any, alice: Any, bob: Any) -> None:
         for page in (alice, bob):
@@ -196,6 +197,7 @@ def test_they_write_to_each_other_and_see_how_well_they_are_connected(town: Any)
         for text in ("<b>Hello</b>", "Are you there?"):
             await alice.type("#panel input", text)
             await alice.press("Enter")
+            await alice.until("document.querySelector('#panel input').value === ''")
         await bob.until("document.querySelector('#chat').innerText === 'Chat (2)'")
         assert await bob.run("document.querySelector('#notice').innerText") == "alice: Are you there?"
         await bob.click("#chat")
@@ -205,6 +207,18 @@ def test_they_write_to_each_other_and_see_how_well_they_are_connected(town: Any)
         await bob.type("#panel input", "Yes")
         await bob.press("Enter")
         await alice.until(f"{_SAID}.at(-1) === 'bob: Yes'")
+        await alice.run("document.querySelector('#panel input').value = 'long'.repeat(10_000)")
+        await alice.press("Enter")
+        await alice.until("document.querySelector('#notice').innerText")
+        assert await alice.run("document.querySelector('#panel input').value.length") == 40_000
+        await alice.run("document.querySelector('#panel input').value = ''")
+        await bob.run(_NO_CHAT)
+        await alice.type("#panel input", "Unheard")
+        await alice.press("Enter")
+        await alice.until(f"{_SAID}.at(-1) === 'You: Unheard'")  # and bob has it
+        assert await alice.run(f"{_SAID}.at(-2)") == "bob: Yes"
+        assert await bob.run("document.querySelector('#say').textContent") == "alice: Are you there?"
+        assert await bob.run(f"{_SAID}.at(-1)") == "You: Yes"
         assert ("log", "Messages") in await alice.heard_as()
         await _fits(alice, bob)
         await alice.press("Tab")  # out of the field: letters are keys again
@@ -222,6 +236,10 @@ def test_they_write_to_each_other_and_see_how_well_they_are_connected(town: Any)
     town.run(main)
 
 
+_NO_CHAT = """(() => {
+  const [session] = [...statecore.sessions.values()];
+  session.settings = { ...session.settings, showChatButton: false };
+})()"""
 _SAID = """[...document.querySelectorAll('.chat li')]
   .map((each) => `${each.querySelector('small').innerText}: ${each.querySelector('p').innerText}`)"""
 

@@ -122,7 +122,7 @@ export class CallScreen {
         this.page.say(`${who.name} is here.`);
       },
       onUserLeft: (who) => this.page.say(`${who.name} has left.`),
-      onMessageReceived: (who, data) => typeof data === "string" && this.wrote(who.name, data),
+      onMessageReceived: (who, data) => typeof data === "string" && session.settings.showChatButton && this.wrote(who.name, data),
       onRemoteConnectionLost: (who) => this.connection(who, true),
       onRemoteConnectionRestored: (who) => this.connection(who, false),
     });
@@ -370,15 +370,21 @@ export class CallScreen {
     field.focus();
   }
 
+  /** It stands in the field, as it is, until it was sent. */
   async write(field) {
     const text = field.value.trim();
-    field.value = "";
-    if (!text) return;
-    this.note("You", text);
-    await this.session.sendMessage(text);
+    if (!text || field.readOnly) return;
+    field.readOnly = true;
+    try {
+      await this.session.sendMessage(text);
+      this.note("You", text);
+      field.value = "";
+    } finally {
+      field.readOnly = false;
+    }
   }
 
-  /** Somebody else wrote: heard of at once, also by who has no chat open or does not look. */
+  /** Somebody else wrote: heard of at once, also by who has the chat not open or does not look. */
   wrote(name, text) {
     this.note(name, text);
     if (this.panel === "chat") return; // it is read out as it comes
