@@ -73,7 +73,7 @@ class Page:
         self._app = app
         self._known = People(app.service.presence) if directory else None
         self._authenticate = authenticate
-        self._config = msgspec.json.encode({"dev": dev, "settings": _told(settings or CallSettings())})
+        self._config = msgspec.json.encode({"dev": dev, "settings": _told(settings) if settings else {}})
 
     async def serve(self, scope: Scope, send: Send, path: str, headers: dict[str, str]) -> bool:
         """Answer a request if it is for the page; tells whether it was. `path` has no slash at its end."""
@@ -140,16 +140,15 @@ def _shown(user: User) -> dict[str, str]:
 
 
 def _told(settings: CallSettings) -> dict[str, Any]:
-    """What differs from the defaults, as the page's client names it. Raises InvalidSettings for what it cannot do."""
+    """All of what the page acts on, as its client names it. Raises InvalidSettings for what it cannot do."""
     told = {}
     for field in attrs.fields(CallSettings):
         value = getattr(settings, field.name)
-        if value == field.default:
-            continue
-        if field.name not in _SETTINGS:
+        if field.name in _SETTINGS:
+            first, *others = field.name.split("_")
+            told["".join((first, *(each.title() for each in others)))] = value
+        elif value != field.default:
             raise InvalidSettings(name=field.name, value=value, why="the page of the service does not act on it")
-        first, *others = field.name.split("_")
-        told["".join((first, *(each.title() for each in others)))] = value
     return told
 
 
