@@ -65,6 +65,7 @@ def test_who_has_a_picture_is_shown_by_it(town: Any) -> None:
         await alice.until(f"{_FACES}('#people').length > {len(initials)}")
         await alice.until(f"!document.querySelector('#people img[src^=https]') && {_FACES}('#people')[0].length === 2")
         assert await alice.run(f"{_FACES}('#people')") == [["B", _RED], *initials]
+        await bob.until(f"{_FACES}('#people')[0]?.length === 2")
         assert await bob.run(f"{_FACES}('#people')") == [["A", mine], *initials]
         assert await bob.run(f"{_FACES}('#me')") == [["B", _RED]]
         assert await bob.run("statecore.user") == {"uid": "bob", "name": "bob", "avatar": _RED}
@@ -250,6 +251,57 @@ def test_what_the_page_cannot_do_is_not_promised(asked: dict[str, Any]) -> None:
     """A setting that the page does not act on is refused by its name when the service is made."""
     with pytest.raises(InvalidSettings, match=next(iter(asked))):
         CallApp(CallService(), page=CallSettings(**asked))
+
+
+def test_whoever_is_known_is_found(town: Any) -> None:
+    """Also who is beyond those that the list begins with. What was written last counts, whichever answer comes last;
+    and in the log who is not among those that were found keeps the name."""
+
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        names = [f"u{number:03}" for number in range(201)]
+        for name in names:
+            await all_.service.register_user(name, f"Person {name}")
+        await bob.call("alice", "audio")
+        await alice.click("#reject")
+        await alice.until(f"{_LISTED}.length === 200")
+        await alice.run(_HELD % "q=u0")
+        await alice.type("#search", "u0")
+        await alice.until("globalThis.letGo")
+        await alice.type("#search", "99")
+        await alice.until(f"String({_LISTED}) === 'u099'")
+        await alice.run("letGo()")
+        assert await alice.run(_LISTED) == ["u099"]
+        await alice.run("document.querySelector('#search').value = ''")
+        await alice.type("#search", "u200")
+        await alice.until(f"String({_LISTED}) === 'u200'")
+        assert await alice.run("document.querySelector('#log b').innerText") == "bob"
+        await alice.type("#search", "?")
+        await alice.until("document.querySelector('#people').innerText === 'Nobody of that name.'")
+        await alice.run("document.querySelector('#search').value = ''")
+        for name in names:
+            await all_.service.delete_user(name)
+
+    town.run(main)
+
+
+_LISTED = "[...document.querySelectorAll('#people [data-call=video]')].map((each) => each.dataset.user)"
+# What is answered to a request whose address ends so is known no sooner than `letGo` is called; it returns when that is
+# over.
+_HELD = """(() => {
+  const asked = fetch;
+  globalThis.fetch = async (path, ...more) => {
+    const answer = await asked(path, ...more);
+    if (!path.endsWith('%s')) return answer;
+    const body = await answer.json();
+    const held = new Promise((resolve) => {
+      globalThis.letGo = () => {
+        resolve(body);
+        return new Promise((done) => setTimeout(done));
+      };
+    });
+    return { ok: true, json: () => held };
+  };
+})()"""
 
 
 def test_what_can_be_done_in_a_call(town: Any) -> None:

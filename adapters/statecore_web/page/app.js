@@ -8,12 +8,14 @@ import * as sounds from "./sounds.js";
 import { $, ENDS, STATES, duration, face, icon, make, reason, when } from "./words.js";
 
 const LOOK = 4000; // milliseconds between two looks at who is there
+const TYPING = 200; // milliseconds after a letter until one looks for what is written: another may follow
 
 let client = null;
 let token = "";
-let people = [];
+const known = new Map(); // uid -> whom the service has told of
 let config = { dev: false, settings: {} };
 let looking = 0;
+let looks = 0; // only the answer to the latest look counts
 let joining = null; // the session that is being joined
 const developer = new Developer();
 const screen = new CallScreen({ notice, say, copyLink });
@@ -155,23 +157,29 @@ function again() {
 // --- who is there, and the log
 
 async function look() {
-  clearTimeout(looking);
-  if (client && document.body.dataset.view === "home" && !document.hidden) {
-    try {
-      const [there, calls] = await Promise.all([ask("page/people"), ask("page/calls")]);
-      people = there;
-      drawPeople();
-      drawLog(calls);
-    } catch {
-      // the next look may succeed
-    }
+  const turn = lookIn(LOOK);
+  if (!client || document.body.dataset.view !== "home" || document.hidden) return;
+  const sought = $("search").value.trim();
+  try {
+    const [there, calls] = await Promise.all([ask(`page/people?q=${encodeURIComponent(sought)}`), ask("page/calls")]);
+    if (turn !== looks) return;
+    for (const one of there) known.set(one.uid, one);
+    drawPeople(there, sought);
+    drawLog(calls);
+  } catch {
+    // the next look may succeed
   }
-  looking = setTimeout(look, LOOK);
 }
 
-function drawPeople() {
-  const sought = $("search").value.trim().toLowerCase();
-  const found = people.filter((one) => `${one.name} ${one.uid}`.toLowerCase().includes(sought));
+/** Look so much later; what was asked before is out of date. */
+function lookIn(milliseconds) {
+  clearTimeout(looking);
+  looking = setTimeout(look, milliseconds);
+  looks += 1;
+  return looks;
+}
+
+function drawPeople(found, sought) {
   found.sort((a, b) => b.online - a.online || a.name.localeCompare(b.name));
   const text = sought ? "Nobody of that name." : "Nobody else is here yet. Open this page in another window, under another name.";
   fill($("people"), found.length ? found.map(person) : [make("li", { class: "empty" }, text)]);
@@ -234,9 +242,9 @@ function listen(to) {
   });
 }
 
-/** Who somebody is, as far as it is known here: from the list, or from the call that they are in. */
+/** Who somebody is, as far as it is known here: from the lists there were, or from the call that they are in. */
 function userOf(uid, call = null) {
-  return [...people, ...(call?.participants ?? [])].find((one) => one.uid === uid) ?? { uid, name: uid };
+  return known.get(uid) ?? call?.participants.find((one) => one.uid === uid) ?? { uid, name: uid };
 }
 
 const nameOf = (uid, call = null) => userOf(uid, call).name;
@@ -423,7 +431,7 @@ async function copyLink() {
 $("login").addEventListener("submit", logIn);
 $("logout").addEventListener("click", logOut);
 $("again").addEventListener("click", again);
-$("search").addEventListener("input", drawPeople);
+$("search").addEventListener("input", () => lookIn(TYPING));
 $("new-session").addEventListener("click", startSession);
 addEventListener("hashchange", invited);
 $("developer").addEventListener("click", () => developer.toggle());
