@@ -17,9 +17,15 @@ def who_asked(event: str, before: LocalLeg | None, leg: LocalLeg, peer: Peer | N
     asker = peer.user if peer is not None else user
     if event == "call_switch_to_video_requested":
         return asker, user
-    others = [other.user for other in leg.peers if other.joined]
-    only = _only(others)  # which of several declined, no view says
-    return asker, user if only and peer is not None else only
+    asked = [other.user for other in leg.peers if other.joined and (peer is None or other.pid != peer.pid)]
+    if peer is not None:
+        asked.append(user)
+    return asker, _only(asked)  # which of several declined, no view says
+
+
+def took_request(event: str, leg: LocalLeg, peer: Peer | None) -> bool:
+    """Whether somebody has left with a request for video that was not answered, of which no view says more."""
+    return event == "user_left" and peer is not None and _WISH in peer.flags and leg.type == "audio"
 
 
 def _switched(before: LocalLeg | None, after: LocalLeg, user: str) -> tuple[str, str]:
@@ -42,4 +48,4 @@ def _only(names: list[str]) -> str:
     return names[0] if len(names) == 1 else ""
 
 
-__all__ = ["who_asked"]
+__all__ = ["took_request", "who_asked"]

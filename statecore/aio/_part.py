@@ -13,7 +13,7 @@ from ..listeners import ListenerRegistry, Registration
 from ..model import Participant
 from ..settings import CallSettings
 from ..wire import Peer
-from ._asking import who_asked
+from ._asking import took_request, who_asked
 from ._log import end_reason, own_participant, participant
 from ._media import Frames, SessionMedia
 from ._sinks import add_sink
@@ -123,6 +123,9 @@ class Part:
         """Tell this session's listeners, with the arguments that the event's table names."""
         self.update(leg)
         self._joined |= event == "session_joined"
+        if took_request(event, leg, peer):
+            declined = "call_switch_to_video_declined"
+            self.tell(declined, *self._arguments(declined, leg, peer, None))
         if self._joined or event not in ("session_left", "call_ended"):  # who starts it is told why it did not begin
             self.listeners.emit(event, *self._arguments(event, leg, peer, value))
         if event == "call_ended":

@@ -181,6 +181,32 @@ def test_of_three_everybody_hears_who_asked_and_who_agreed(town: Town, run: Run)
     run(main)
 
 
+@pytest.mark.parametrize(("asked", "responder"), [(["bob"], "bob"), (["bob", "carol"], "")])
+def test_with_whoever_asked_the_request_is_over(town: Town, run: Run, asked: list[str], responder: str) -> None:
+    """Who asks and leaves has withdrawn it: whoever was asked hears that, and is not left with the question. Nothing is
+    over by the leaving of who did not ask."""
+
+    async def main() -> None:
+        async with town("alice", *asked) as t:
+            sessions = dict(zip(("alice", *asked), await t.meet("alice", *asked, type="audio"), strict=True))
+            asking = asyncio.create_task(sessions["alice"].switch_to_video())
+            await t.until(lambda: all(len(_heard(t, name)) == 1 for name in asked))
+            await sessions["alice"].leave()
+            with pytest.raises(CallEnded):
+                await asking
+            declined = ("switch_to_video_declined", "alice", responder)
+            await t.until(lambda: all("user_left" in t.names(name) for name in asked))
+            for name in asked:
+                assert _heard(t, name) == [("switch_to_video_requested", "alice", name), declined]
+                assert t.names(name).index("call_switch_to_video_declined") < t.names(name).index("user_left")
+            await sessions["bob"].leave()
+            if asked[1:]:
+                await t.until(lambda: t.names("carol").count("user_left") == 2)
+                assert len(_heard(t, "carol")) == 2
+
+    run(main)
+
+
 def test_who_was_away_is_not_told_a_guess(town: Town, run: Run) -> None:
     """Who was cut off between the request and the switch hears of the switch, without names that might be wrong."""
 

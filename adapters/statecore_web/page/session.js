@@ -303,6 +303,10 @@ export class Session {
   emit(event, leg, peer, value) {
     this.update(leg);
     if (event === "session_joined") this.joined = true;
+    if (tookRequest(event, leg, peer)) {
+      const declined = "call_switch_to_video_declined";
+      this.listeners.emit(declined, ...this.args(declined, leg, peer, null));
+    }
     // Whoever starts a session is told why it did not begin; listeners are not told the end of what had no beginning.
     if (this.joined || !["session_left", "call_ended"].includes(event)) {
       this.listeners.emit(event, ...this.args(event, leg, peer, value));
@@ -347,8 +351,14 @@ function whoAsked(event, before, leg, peer, user) {
   if (event === "call_switched_to_video") return whoSwitched(before, leg, user);
   const asker = peer?.user ?? user;
   if (event === "call_switch_to_video_requested") return [asker, user];
-  const other = only(leg.peers.filter((one) => one.joined).map((one) => one.user)); // of several, no view says who
-  return [asker, other && peer ? user : other];
+  const asked = leg.peers.filter((one) => one.joined && one.pid !== peer?.pid).map((one) => one.user);
+  if (peer) asked.push(user);
+  return [asker, only(asked)]; // which of several declined, no view says
+}
+
+/** Whether somebody has left with a request for video that was not answered, of which no view says more. */
+function tookRequest(event, leg, peer) {
+  return event === "user_left" && peer.flags.includes("wants_video") && leg.type === "audio";
 }
 
 /** One wish stands at a time, and besides the asker's only the camera of who agreed goes on with the switch. If a view
