@@ -154,13 +154,22 @@ class SessionMedia:
         if wait and not isinstance(self.ready("play"), TellsPlayed):
             raise InvalidArgument("this media adapter cannot tell when a source has ended", name="wait")
 
-        async def job(media: MediaSession) -> asyncio.Task[Played] | None:
-            await media.set_source(kind, source)
-            # Begun here, where no other source can have taken its place yet.
-            return self._wait_played(media, kind) if wait and isinstance(media, TellsPlayed) else None
+        playing: list[asyncio.Task[Played]] = []
+        waiting = wait
 
-        playing = await self.do("play", job)
-        return None if playing is None else await self._end_of(playing)
+        async def job(media: MediaSession) -> None:
+            await media.set_source(kind, source)
+            if waiting and isinstance(media, TellsPlayed):
+                # Begun here, where no other source can have taken its place yet.
+                playing.append(self._wait_played(media, kind))
+
+        try:
+            await self.do("play", job)
+            return await self._end_of(playing[0]) if playing else None
+        finally:
+            waiting = False  # a job that is given up may set the source all the same
+            for each in playing:
+                each.cancel()
 
     def _wait_played(self, media: TellsPlayed, kind: Kind) -> asyncio.Task[Played]:
         playing = self._tasks.start(media.played(kind), f"statecore media {kind} played {self.part.session_id}")
@@ -169,10 +178,7 @@ class SessionMedia:
         return playing
 
     async def _end_of(self, playing: asyncio.Task[Played]) -> Played:
-        try:
-            await asyncio.wait((playing,))
-        finally:
-            playing.cancel()
+        await asyncio.wait((playing,))
         if playing.cancelled():
             return "closed"
         if (error := playing.exception()) is not None:

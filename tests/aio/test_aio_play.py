@@ -78,6 +78,26 @@ def test_whoever_waits_hears_of_another_source_and_of_the_end(town: Town, run: R
     run(main)
 
 
+def test_whoever_gives_up_waiting_leaves_nothing(town: Town, run: Run, still: Any) -> None:
+    """Whenever one gives up, also as the source has just been set: nothing waits for the end of a source for nobody."""
+
+    async def main() -> None:
+        async with town("alice", "bob") as t:
+            hers, _ = await t.pair()
+            for turns in range(12):
+                given_up = asyncio.create_task(hers.play(still("audio", 2), wait=True))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                given_up.cancel()
+                await asyncio.wait((given_up,))
+                assert given_up.cancelled()
+                await asyncio.sleep(1)
+                left = [task for task in asyncio.all_tasks() if "played" in task.get_name()]
+                assert left == [], turns
+
+    run(main)
+
+
 def test_an_adapter_that_cannot_tell_the_end(town: Town, run: Run, still: Any) -> None:
     """Whoever wants to wait is refused before anything changes, and plays without; what breaks in telling is a typed
     error."""
