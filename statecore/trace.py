@@ -52,9 +52,9 @@ _INPUTS: dict[str, type[Input]] = {
     kind.__name__: kind for kind in (Await, Do, LinkDown, LinkUp, Media, Received, Say, Signal, Tick)
 }
 _T = TypeVar("_T")
-_CONFIRMED, _TOLD = "confirmed", "told"
+_CONFIRMED, _TOLD, _CLOSED = "confirmed", "told", "connection_closed"
 """What an entry is given that no input of the endpoint is: when the service was last heard of, before the first entry
-and where the shell has set it; and what listeners were told by the shell alone."""
+and where the shell has set it; and what listeners were told by the shell alone, at last that the link is closed."""
 _HIDDEN = "redacted"
 _SECRET = frozenset({"token", "text", "metadata"})
 
@@ -207,6 +207,11 @@ def _written(step: Entry) -> dict[str, Any]:
     if step.did:
         line["did"] = [[did.do, did.what, did.session] for did in step.did]
     return line
+
+
+def told_when_closed(effects: Sequence[Effect]) -> list[Effect]:
+    """What is left of what a step does after listeners were told that the link is closed: they hear no more of it."""
+    return [effect for effect in effects if not isinstance(effect, Emit) or effect.leg is not None]
 
 
 def entry(before: Endpoint, given: Input, now: int, after: Endpoint, effects: Sequence[Effect]) -> Entry:
@@ -382,9 +387,10 @@ def replay(trace: Trace, flows: Mapping[str, Flow] = FLOWS) -> list[Difference]:
         flows={name: flows[name] for name in trace.flows}, timers=_checked(1, lambda: Timers(**trace.timers))
     )
     endpoint = Endpoint(trace.user, trace.device, trace.epoch)
-    differences = []
+    differences, closed = [], False
     for line, recorded in enumerate(trace.entries, 2):
         if recorded.given == _TOLD:
+            closed |= any(did.what == _CLOSED for did in recorded.did)
             continue
         if recorded.given == _CONFIRMED:
             endpoint = replace(endpoint, confirmed=_checked(line, lambda r=recorded: _whole(r.input["at"])))  # type: ignore[misc]
@@ -392,6 +398,7 @@ def replay(trace: Trace, flows: Mapping[str, Flow] = FLOWS) -> list[Difference]:
         given = _input(line, recorded)
         before = endpoint
         endpoint, effects = core.step(before, given, recorded.at)
+        effects = told_when_closed(effects) if closed else effects
         replayed = entry(before, given, recorded.at, endpoint, effects)
         if attrs.evolve(replayed, input=recorded.input) != recorded:
             differences.append(Difference(line, recorded, replayed))

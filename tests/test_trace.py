@@ -98,7 +98,8 @@ async def pressing(alice: CallClient, bob: CallClient) -> None:
 
 
 def test_a_trace_has_what_the_core_knows_nothing_of(tmp_path: Path) -> None:
-    """What the client told by itself stands in the trace where it happened, with its session, also in the timeline."""
+    """What the client told by itself stands in the trace where it happened, with its session, also in the timeline; and
+    what it did not tell does not: with a link that is closed on purpose none is lost."""
     alice = record(tmp_path, pressing)[0]
     told = [(did.what, did.session) for entry in alice.entries if entry.given == "told" for did in entry.did]
     assert told == [
@@ -109,6 +110,8 @@ def test_a_trace_has_what_the_core_knows_nothing_of(tmp_path: Path) -> None:
     lines = [(line.session, *line.did) for line in timeline([alice])]
     assert ("meeting", "tell layout_changed") in lines
     assert ("", "tell connection_closed") in lines
+    assert ("", "tell connection_lost") not in lines
+    assert replay(alice) == []
 
 
 def test_a_client_that_never_came_in_leaves_a_trace(tmp_path: Path) -> None:

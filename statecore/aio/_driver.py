@@ -46,7 +46,7 @@ from ..flow import Flow, Timers
 from ..listeners import CallListener, ListenerRegistry, events
 from ..model import User
 from ..ports import Clock, MediaAdapter, Signaling
-from ..trace import Recorder
+from ..trace import Recorder, told_when_closed
 from ..wire import Bye, Down, TokenRequest
 from ._connection import Connection
 from ._log import fields_of_leg
@@ -300,6 +300,8 @@ class Driver:
         then, and effects are carried out in order."""
         before, now = self._endpoint, self._clock.monotonic()
         self._endpoint, effects = self.core.step(before, given, now)
+        if self.closing.is_set():
+            effects = told_when_closed(effects)
         if self._recorder is not None:
             self._recorder.took(before, given, now, self._endpoint, effects)
         self._effects.extend(effects)
@@ -347,8 +349,7 @@ class Driver:
         leg = effect.leg
         if leg is None:
             _log.debug("%s", effect.event, extra=self.extra)
-            if not self.closing.is_set():  # after that it was closed
-                self._tell_of_link(effect.event, SignalingLost.code, recoverable=True)
+            self._tell_of_link(effect.event, SignalingLost.code, recoverable=True)
             return
         _log.debug("%s in %s", effect.event, leg.state, extra={**self.extra, "session": leg.session})
         if effect.event in _CALL_EVENTS:
