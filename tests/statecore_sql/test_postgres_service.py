@@ -6,10 +6,13 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
 
+import psycopg
 import pytest
 
 from statecore import Call, CallClient, CallService, MemoryBus
@@ -17,6 +20,12 @@ from statecore.errors import SignalingLost, StoreUnusable, UserBusy
 from statecore.testing import FakeMedia, assert_fully_reaped
 from statecore_sql import PostgresStore
 from statecore_web import AuthTokens, WebSocketSignaling
+
+SERVE = [sys.executable, "-P", "-m", "statecore.cli", "serve", "--port", "0", "--json", "--api-key", "key"]
+
+
+def _env() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("STATECORE_")}
 
 
 async def _answer(call: Call) -> None:
@@ -116,9 +125,8 @@ def test_a_device_connects_once_the_server_of_the_store_is_back(database: str, s
     async def main() -> None:
         with closing(PostgresStore(database)) as store:
             token, _ = await AuthTokens(store).issue("alice")
-        env = {k: v for k, v in os.environ.items() if not k.startswith("STATECORE_")}
-        words = ["-P", "-m", "statecore.cli", "serve", "--port", "0", "--json", "--api-key", "key", "--store", database]
-        serving = await asyncio.create_subprocess_exec(sys.executable, *words, env=env, stdout=asyncio.subprocess.PIPE)
+        words = [*SERVE, "--store", database]
+        serving = await asyncio.create_subprocess_exec(*words, env=_env(), stdout=asyncio.subprocess.PIPE)
         try:
             assert serving.stdout is not None
             link = WebSocketSignaling(json.loads(await serving.stdout.readline())["url"], token)
@@ -138,3 +146,30 @@ def test_a_device_connects_once_the_server_of_the_store_is_back(database: str, s
             assert await serving.wait() == 0
 
     asyncio.run(main())
+
+
+def test_serve_is_gone_within_its_grace_although_the_server_of_its_store_is_frozen(database: str) -> None:
+    """A request waits in the store's thread for a server that neither answers nor goes away: `serve` that is told to
+    stop does not wait for that thread."""
+    words = [*SERVE, "--store", database, "--grace", "1"]
+    with psycopg.connect(database, autocommit=True) as db, subprocess.Popen(words, env=_env(), stdout=-1) as serving:
+        assert serving.stdout is not None
+        port = int(json.loads(serving.stdout.readline())["url"].rpartition(":")[2])
+        with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as asks:
+            asks.request("GET", "/v1/users", headers={"Authorization": "Bearer key"})
+            assert asks.getresponse().read() == b"[]"
+            others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            frozen = [pid for (pid,) in db.execute(others)]
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                asks.request("GET", "/v1/users", headers={"Authorization": "Bearer key"})
+                with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as lives:  # what was asked before is heard
+                    lives.request("GET", "/healthz")
+                    assert lives.getresponse().read() == b"ok"
+                serving.send_signal(signal.SIGTERM)
+                assert serving.wait(30) == 0
+            finally:
+                serving.kill()
+                for pid in frozen:
+                    os.kill(pid, signal.SIGCONT)

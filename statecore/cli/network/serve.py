@@ -8,6 +8,7 @@ import ipaddress
 import json
 import os
 import secrets
+import threading
 from collections.abc import AsyncIterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -101,6 +102,9 @@ def run(args: argparse.Namespace) -> int:
     settings, timers = _settings(args.set)
     key = args.api_key or secrets.token_urlsafe(24)
     args.store = args.store or _usual_store(args)
+    # What hangs may be a thread of the store's, which neither closing it nor leaving the interpreter would outwait.
+    gone = threading.Timer(args.grace, os._exit, (0,))
+    gone.daemon = True
     store = _opened(args.store, args.keep)
     try:
         service = CallService(
@@ -111,10 +115,11 @@ def run(args: argparse.Namespace) -> int:
             ice=_ice(args),
             notifier=_notifier(args),
         )
-        return _serve(args, service, key)
+        return _serve(args, service, key, gone)
     finally:
         if store is not None and hasattr(store, "close"):
             store.close()
+        gone.cancel()
 
 
 def _check_given(args: argparse.Namespace) -> None:
@@ -128,11 +133,12 @@ def _check_given(args: argparse.Namespace) -> None:
             raise InvalidArgument(f"--{option}{where} is empty: say what it is, or leave it out", name=option)
 
 
-def _serve(args: argparse.Namespace, service: CallService, key: str) -> int:
+def _serve(args: argparse.Namespace, service: CallService, key: str, gone: threading.Timer) -> int:
     @contextlib.asynccontextmanager
     async def running(port: int) -> AsyncIterator[None]:
         _announce(args, port, key)
         yield
+        gone.start()
 
     return serve(
         service,
