@@ -26,9 +26,10 @@ def test_pages_are_found() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_tests_of_a_page_pass(page: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks of a page that are marked so are one module of tests: there are some, and none fails or warns."""
+    """The blocks of a page that are marked so are one module of tests: there are some, and none fails or warns. What is
+    optional may be skipped."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makepyfile(_TESTS[page])
     result = pytester.runpytest_subprocess("-p", "statecore.testing.plugin", "--strict-markers", "-W", "error", "-q")
-    assert result.parseoutcomes().keys() == {"passed"}
+    assert result.parseoutcomes().keys() - {"skipped"} == {"passed"}

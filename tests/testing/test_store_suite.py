@@ -8,6 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
+from unittest import SkipTest
 
 import pytest
 from msgspec.structs import replace
@@ -171,6 +172,19 @@ def test_a_store_that_outlives_its_process_is_held_to_it() -> None:
     _Durable().test_what_was_committed_outlives_the_store()
     with pytest.raises(AssertionError):
         _Forgetful().test_what_was_committed_outlives_the_store()
+
+
+def test_what_a_store_does_not_say_is_not_held_to_have_been_shown() -> None:
+    """A store that does not say how it is opened again, or finds no calls by itself, is not told that it passes that:
+    the test is skipped, and says why."""
+
+    class Slow(_Suite):
+        make = staticmethod(lambda: SlowStore(MemoryStore()))  # type: ignore[assignment]
+
+    with pytest.raises(SkipTest, match="`reopened`"):
+        Slow().test_what_was_committed_outlives_the_store()
+    with pytest.raises(SkipTest, match="CallIndex"):
+        Slow().test_calls_are_found_as_they_are()
 
 
 def test_the_base_wants_a_store() -> None:
