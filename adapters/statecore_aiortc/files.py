@@ -55,7 +55,8 @@ class File(Generated):
     """The sound or the pictures of a file: WAV, MP4, anything FFmpeg reads.
 
     Give the same File as audio and as video of a session and the two stay together. It begins when the first peer
-    listens, and goes on while muted, unheard. At its end nothing more is sent, or it begins again if `loop`."""
+    listens, and its time goes on while muted, unheard; whoever waits for its end hears of it once one is not muted. At
+    its end nothing more is sent, or it begins again if `loop`."""
 
     path: str | os.PathLike[str]
     """Where it is."""

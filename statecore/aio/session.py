@@ -198,7 +198,9 @@ class Session:
 
         With `wait`, resolves when the source has come to its end, and says how: `ended` (the others were sent the last
         of it: now one may hang up), `replaced` by another, `failed` (`on_error` was told), `closed` with the session.
-        Raises InvalidArgument, and plays nothing, if the adapter cannot tell. Safe to cancel: what plays goes on."""
+        While one is muted, or alone, a source may wait, or go on unheard: then it has `ended` only once something may
+        be sent again. Raises InvalidArgument, and plays nothing, if the adapter cannot tell. Safe to cancel: what plays
+        goes on."""
         if kind not in ("audio", "video"):
             raise InvalidArgument(f"kind {kind!r} is neither audio nor video", name="kind")
         return await self._part.media.play(kind, source, wait=wait)
