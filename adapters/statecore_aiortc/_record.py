@@ -1,4 +1,4 @@
-"""Writing what arrives from one peer, in a thread of its own: to a file, or to a loudspeaker (`_speaker`).
+"""Writing what arrives from one peer to a file, in a thread of its own.
 
 Time in the file is true: silence stands where nothing arrived. A `.wav` file holds the sound only; any other holds
 sound and camera, as WebM (VP8 and Opus, for every browser), MP4 (H.264 and AAC) or what FFmpeg makes of the suffix. A
@@ -8,14 +8,14 @@ shared screen goes to a file beside it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import re
 import threading
 from collections.abc import Callable
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import av
 from av.video.reformatter import VideoReformatter
@@ -83,54 +83,53 @@ class Names:
         return Path(self._template.format(session=session, uid=uid, pid=pid, kind=kind))
 
 
-class Output(Protocol):
-    """Where a `Writer` writes to. Used in its thread."""
+class Recorder:
+    """Writes one file. Nothing is opened before the first frame. A fault ends it and is told once."""
 
-    def add(self, kind: Kind, frame: Any, when: float) -> None:
-        """Write a frame."""
-
-    def finish(self) -> None:
-        """Write what is still under way."""
-
-    def close(self) -> None:
-        """Close it."""
-
-
-class Writer:
-    """Writes to one output, `what`. Nothing is opened before the first frame. A fault ends it and is told once."""
-
-    def __init__(self, what: str, opened: Callable[[], Output], fault: Callable[[Exception], None]) -> None:
-        self._what = what
-        self._opened = opened
+    def __init__(self, path: Path, *, audio: bool, video: bool, fault: Callable[[Exception], None]) -> None:
+        self.path = path
+        self._wanted = (audio, video and path.suffix != ".wav")
         self._fault = fault
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[tuple[Kind, Any, float] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._complete: asyncio.Future[None] | None = None
         self._stopped = False
 
     def add(self, kind: Kind, frame: Any, when: float) -> None:
         """Write a frame that is due at a time of the loop's clock. Returns at once."""
         if self._stopped:
             return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="statecore writer")
-            self._thread.start()
+        if self._complete is None:
+            self._complete = self._loop.create_future()
+            # No program waits at its end for a disk that takes nothing any more.
+            threading.Thread(target=self._run, args=(self._complete,), name="statecore recorder", daemon=True).start()
         if self._jobs.qsize() < _BACKLOG:
             self._jobs.put((kind, frame, when))
 
-    def _run(self) -> None:
+    def _run(self, complete: asyncio.Future[None]) -> None:
+        error = None
         try:
-            output = self._opened()
-            try:
-                while (job := self._jobs.get()) is not None:
-                    output.add(*job)
-                output.finish()
-            finally:
-                output.close()
-        except (OSError, ValueError) as error:
-            self._stopped = True
-            failed = MediaDeviceError(why=f"{self._what}: {error}")
-            self._loop.call_soon_threadsafe(self._fault, failed)
+            self._write()
+        except Exception as raised:  # noqa: BLE001 - whatever it is, the call goes on
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
+            self._loop.call_soon_threadsafe(self._ended, complete, error)
+
+    def _write(self) -> None:
+        file = _File(self.path, *self._wanted)
+        try:
+            while (job := self._jobs.get()) is not None:
+                file.add(*job)
+            file.finish()
+        finally:
+            file.close()
+
+    def _ended(self, complete: asyncio.Future[None], error: Exception | None) -> None:
+        self._stopped = True
+        self._jobs = queue.SimpleQueue()
+        complete.set_result(None)
+        if error is not None:
+            self._fault(MediaDeviceError(why=f"recording to {str(self.path)!r}: {str(error) or repr(error)}"))
 
     def abort(self) -> None:
         """Finish in the background. Idempotent."""
@@ -139,19 +138,10 @@ class Writer:
             self._jobs.put(None)
 
     async def close(self) -> None:
-        """Finish; a file is complete after this. Idempotent."""
+        """Finish; the file is complete after this. Idempotent. Safe to cancel: it is finished in the background."""
         self.abort()
-        if self._thread is not None:
-            await self._loop.run_in_executor(None, self._thread.join)
-
-
-class Recorder(Writer):
-    """Writes one file."""
-
-    def __init__(self, path: Path, *, audio: bool, video: bool, fault: Callable[[Exception], None]) -> None:
-        self.path = path
-        opened = partial(_File, path, audio, video and path.suffix != ".wav")
-        super().__init__(f"recording to {str(path)!r}", opened, fault)
+        if self._complete is not None:
+            await asyncio.wait((self._complete,))
 
 
 class _File:
@@ -253,4 +243,4 @@ class _File:
         self._container.mux(self._video.encode(made))
 
 
-__all__ = ["Names", "Recorder", "Writer"]
+__all__ = ["Names", "Recorder"]

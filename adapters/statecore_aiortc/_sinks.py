@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal, TypeAlias
-
-import attrs
 
 from statecore.ports import Kind, MediaHost, MediaPeer
 
-from ._record import Names, Recorder, Writer
-from ._speaker import Loudspeaker
+from ._record import Names, Recorder
+from ._speaker import Loudspeaker, Output
 
 Take: TypeAlias = Callable[[Kind, Any, float], None]
 
 
-@attrs.frozen
-class Output:
-    """A loudspeaker, in FFmpeg's terms."""
-
-    way: str
-    name: str
-    options: dict[str, str]
-
-
 class Sinks:
-    """The sinks of one session, some for each participant. Nothing is opened before there is something to write."""
+    """The sinks of one session, some for each participant. No file or device is opened before there is something to
+    write."""
 
     def __init__(self, host: MediaHost, names: Names | None, speaker: Output | None) -> None:
         self._host = host
         self._names = names
         self._speaker = speaker
-        self._writers: dict[tuple[str, str], Writer] = {}
+        self._writers: dict[tuple[str, str], Recorder | Loudspeaker] = {}
         """By pid, and what is written."""
 
     def of(self, peer: MediaPeer) -> Take | None:
@@ -40,30 +29,29 @@ class Sinks:
         names, speaker = self._names, self._speaker
         if names is None and speaker is None:
             return None
+        # Made at once: its process is to be there for the first frame.
+        voice = None if speaker is None else self._voice(speaker, peer)
 
         def take(kind: Kind, frame: Any, when: float) -> None:
             if names is not None and (kind == "audio" or names.video):
                 self._recorder(names, peer, "screen" if kind == "screen" else "av").add(kind, frame, when)
-            if speaker is not None and kind == "audio":
-                self._voice(speaker, peer).add(kind, frame, when)
+            if voice is not None and kind == "audio":
+                voice.add(frame)
 
         return take
 
-    def _recorder(self, names: Names, peer: MediaPeer, what: Literal["av", "screen"]) -> Writer:
-        key = (peer.pid, what)
-        if key not in self._writers:
+    def _recorder(self, names: Names, peer: MediaPeer, what: Literal["av", "screen"]) -> Recorder:
+        recorder = self._writers.get((peer.pid, what))
+        if not isinstance(recorder, Recorder):
             path = names.take(self._host.session_id, peer.uid, peer.pid, what)
             video = not self._host.settings.audio_only
-            self._writers[key] = Recorder(path, audio=what == "av", video=video, fault=self._host.fault)
-        return self._writers[key]
+            recorder = Recorder(path, audio=what == "av", video=video, fault=self._host.fault)
+            self._writers[peer.pid, what] = recorder
+        return recorder
 
-    def _voice(self, speaker: Output, peer: MediaPeer) -> Writer:
-        key = (peer.pid, "voice")
-        if key not in self._writers:
-            what = f"playing on {speaker.name!r} by {speaker.way}"
-            opened = partial(Loudspeaker, speaker.way, speaker.name, speaker.options)
-            self._writers[key] = Writer(what, opened, self._host.fault)
-        return self._writers[key]
+    def _voice(self, speaker: Output, peer: MediaPeer) -> Loudspeaker:
+        self._writers[peer.pid, "voice"] = voice = Loudspeaker(speaker, self._host.fault)
+        return voice
 
     async def finish(self, pid: str) -> None:
         """Close those of a participant, who is gone."""
@@ -78,9 +66,9 @@ class Sinks:
             writer.abort()
             self._give_back(writer)
 
-    def _give_back(self, writer: Writer) -> None:
+    def _give_back(self, writer: Recorder | Loudspeaker) -> None:
         if self._names is not None and isinstance(writer, Recorder):
             self._names.give_back(writer.path)
 
 
-__all__ = ["Output", "Sinks", "Take"]
+__all__ = ["Sinks", "Take"]

@@ -16,7 +16,7 @@ from statecore.settings import CallSettings, IceServer
 from . import _webrtc
 from ._devices import reach
 from ._record import Names
-from ._sinks import Output
+from ._speaker import Output
 from .files import Device
 from .session import AiortcSession, as_source
 
@@ -33,8 +33,9 @@ class AiortcMedia:
     complete when its participant has left or the session is closed.
 
     `speaker` plays what is heard of each participant: `Device()` is the system's loudspeaker, by ALSA on Linux; other
-    platforms need a name and a format. It is opened once for each participant who is heard, and closed when he has left
-    or the session is closed. One that cannot be opened is told by `on_error`, and the call goes on.
+    platforms need a name and a format, and without them no session opens. It is opened once for each participant who is
+    heard, in a Python process of its own, and closed when he has left or the session is closed. One that cannot be
+    opened, or takes no sound for ten seconds, is told by `on_error`, and the call goes on without it.
 
     `ice_servers` and `ice_policy` hold for sessions whose settings name no servers, or leave the policy at "all"; with
     no servers there either, those that the service hands out are used, with its policy. aiortc uses one STUN and one

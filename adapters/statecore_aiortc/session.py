@@ -19,7 +19,8 @@ from ._incoming import FrameReader, Incoming, to_audio
 from ._link import ORDER, Link
 from ._peer import Peer
 from ._record import Names
-from ._sinks import Output, Sinks
+from ._sinks import Sinks
+from ._speaker import Output
 from .files import Device, File
 from .sources import Source, Stream, Track
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import Any
 
 import attrs
@@ -11,6 +12,8 @@ import attrs
 from statecore.settings import CallSettings
 from statecore.testing.media import MeetingRoom
 from statecore_aiortc import AiortcMedia, Device, Tone, devices
+from statecore_aiortc._speaker import Loudspeaker, Output
+from statecore_aiortc.sources import silence
 
 
 async def main() -> dict[str, Any]:
@@ -40,4 +43,15 @@ async def joined(host: Any, other: Any) -> bool:
     return True
 
 
-print(json.dumps(asyncio.run(main())))  # noqa: T201 - the test reads it
+async def play(path: str) -> None:
+    """Play on a device until killed."""
+    speaker = Loudspeaker(Output("s16le", path, {}), print)
+    while True:
+        speaker.add(silence(960))
+        await asyncio.sleep(0.02)
+
+
+if sys.argv[1:]:
+    asyncio.run(play(sys.argv[1]))
+else:
+    print(json.dumps(asyncio.run(main())))  # noqa: T201 - the test reads it

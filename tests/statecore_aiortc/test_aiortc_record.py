@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from statecore.settings import CallSettings
 from statecore.testing._media_probe import chunk, hears, sees
 from statecore.testing.signals import dominant_hz, read_clock, rms_dbfs
 from statecore_aiortc import AiortcMedia, Frames, Tone
+from statecore_aiortc._record import Recorder
+from statecore_aiortc.sources import BLOCK, silence
 
 Media = Callable[..., AiortcMedia]
 
@@ -163,3 +168,50 @@ def test_unknown_placeholder() -> None:
     """A path with a placeholder that means nothing is refused when the adapter is made."""
     with pytest.raises(InvalidArgument, match="usr"):
         AiortcMedia(audio=Tone(), record="{usr}.wav")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with names")
+def test_a_disk_that_takes_nothing_holds_up_nobody(tmp_path: Path) -> None:
+    """Closing can be given up, the program ends, and the file is finished if the disk goes on after that."""
+    path = tmp_path / "stuck.wav"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    async def main() -> threading.Thread:
+        before = set(threading.enumerate())
+        faults: list[Exception] = []
+        recorder = Recorder(path, audio=True, video=False, fault=faults.append)
+        for number in range(50):
+            recorder.add("audio", silence(BLOCK), number * 0.02)
+        (thread,) = set(threading.enumerate()) - before
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(recorder.close(), 0.3)
+        assert faults == []
+        return thread
+
+    thread = asyncio.run(main())
+    assert thread.daemon
+    os.set_blocking(reading, True)
+    taken = 0
+    while data := os.read(reading, 65_536):
+        taken += len(data)
+    os.close(reading)
+    thread.join()
+    assert taken > 50 * BLOCK * 4
+
+
+def test_whatever_breaks_a_recording_is_told(tmp_path: Path) -> None:
+    """An encoder that refuses the pictures' size is a fault, once; what comes after that is not recorded."""
+
+    async def main() -> None:
+        told: asyncio.Queue[Exception] = asyncio.Queue()
+        recorder = Recorder(tmp_path / "odd.mp4", audio=False, video=True, fault=told.put_nowait)
+        recorder.add("video", av.VideoFrame(161, 121, "rgb24"), 0.0)
+        error = await asyncio.wait_for(told.get(), 20)
+        assert isinstance(error, MediaDeviceError)
+        assert f"recording to {str(tmp_path / 'odd.mp4')!r}" in str(error)
+        recorder.add("video", av.VideoFrame(161, 121, "rgb24"), 0.1)
+        await recorder.close()
+        assert told.empty()
+
+    asyncio.run(main())
