@@ -28,11 +28,13 @@ def add_sink(
 
     def forget(*_: object) -> None:
         handle.active = False
-        if asyncio.current_task() is not task:  # a sink that removes itself may finish what it is doing
+        # A sink that removes itself may finish what it is doing; one that has not begun has yet to close its frames.
+        if asyncio.current_task() is not task and inspect.getcoroutinestate(work) != inspect.CORO_CREATED:
             task.cancel()
 
     handle = Registration(name, forget)
-    task = tasks.start(_deliver(frames(), sink, fault, handle), name)
+    work = _deliver(frames(), sink, fault, handle)
+    task = tasks.start(work, name)
     task.add_done_callback(forget)
     return handle
 
@@ -40,16 +42,14 @@ def add_sink(
 async def _deliver(frames: Frames[T], sink: Callable[[T], object], fault: Fault, handle: Registration) -> None:
     works = True
     try:
-        async for frame in frames:
-            error = await _hand_over(frame, sink)
+        while not handle.dropped:
+            error = await _hand_over(await anext(frames), sink)
             # One that fails for every frame would fill the log at their pace.
             if error is not None and works:
                 fault(error)
             works = error is None
-            if handle.dropped:
-                return
-    except StatecoreError:
-        return  # receiving broke, and was told
+    except (StopAsyncIteration, StatecoreError):
+        return  # there is no more; or receiving broke, and was told
     finally:
         await frames.aclose()
 

@@ -222,3 +222,35 @@ def test_a_sink_that_is_busy_when_it_is_removed(town: Town, run: Run) -> None:
         assert told == []
 
     counting(run, town, main)
+
+
+def test_a_sink_that_is_removed_at_once(town: Town, run: Run, still: Any) -> None:
+    """It is never called, and what it would have read is closed."""
+    opened: list[Any] = []
+
+    class Kept(FakeMedia):
+        async def open(self, *args: Any, **more: Any) -> Any:
+            session = await super().open(*args, **more)
+            read = session.audio
+
+            def audio(pid: str) -> AsyncIterator[AudioFrame]:
+                opened.append(read(pid))
+                return opened[-1]  # type: ignore[no-any-return]
+
+            session.audio = audio  # type: ignore[method-assign]
+            return session
+
+    async def main() -> None:
+        async with town() as t:
+            await t.add("alice", media=FakeMedia(Numbers()))
+            await t.add("bob", media=Kept(still("audio")))
+            _, his = await t.pair()
+            heard: list[AudioFrame] = []
+            his.add_audio_sink("alice", heard.append).remove()
+            for _ in range(3):
+                await anext(his.audio("alice"))
+            with pytest.raises(StopAsyncIteration):
+                await anext(opened[0])
+            assert heard == []
+
+    run(main)
