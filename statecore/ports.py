@@ -198,9 +198,10 @@ class TellsPlayed(Protocol):
     """What a `MediaSession` has besides if it knows when a source has come to its end."""
 
     async def played(self, kind: Kind) -> Played:
-        """Wait until what is sent when this is called has come to its end, and say how. `ended`: the others have been
-        sent the last of it, so that hanging up now cuts nothing off. At once, if it has ended or there is none. While
-        nothing of it may be sent (muted), or nobody is there, it need not go on. Safe to cancel."""
+        """Wait until what is sent when this is called has come to its end, and say how. `ended`: of a sound the others
+        have been sent the last, so that hanging up now cuts nothing off; the last pictures may still be under way. At
+        once, if it has ended or there is none. While nothing of it may be sent (muted), or nobody is there, it need not
+        go on. Safe to cancel."""
 
 
 @runtime_checkable
