@@ -19,9 +19,7 @@ GRACE = 10.0
 """Seconds that what is under way has to finish when the service is told to stop."""
 
 _FINISHING = 0.8
-"""Which part of it connections and requests have ..."""
-_CLOSED = 0.9
-"""... and by which the service is closed; the rest is the store's."""
+"""Which part of it connections and requests have; the rest is the service's, to close in."""
 _OURS = "without completing handshake"
 """What Uvicorn says of a connection that is refused with a reason."""
 
@@ -78,7 +76,7 @@ def serve(
                 began = loop.time()
             # Uvicorn tells those it knows, not one that it has accepted but not begun to serve; and it breaks off what
             # is being answered.
-            app.drain(_CLOSED * grace - (loop.time() - began))
+            app.drain(grace - (loop.time() - began))
             until = began + _FINISHING * grace
             while app.sockets and not self.force_exit and loop.time() < until:  # noqa: ASYNC110 - as Uvicorn itself does
                 await asyncio.sleep(0.02)
