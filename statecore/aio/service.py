@@ -285,19 +285,19 @@ class CallService(Admitting):
 
     async def _command(self, connection: Served, who: tuple[str, str, str], command: Command) -> None:
         try:
-            self._not_too_soon(who[0], command)
+            self._not_too_soon(connection, command)
             claims, error = self._tokens.verify(command.token)
             given = self._conditions.hold(who[0], command, connection.extra)
             await self._decide(Act(*who, command, claims, error, given, self._tokens.leeway, connection.guest))
         except (StoreConflict, AdapterMissing, RateLimited, ConditionFailed) as refusal:
             connection.send(Refused(command.session, command.n, refusal.code, refusal.data))
 
-    def _not_too_soon(self, user: str, command: Command) -> None:
-        """Count a call that a user begins. Raises RateLimited."""
+    def _not_too_soon(self, connection: Served, command: Command) -> None:
+        """Count a call that a user begins, or a guest tries to. Raises RateLimited."""
         flow = self.flows.get(command.flow)
         if flow is None or flow.ring is None or command.trigger != flow.start:
             return
-        if wait := self._calls.take(user, self._clock.monotonic()):
+        if wait := self._calls.take(connection.whose, self._clock.monotonic()):
             raise RateLimited(what="calls", seconds=math.ceil(wait))
 
     async def _presence(self, connection: Served, who: tuple[str, str, str], message: Beat | Bye) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from statecore import ServiceSettings
+from statecore import CallClient, ServiceSettings
 from statecore.aio.store import MemoryStore
 from statecore.errors import (
     CallGone,
@@ -17,11 +17,13 @@ from statecore.errors import (
     SessionFull,
     SignalingLost,
     TokenExpired,
+    TokenForeign,
     TooManyDevices,
     TooManySessions,
 )
 from statecore.model import Ending, Record
 from statecore.ports import Key
+from statecore.testing import FakeMedia
 from statecore.tokens import JwtSigner, Keys
 from statecore.wire import Beat, Bye, Hello, Refused, decode_down, encode
 
@@ -183,6 +185,21 @@ def test_calls_that_one_user_begins_in_a_minute(town: Town, run: Run) -> None:
             await asyncio.sleep(raised.value.seconds)
             await (await alice.initiate_call("bob")).cancel()
             assert len(await t.service.call_log()) == 8
+
+    run(main)
+
+
+def test_a_guest_uses_up_nobody_s_calls(town: Town, run: Run) -> None:
+    """What the holder of a call token for a user tries is not counted as begun by the user."""
+
+    async def main() -> None:
+        async with town("alice", "bob", settings=ServiceSettings(calls_per_minute=1)) as t:
+            token = await t.service.generate_token("alice", "room")
+            guest = await t.stack.enter_async_context(CallClient(t.service.guest(token), FakeMedia()))
+            for error in (TokenForeign, RateLimited):
+                with pytest.raises(error):
+                    await guest.initiate_call("bob")
+            await (await t.clients["alice"].initiate_call("bob")).cancel()
 
     run(main)
 
