@@ -237,7 +237,7 @@ class Users(Controller):
     async def remove(self, app: App, uid: FromPath[str]) -> None:
         """The user's auth tokens are void, calls end, connections are closed. What has ended stays in the log."""
         await app.service.user(uid)
-        await app.tokens.revoke(uid)
+        await app.revoke(uid)  # who has not said hello yet would make the user known again
         await app.service.delete_user(uid)
 
     @get("/{uid:str}", summary="Read a user", responses=_TOLD)

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
 
 from statecore import CallClient, CallService, join_session
-from statecore.errors import CallCancelled, InvalidArgument, TokenRevoked, UnknownUser, UserBusy
+from statecore.errors import CallCancelled, InvalidArgument, SignalingLost, TokenRevoked, UnknownUser, UserBusy
 from statecore.testing import FakeMedia
+from statecore.wire import Hello, Welcome, decode_down, encode
 from statecore_web import CallApp, WebSocketSignaling
 
 _app = CallApp(CallService(), api_key="key")
@@ -308,7 +309,7 @@ def test_one_user_is_looked_up_without_the_others(served: Any, ask: Any) -> None
 
 
 def test_a_user_is_deleted(served: Any, ask: Any) -> None:
-    """The device is let go for good, its token is void, the other's call ends; the log still has it."""
+    """The devices are let go for good, the token is void, the other's call ends; the log still has it."""
 
     async def main(app: CallApp, url: str) -> None:
         for uid in ("alice", "bob"):
@@ -319,7 +320,12 @@ def test_a_user_is_deleted(served: Any, ask: Any) -> None:
             CallClient(app.service.signaling("bob")) as bob,
         ):
             call = await bob.initiate_call("alice", session_id="c")
+            silent = await WebSocketSignaling(url, token).connect()
             assert (await ask(url, "DELETE", "/v1/users/alice"))[0] == 204
+            with suppress(SignalingLost):  # a device that had not said hello makes nobody known
+                silent.send(encode(Hello("laptop", "1", 1)))
+                while True:
+                    assert not isinstance(decode_down(await silent.receive()), Welcome)
             with pytest.raises(CallCancelled):
                 await call.answered()
             async with asyncio.timeout(10):
