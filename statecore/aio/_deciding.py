@@ -5,15 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+
 from ..errors import StoreConflict
-from ..model import FORGOTTEN
+from ..model import FORGOTTEN, Line
 from ..ports import Key, Store
-from ..switchboard import Act, Done, Due, End, Input, Need, Negotiate, Route
+from ..switchboard import Act, Disconnect, Done, Due, End, Goodbye, Input, Need, Negotiate, Route
 from ._outbox import Outbox
 
 Loaded: TypeAlias = dict[Key, tuple[int, Any]]
 """Records with their versions, as a store gives and takes them."""
 Records: TypeAlias = dict[Key, Any]
+
+
+class Leave(Struct, frozen=True):
+    """A device goes for good, as its connection was cut off. Stale if a newer one took its place."""
+
+    user: str
+    device: str
+    epoch: str
+    conn: int
+
+    def said(self, line: Line | None) -> Goodbye | Disconnect:
+        """What that is to the switchboard, which takes a `Goodbye` from whichever connection."""
+        here = (self.device, self.epoch, self.conn)
+        if line is not None and any((each.device, each.epoch, each.conn) == here for each in line.devices):
+            return Goodbye(self.user, self.device, self.epoch)
+        return Disconnect(self.user, *here)
 
 
 class Decisions:
@@ -36,21 +54,22 @@ class Decisions:
         self._attempts = attempts
         self._committed = committed
 
-    async def take(self, given: Input) -> Done:
+    async def take(self, given: Input | Leave) -> Done:
         """One decision. Raises StoreConflict, and whatever the store raises: it alone knows whether it has it then."""
         keys = _likely(given)
         for _ in range(self._attempts):
             loaded = await self._store.load(keys)
             view = _view(loaded)
-            decision = self._decide(view, given)
+            said = given.said(view["line", given.user]) if isinstance(given, Leave) else given
+            decision = self._decide(view, said)
             while isinstance(decision, Need):
                 more = await self._store.load(decision.keys)
                 loaded.update(more)
                 view.update(_view(more))
-                decision = self._decide(view, given)
+                decision = self._decide(view, said)
             told = await self._outbox.enclose(decision, loaded)
             if await self._commit(decision, loaded, told):
-                self._committed(given, decision, view, told)
+                self._committed(said, decision, view, told)
                 return decision
             keys = tuple(loaded)
         raise StoreConflict(attempts=self._attempts)
@@ -74,7 +93,7 @@ def _view(loaded: Loaded) -> Records:
     }
 
 
-def _likely(given: Input) -> tuple[Key, ...]:
+def _likely(given: Input | Leave) -> tuple[Key, ...]:
     """What a decision is going to read, so that one load usually does."""
     if isinstance(given, Act):
         command = given.command
@@ -89,4 +108,4 @@ def _likely(given: Input) -> tuple[Key, ...]:
     return (given.key,) if isinstance(given, Due) else (("line", given.user),)
 
 
-__all__ = ["Decisions"]
+__all__ = ["Decisions", "Leave"]

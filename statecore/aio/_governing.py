@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument, TokenRevoked, UnknownUser
 from ..model import Call
-from ..switchboard import Done, End, Forget, Goodbye, Input, Register, check_id
+from ..switchboard import Done, End, Forget, Input, Register, check_id
 from ._deciding import Decisions
 from ._looking import Looking
 from ._nodes import CutOff, Nodes
-from ._served import Connections
+from ._served import Connections, Served
 
 
 class Governing(Looking):
@@ -47,7 +47,8 @@ class Governing(Looking):
     async def delete_user(self, user: str) -> None:
         """A user is no more: calls that the user has a part in end, of a session only that part, and the connections
         of the user's devices are closed for good. What has ended stays in the call log. Raises UnknownUser,
-        StoreConflict. Whoever connects as this user later makes the user known again: see to the auth tokens first."""
+        StoreConflict. Whoever connects as this user later makes the user known again, and so does who has connected and
+        not yet said hello: void the auth tokens first, and `disconnect` the user."""
         await self._save_users()
         if not (await self._decide(Forget(check_id("user", user)))).writes:
             raise UnknownUser(user=user)
@@ -64,12 +65,12 @@ class Governing(Looking):
     async def _cut_off(self, user: str, credential: str | None) -> None:
         self.disconnects += 1
         void = self._connections.made_by(user, credential)
-        hellos = [each.hello for each in void if each.hello is not None and self._connections.holds(each, each.hello)]
         for connection in void:
+            connection.void = True
             connection.refuse(TokenRevoked())
         await self._connections.shut(*void)
-        for hello in hellos:
-            await self._decide(Goodbye(user, hello.device, hello.epoch))
+        for connection in void:
+            await self._gone(connection)
 
     async def end_call(self, session_id: str) -> Call:
         """End a call or session for everyone in it, as the application, and return it: `cancelled` if it still rang,
@@ -88,6 +89,7 @@ class Governing(Looking):
 
         async def _decide(self, given: Input) -> Done: ...
         async def _dismiss(self, user: str) -> None: ...
+        async def _gone(self, connection: Served) -> None: ...
 
 
 __all__ = ["Governing"]

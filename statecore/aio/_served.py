@@ -32,6 +32,8 @@ class Served:
         """What the call token says that admitted it, if the user has not logged in."""
         self.user = user
         self.whose = whose(user, guest)
+        self.void = False
+        """Whether that credential is void."""
         self.hello: Hello | None = None
         """What it said first, once it has."""
         self.seen: dict[str, int] = {}

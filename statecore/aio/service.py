@@ -63,7 +63,7 @@ from ..wire import (
 )
 from ._admitting import Admitting
 from ._conditions import Condition, ConditionFailed, Conditions
-from ._deciding import Decisions
+from ._deciding import Decisions, Leave
 from ._issuing import Authorize, TokenDesk, not_for_guests
 from ._limits import Allowances, Buckets
 from ._nodes import CutOff, Decided, Look, News, Nodes
@@ -93,12 +93,11 @@ class CallService(Admitting):
 
     `store` keeps the records (default: in memory), `authorize` decides who may have tokens for sessions by id, `key` is
     the secret that signs call tokens (default: a new one for each store, kept there). Services that share a store share
-    a `bus` as well. `conditions` answers for what
-    flows of one's own declare: a name, and a function of (user, session id, the command's data). `ice` hands out STUN
-    and TURN servers: `TurnCredentials`, or any function of a user's id. `notifier` tells devices that are not connected
-    to ring, and others of the life of calls; it is closed with the service. `clock` and `ids` make a run repeatable. It
-    runs on whatever loop is running when the first device connects, and on that one only. Raises InvalidArgument for a
-    key of less than 32 bytes.
+    a `bus` as well. `conditions` answers for what flows of one's own declare: a name, and a function of (user, session
+    id, the command's data). `ice` hands out STUN and TURN servers: `TurnCredentials`, or any function of a user's id.
+    `notifier` tells devices that are not connected to ring, and others of the life of calls; it is closed with the
+    service. `clock` and `ids` make a run repeatable. It runs on whatever loop is running when the first device
+    connects, and on that one only. Raises InvalidArgument for a key of less than 32 bytes.
     """
 
     def __init__(
@@ -218,7 +217,7 @@ class CallService(Admitting):
         try:
             await self._recover()
             async with asyncio.timeout(self.switchboard.timers.command) as patience:
-                while True:
+                while not connection.void:
                     await self._hear(connection, await connection.channel.receive())
                     if patience.when() is not None and connection.hello is not None:
                         patience.reschedule(None)
@@ -256,7 +255,8 @@ class CallService(Admitting):
     async def _gone(self, connection: Served) -> None:
         hello = connection.hello
         if hello is not None and self._closing is None:
-            await self._decide(Disconnect(connection.user, hello.device, hello.epoch, hello.conn))
+            kind = Leave if connection.void else Disconnect
+            await self._decide(kind(connection.user, hello.device, hello.epoch, hello.conn))
 
     # --- messages
 
@@ -335,7 +335,7 @@ class CallService(Admitting):
 
     # --- deciding
 
-    async def _decide(self, given: Input) -> Done:
+    async def _decide(self, given: Input | Leave) -> Done:
         """Take a decision once every user is known whom the store may lack, and carry it out. Raises StoreConflict."""
         if self._pending:
             await self._save_users()
