@@ -15,7 +15,7 @@ from ..model import Record
 from ..ports import Key, Notice, Notifier, Store
 from ..switchboard import Done
 from ._notices import notices
-from ._tasks import Tasks
+from ._tasks import Tasks, bounded
 
 _log = logging.getLogger("statecore.service")
 _KIND = "outbox"
@@ -75,11 +75,11 @@ class Outbox:
         if self._notifier is not None:
             self.send([key for key, _ in await self._store.scan(_KIND)])
 
-    async def close(self) -> None:
-        """Nothing is sent any more."""
+    async def close(self, seconds: float) -> None:
+        """Nothing is sent any more. The notifier has so long to close."""
         try:
             if self._notifier is not None:
-                await self._notifier.close()
+                await bounded(self._notifier.close(), seconds, "statecore notifier close")
         except Exception:  # noqa: BLE001 - the notifier's own, and whatever it is
             _log.exception("the notifier did not close", extra=_extra(""))
 

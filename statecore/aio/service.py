@@ -168,7 +168,7 @@ class CallService(Admitting):
         await self._connections.shut_all()
         await self._tasks.finish(until - asyncio.get_running_loop().time())
         await self._nodes.leave()
-        await self._outbox.close()
+        await self._outbox.close(self.switchboard.timers.close)
 
     async def _recover(self) -> None:
         """Take up what a store that outlived its process holds: timers, and leases that did not run meanwhile."""

@@ -184,16 +184,21 @@ def test_a_session_without_ringing_is_told_too(town: Town) -> None:
     run_virtual(main())
 
 
-def test_a_notifier_that_cannot_be_closed_keeps_no_service_from_closing(caplog: pytest.LogCaptureFixture) -> None:
-    """Its error is logged."""
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_notifier_that_cannot_be_closed_keeps_no_service_from_closing(
+    caplog: pytest.LogCaptureFixture, *, hangs: bool
+) -> None:
+    """Its error is logged, or that it takes longer than it may."""
 
     class Stuck(Noted):
         async def close(self) -> None:
             """Fail."""
+            if hangs:
+                await asyncio.Event().wait()
             raise RuntimeError("stuck")
 
     async def main() -> None:
-        async with CallService(clock=VirtualClock(), notifier=Stuck()):
+        async with asyncio.timeout(60), CallService(clock=VirtualClock(), notifier=Stuck()):
             pass
 
     run_virtual(main())
