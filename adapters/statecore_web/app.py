@@ -101,8 +101,10 @@ class CallApp:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # its beginning
-        before = self.service.disconnects
         try:
+            self._check_open()
+            await self.open()  # only from then on is it heard what others void
+            before = self.service.disconnects
             visitor = await self._admit(scope)
             whose = (visitor.user, visitor.guest.session if visitor.guest is not None else "")
             self._check_open()
@@ -141,7 +143,6 @@ class CallApp:
     async def _admit(self, scope: Scope) -> Visitor:
         """Whom a device speaks for."""
         headers = _headers(scope)
-        self._check_open()
         if _path(scope) != "/v1/signaling":
             raise SignalingRefused(why="no such address")
         origin = headers.get("origin")

@@ -12,7 +12,7 @@ import pytest
 from statecore import CallClient, CallService, MemoryBus, MemoryStore
 from statecore.errors import TokenExpired, TokenRevoked
 from statecore.testing import FakeMedia
-from statecore_web import CallApp, WebSocketSignaling
+from statecore_web import AuthTokens, CallApp, WebSocketSignaling
 
 
 async def _client(stack: AsyncExitStack, link: WebSocketSignaling) -> tuple[CallClient, asyncio.Future[str]]:
@@ -61,14 +61,14 @@ def test_a_token_that_expires_ends_no_connection(served: Any) -> None:
     are."""
 
     async def main() -> None:
-        app = CallApp(CallService())
+        service, passed = CallService(), [0]
+        app = CallApp(service, tokens=AuthTokens(service.store, now=lambda: passed[0]))
         async with asyncio.timeout(30), served(app) as url, AsyncExitStack() as stack:
-            short, _ = await app.tokens.issue("alice", lifetime=0.5)
+            short, _ = await app.tokens.issue("alice", lifetime=60)
             alice, failed = await _client(stack, WebSocketSignaling(url, short))
-            with pytest.raises(TokenExpired):  # noqa: PT012 - in its time
-                while True:
-                    await app.tokens.verify(short)
-                    await asyncio.sleep(0.05)
+            passed[0] = 60_000
+            with pytest.raises(TokenExpired):
+                await app.tokens.verify(short)
             _, other = await app.tokens.issue("alice")
             assert await app.revoke("alice", other.id)
             assert not await app.revoke("alice", other.id)
@@ -123,5 +123,52 @@ def test_a_token_that_is_revoked_while_it_is_looked_at(served: Any) -> None:
             await client.close()
             assert seen == ["own", "own"]
             assert not await app.service.store.scan("line")
+
+    asyncio.run(main())
+
+
+class _Late(MemoryBus):
+    """A way to another bus that takes its time to be joined."""
+
+    def __init__(self, bus: MemoryBus) -> None:
+        super().__init__()
+        self._bus = bus
+        self.joining = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def join(self, heard: Any, lost: Any) -> Any:
+        """Once it may."""
+        self.joining.set()
+        await self.open.wait()
+        return await self._bus.join(heard, lost)
+
+
+def test_a_token_that_is_revoked_elsewhere_while_a_mounted_service_opens_for_who_shows_it() -> None:
+    """It cannot hear of that yet, and so looks at the token once it can: nobody is let in."""
+
+    async def main() -> None:
+        store, bus, said = MemoryStore(), MemoryBus(), list[str]()
+        late = _Late(bus)
+        here, there = CallApp(CallService(store=store, bus=bus)), CallApp(CallService(store=store, bus=late))
+        await here.open()
+        token, _ = await here.tokens.issue("alice")
+        headers = [(b"authorization", f"Bearer {token}".encode())]
+        scope = {"type": "websocket", "path": "/v1/signaling", "headers": headers, "subprotocols": ["statecore.v1"]}
+
+        async def receive() -> Any:
+            return {"type": "websocket.disconnect" if said else "websocket.connect"}
+
+        async def send(message: Any) -> None:
+            said.append(message["type"])
+
+        serving = asyncio.create_task(there(scope, receive, send))
+        await late.joining.wait()
+        await asyncio.sleep(0)
+        assert await here.revoke("alice")
+        late.open.set()
+        await serving
+        assert said == ["websocket.close"]
+        await there.close()
+        await here.close()
 
     asyncio.run(main())
