@@ -278,6 +278,7 @@ def test_actions_in_a_session(town: Town, run: Run) -> None:
             hers, his = await t.pair("video")
             hers.add_call_event_listener("log", t.log("alice"))
             his.add_call_event_listener("log", t.log("bob"), snapshot=True)
+            assert "log" in his.listeners
             frames = his.audio("alice")
             await anext(frames)
             await hers.mute_audio()

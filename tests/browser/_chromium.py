@@ -165,9 +165,10 @@ class Tab:
         """Wait until it rings here."""
         await self.until("document.querySelector('#accept')?.checkVisibility()")
 
-    async def hz(self) -> float:
-        """The strongest frequency in what is heard."""
-        return float(await self.run(_HZ))
+    async def hears_tone(self, hz: float) -> None:
+        """Wait until a tone is the strongest in what is heard: where much is going on, a gap makes others for a
+        moment."""
+        await self.until(f"(async () => Math.abs(await {_HZ} - {hz}) < 15)()")
 
     async def plays(self, hz: float) -> None:
         """Wait until a tone goes to the loudspeaker that is the page's own, no participant's."""

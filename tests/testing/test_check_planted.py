@@ -132,7 +132,7 @@ def _planted(name: str, board: Switchboard) -> Planted:
     return Forgetful(board, {**LATE, **LATER}[name], of_all=name in LATER)
 
 
-SAMPLE = 3
+SAMPLE = 2
 """In so many scenarios `make test` looks for a mistake, drawn by its seed; `make soak` in all."""
 
 

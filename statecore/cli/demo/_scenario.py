@@ -281,9 +281,9 @@ class Demo:
 
         if self.play is not None:
             return None
-        if self.broken not in ("no-audio", "no-tune"):
-            await alice.play(Samples(self.tune, _made.RATE, loop=True))
-            self.say(result.name, "alice", "plays a tune")
+        heard = self.broken not in ("no-audio", "no-tune")
+        await alice.play(Samples(self.tune * heard, _made.RATE, loop=True))
+        self.say(result.name, "alice", "plays a tune")
         return time.monotonic() + SETTLE
 
     def _measure(
