@@ -43,7 +43,6 @@ def _small(name: str = "ringing", **faults: int) -> Scenario:
     return replace(SCENARIOS[name], faults=faults)
 
 
-@pytest.mark.no_cover  # which takes twice as long, and nothing is run here that other tests do not run
 def test_the_shipped_code_holds() -> None:
     """A call without faults and a call from both sides at once: exhausted, and nothing wrong."""
     for scenario in (_small(), _small("glare")):
@@ -54,7 +53,6 @@ def test_the_shipped_code_holds() -> None:
         assert result.collision < 1e-9
 
 
-@pytest.mark.no_cover  # which takes twice as long, and nothing is run here that other tests do not run
 def test_what_is_reduced_changes_no_verdict(without: Callable[..., Flow]) -> None:
     """With and without reductions: the same rows taken and the same verdict, for what holds and for what does not."""
     broken = replace(_small(), flows={**FLOWS, "ringing": without("end", "active", Fire, {})})
@@ -313,7 +311,6 @@ def test_a_door_that_nobody_hears_of_is_found() -> None:
         assert found.trace[-1][1] in scenario.devices
 
 
-@pytest.mark.no_cover  # which takes twice as long, and nothing is run here that other tests do not run
 def test_a_hold_that_nobody_hears_of_is_found() -> None:
     """A customer who is not told that he is held: the scenario's own rule says so before anything else happens; and
     without the rule the rows that he would take are named as never taken."""
