@@ -161,6 +161,15 @@ STANDARD: tuple[Scenario, ...] = (
         plans=(*_BASIC, *_BOTH_END), faults={"cuts": 3, "duplicates": 2, "crashes": 1},
     ),
     Scenario(
+        name="recall-elsewhere", help="a caller's device is gone, and another of his calls again",
+        devices={"a1": "alice", "a2": "alice", "b1": "bob"}, begun=1,
+        plans=(
+            calls(), calls("a2", session="T"), does("b1", "accept", "ringing"),
+            does("b1", "accept", "ringing", session="T"), ends("a1"), ends("a2", "T"), ends("b1"), ends("b1", "T"),
+        ),
+        faults={"cuts": 1},
+    ),
+    Scenario(
         name="recall", help="a caller's process dies, and calls again", devices=TWO, begun=1,
         plans=(
             calls(), calls(session="T"), does("b1", "accept", "ringing"), does("b1", "accept", "ringing", session="T"),
@@ -311,15 +320,6 @@ STANDARD: tuple[Scenario, ...] = (
     Scenario(
         name="glare-dismissed", help="both call each other, and the application ends one call or both", devices=TWO,
         plans=_GLARE, asks=(End("S"), End("T")), faults={"asks": 2},
-    ),
-    Scenario(
-        name="recall-elsewhere", help="a caller's device is gone, and another of his calls again",
-        devices={"a1": "alice", "a2": "alice", "b1": "bob"}, begun=1,
-        plans=(
-            calls(), calls("a2", session="T"), does("b1", "accept", "ringing"),
-            does("b1", "accept", "ringing", session="T"), ends("a1"), ends("a2", "T"), ends("b1"), ends("b1", "T"),
-        ),
-        faults={"cuts": 1},
     ),
 )  # fmt: skip
 
