@@ -57,7 +57,7 @@ class _Size:
     pairs: int
     """How many calls are under way at a time."""
     many: int
-    """How many where the records are in a file, for the disk not to be what all wait for."""
+    """How many where the records are in a file, so that more share a commit."""
     few: int
     """How many are beside Janus."""
     idle: tuple[int, int]
