@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from statecore.testing import ClockPicture, MediaConformance, Tone
+from statecore.testing import ClockPicture, MediaConformance, Tone, VirtualLoop
 
 PATH = Path(__file__).parents[2] / "examples" / "media_adapter.py"
 _spec = importlib.util.spec_from_file_location("example_media_adapter", PATH)
@@ -32,3 +32,7 @@ class TestUdpMedia(MediaConformance):
     def picture(self) -> ClockPicture:
         """Pictures with a clock, small enough for a datagram."""
         return ClockPicture(160, 120, fps=12)
+
+    def loop(self) -> VirtualLoop:
+        """What is sent to this host is there at once, and all else goes by the loop's time."""
+        return VirtualLoop()

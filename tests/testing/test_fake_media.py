@@ -19,6 +19,7 @@ from statecore.errors import (
 )
 from statecore.ports import AudioFrame, MediaPeer, MediaSession, VideoFrame
 from statecore.settings import CallSettings
+from statecore.testing.loop import VirtualLoop, run_virtual
 from statecore.testing.media import ClockPicture, FakeMedia, MediaConformance, MeetingRoom, RoomHost, Tone
 from statecore.testing.signals import dominant_hz, read_clock
 
@@ -48,6 +49,10 @@ class TestFakeMedia(MediaConformance):
         """A clock."""
         return ClockPicture(fps=25)
 
+    def loop(self) -> VirtualLoop:
+        """Its time is the loop's."""
+        return VirtualLoop()
+
 
 def in_room(main: Callable[[MeetingRoom], Awaitable[None]]) -> None:
     """Run in a room that is closed afterwards, within 10 s; no rule may be broken."""
@@ -57,7 +62,7 @@ def in_room(main: Callable[[MeetingRoom], Awaitable[None]]) -> None:
             await main(room)
         assert room.violations == []
 
-    asyncio.run(whole())
+    run_virtual(whole())
 
 
 async def pair(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from statecore.ports import AudioFrame, VideoFrame
+from statecore.testing.loop import VirtualLoop
 from statecore.testing.media import ClockPicture, FakeMedia, MediaConformance, Tone
 from statecore.testing.signals import draw_clock
 
@@ -70,6 +71,9 @@ def spoiled(spoil: Callable[[Any], object], **hooks: Any) -> MediaConformance:
 
         def picture(self) -> Any:
             return ClockPicture(fps=25)
+
+        def loop(self) -> VirtualLoop:
+            return VirtualLoop(patience=1.2)
 
     suite = Suite()
     for name, hook in hooks.items():
