@@ -175,6 +175,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("flow", [RINGING, SESSION, CENTRE, ODD], ids=lambda flow: flow.name)
 def test_nothing_overlaps_in_any_manner_of_drawing(flow: Flow) -> None:
     """With and without guards, effects and actions, down and to the right: boxes, labels and lines keep apart."""
@@ -182,6 +183,7 @@ def test_nothing_overlaps_in_any_manner_of_drawing(flow: Flow) -> None:
         _check_tidy(svg(flow, **options))  # type: ignore[arg-type]
 
 
+@pytest.mark.no_cover
 @settings(max_examples=settings.default.max_examples * 3 // 10, deadline=None)
 @given(flows(), st.sampled_from(OPTIONS))
 def test_nothing_overlaps_in_any_flow(flow: Flow, options: dict[str, Any]) -> None:

@@ -284,6 +284,7 @@ def test_handlers_that_remove_themselves_in_every_event(town: Town, run: Run, st
     run(main)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("id", ["bad", "new"])
 def test_handlers_that_register_another_in_every_event(town: Town, run: Run, still: Any, id: str) -> None:  # noqa: A002
     """A handler of each event that replaces itself, or adds another one: the newcomer hears the next event, the one

@@ -166,6 +166,7 @@ class Shows(VirtualClock):
 _MINUTES, _DAY = 5 * 60_000, 86_400_000
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("hers", "his"), [*itertools.product((-_DAY, -_MINUTES, 0, _MINUTES, _DAY), repeat=2)])
 def test_clocks_that_are_wrong_by_minutes_or_a_day(hers: int, his: int) -> None:
     """However far a device's clock is off, and to which side: it rings, it is answered, both tell the service's times,

@@ -95,6 +95,7 @@ async def _play(town: Town, scenario: Any, side: str, cut_after: int | None, sec
     return (log, seen, plain), messages
 
 
+@pytest.mark.no_cover
 @pytest.mark.timeout(300)  # some hundred whole calls
 @pytest.mark.parametrize("seconds", [0.0, 4.0], ids=["for a moment", "for a while"])
 @pytest.mark.parametrize("side", ["alice", "bob"])

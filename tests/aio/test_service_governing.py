@@ -274,6 +274,7 @@ def test_others_hear_why_somebody_is_gone(town: Town, run: Run) -> None:
     run(main)
 
 
+@pytest.mark.no_cover
 def test_others_hear_why_the_last_one_is_gone_whenever_he_came(town: Town, run: Run) -> None:
     """Of many who are gone it is told why of those who went last, not of those who joined last."""
 

@@ -162,6 +162,7 @@ def test_a_token_that_is_not_good_admits_nobody(town: Any, run: Any) -> None:
     run(main)
 
 
+@pytest.mark.no_cover
 def test_a_guest_whose_token_has_expired_meanwhile(town: Any, run: Any) -> None:
     """Who is in stays in; once the link is cut, the token admits nobody any more, and the session ends as expired, at
     once, and says so."""
@@ -212,6 +213,7 @@ async def _says_hello(service: Any, token: str, epoch: str, conn: int) -> list[A
     return heard
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("at", [0, 1])
 def test_who_is_refused_takes_nobody_s_place(town: Any, run: Any, at: int) -> None:
     """A token for another device, and one for another session, are refused without a trace to who comes as the device

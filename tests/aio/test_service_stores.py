@@ -532,6 +532,7 @@ def test_timers_of_who_never_comes_back(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.no_cover
 def test_who_goes_while_the_service_is_down(run: Run) -> None:
     """A call is active when the service dies for longer than the devices believe in it: both ends are lost, and the
     new service says the same."""

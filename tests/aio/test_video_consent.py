@@ -274,6 +274,7 @@ async def _quietly(action: Any) -> None:
         await action
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(60))
 def test_no_camera_opens_under_a_request_that_was_declined(town: Town, run: Run, still: Any, seed: int) -> None:
     """However requests, withdrawals, declines and agreements cross on slow and fast links: the camera is open only

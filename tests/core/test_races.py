@@ -24,7 +24,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.mark.soak
-@pytest.mark.no_cover  # which takes three times as long; the next test runs the same code
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", NAMES)
 def test_every_order_of_a_race_keeps_what_must_hold(name: str, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Each race keeps to the oracle, and to what it promises, whatever comes first. `make soak` draws far more of the
@@ -40,7 +40,7 @@ def test_every_order_of_a_race_keeps_what_must_hold(name: str, seed: int, capsys
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_few_orders_of_a_race_are_drawn(name: str) -> None:
-    """Where there are more than can be run, some are. They are the same each time, as the lines are counted here."""
+    """Where there are more than can be run, some are: the same each time, as the lines are counted here."""
     assert sum(each.interleavings for each in named(name).run(60, seed=7)) > 0
 
 

@@ -26,6 +26,7 @@ def begun(steps: int) -> World:
     return world.said(*FAR[:steps], flow=FLOW.name, receiver="flat", token="fresh")
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("steps", [1, 2, 4, 5, 6])
 def test_whatever_they_do(steps: int) -> None:
     """Whatever happens, media opens under a yes only, nobody is active alone, and in the end all is over."""

@@ -33,6 +33,7 @@ BYTES = sorted(set(targets.TARGETS) - {"made_messages", "made_tokens", "made_flo
 """What takes bytes as they come; of the others each draws examples of its own."""
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", BYTES)
 @settings(max_examples=max(40, settings.default.max_examples // 2), deadline=None)
 @given(data=st.data())

@@ -35,6 +35,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.no_cover
 def test_a_small_sample_keeps_what_must_hold_and_is_hard_enough(capsys: pytest.CaptureFixture[str]) -> None:
     """A thousand calls under faults, at least one a call, a tenth of them with glare, crash or resume: no violation."""
     with capsys.disabled():

@@ -70,6 +70,7 @@ def test_what_a_soak_finds_is_kept(
     assert "1 violations" in capsys.readouterr().out
 
 
+@pytest.mark.no_cover
 def test_what_core_and_shells_find_by_one_seed_is_kept_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Callable[..., Flow]
 ) -> None:

@@ -199,6 +199,7 @@ async def _once(app: CallApp, url: str, name: str, **ways: Any) -> dict[str, Fau
     return made
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("repeats", [False, True], ids=["broken", "broken and repeated"])
 @pytest.mark.parametrize("who", ["caller", "callee"])
 def test_a_connection_that_breaks_at_any_message(served: Callable[..., Any], who: str, repeats: bool) -> None:

@@ -43,6 +43,7 @@ def _small(name: str = "ringing", **faults: int) -> Scenario:
     return replace(SCENARIOS[name], faults=faults)
 
 
+@pytest.mark.no_cover
 def test_the_shipped_code_holds() -> None:
     """A call without faults and a call from both sides at once: exhausted, and nothing wrong."""
     for scenario in (_small(), _small("glare")):
@@ -71,6 +72,7 @@ def test_each_fault_adds_to_what_happens(fault: str) -> None:
     assert result.states > plain.states
 
 
+@pytest.mark.no_cover
 def test_media_that_drops_fails_its_call() -> None:
     """No media fails by itself in this scenario: one drop, which may last, brings every failure that a call knows."""
     result = check(_small("media", drops=1))
@@ -110,6 +112,7 @@ class Calm(Search):
         return {tuple(state) for state in self._apart(nothing, nothing, columns)[2].T.tolist()}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("name", "faults"), [("ringing", {}), ("ringing", {"duplicates": 1}), ("full", {})])
 def test_what_is_reduced_loses_no_quiet_state(name: str, faults: dict[str, int]) -> None:
     """With and without reductions: the same states in which nothing is on its way, every one of them."""
@@ -133,6 +136,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_flow_is_found(name: str, without: Callable[..., Flow]) -> None:
     """Each way of breaking the table is found; the way there can be read, drawn, and replayed as a test."""
@@ -263,7 +267,7 @@ def _own(name: str) -> tuple[Flow, dict[str, Scenario]]:
     return flow, {scenario.name: scenario for scenario in (*of_flow(flow), *offered)}
 
 
-@pytest.mark.no_cover  # which takes twice as long, and nothing is run here that other tests do not run
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("name", "scenario", "own"),
     [
@@ -358,6 +362,7 @@ def _mute(flow: Flow) -> Flow:
     return _silent(flow, {"unlocked"}, {"end", "leave", "cancel"})
 
 
+@pytest.mark.no_cover
 def test_a_mistake_in_a_flow_of_ones_own_is_found() -> None:
     """An end that the other side does not hear of."""
     flow = find(str(EXAMPLES / "own_flow.py:HOLD"))

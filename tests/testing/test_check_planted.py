@@ -143,7 +143,7 @@ def _drawn(config: pytest.Config) -> list[str]:
     return random.Random(config.getoption("--hypothesis-seed") or None).sample(every, SAMPLE)  # noqa: S311 - repeatable
 
 
-@pytest.mark.no_cover  # which takes twice as long, and nothing is run here that other tests do not run
+@pytest.mark.no_cover
 @pytest.mark.soak
 @pytest.mark.timeout(0)
 def test_a_mistake_that_shows_late_is_found(
