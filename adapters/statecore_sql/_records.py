@@ -77,7 +77,7 @@ class SqlStore:
         self._now = now
         self._pruned = now()
         self._listed: dict[str, int] = {}
-        """How many people of a call stand in the lists for sure. There come more, and nobody goes."""
+        """With how many legs a call was written whose people stand in the lists. There come more, and nobody goes."""
         self._thread = ThreadPoolExecutor(1, "statecore-sql")
         try:
             self._thread.submit(self._open).result()
@@ -110,17 +110,19 @@ class SqlStore:
 
     def _row(self, key: Key, version: int, value: Any) -> Row:
         when, who = made(value), tuple[str, ...]()
-        if when >= 0:
+        if when >= 0 and self._listed.get(key[1]) != len(value.legs):
             who = tuple(sorted(people(value)))
-            who = who if self._listed.get(key[1], 0) < len(who) else ()
-        return Row(key, version, _encoded(key, value), value, over(key, value), when, who)
+        return Row(key, version, self._data(key, value), value, over(key, value), when, who)
+
+    def _data(self, key: Key, value: Any) -> bytes | None:
+        return value if value is None or key[0] not in _TYPES else msgspec.msgpack.encode(value)
 
     def _note(self, writes: Mapping[Key, tuple[int, Any]]) -> None:
         if len(self._listed) > _LISTED:
             self._listed.clear()
         for (_, name), (_, value) in writes.items():
             if made(value) >= 0:
-                self._listed[name] = len(people(value))
+                self._listed[name] = len(value.legs)
 
     async def find_calls(
         self, *, user: str | None, live: bool | None, above: Place, below: Place, newest: bool, limit: int | None
@@ -219,12 +221,8 @@ def made(value: Any) -> int:
     return value.initiated_at if isinstance(value, Record) and not value.merged_into else -1
 
 
-def _encoded(key: Key, value: Any) -> bytes | None:
-    return value if value is None or key[0] not in _TYPES else msgspec.msgpack.encode(value)
-
-
 def decoded(kind: str, data: bytes | None, store: str = "the store") -> Any:
-    """What `_encoded` was given. Raises StoreUnusable, with the name of the store, if it is nothing of the kind."""
+    """What was encoded. Raises StoreUnusable, with the name of the store, if it is nothing of the kind."""
     return data if data is None or kind not in _TYPES else _read(kind, data, _TYPES[kind], store)
 
 

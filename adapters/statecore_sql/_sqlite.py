@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,7 +18,7 @@ from statecore.errors import StoreUnusable
 from statecore.ports import Key
 
 from ._lock import Lock, lock_of
-from ._records import INDEX, LISTS, SCAN, Row, SqlStore, renewed, wall
+from ._records import INDEX, LISTS, SCAN, Row, SqlStore, decoded, renewed, wall
 
 T = TypeVar("T")
 
@@ -46,10 +47,13 @@ _SINCE = {
 }
 """What the versions of the file brought; the fourth another way to say how a call ended."""
 _ROW = "SELECT version, value FROM records WHERE kind = ? AND id = ?"
-_WRITE = """INSERT INTO records (kind, id, version, value, over, made) VALUES (?, ?, ?, ?, ?, ?)
+_WRITE = """INSERT INTO records (kind, id, version, value, over, made) VALUES {}
     ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, value = excluded.value, over = excluded.over,
-        made = excluded.made"""
-_LIST = "INSERT OR IGNORE INTO people VALUES (?, ?, ?)"
+        made = excluded.made
+        WHERE records.version = excluded.version - 1"""
+_LIST = "INSERT OR IGNORE INTO people VALUES {}"
+_AT_ONCE = 64
+"""How many rows a statement writes. With each one the thread lets go of the interpreter, and waits for it again."""
 _KNOWN = 4_096
 """How many records are remembered."""
 
@@ -59,6 +63,18 @@ class _Piece(NamedTuple):
 
     work: Callable[[], Any]
     done: asyncio.Future[Any]
+
+
+class _Overtaken(Exception):
+    """A record is not as it was known: somebody else wrote into the file."""
+
+
+class _Entry(NamedTuple):
+    """A record as it stands in the file."""
+
+    version: int = 0
+    value: Any = None
+    data: bytes | None = None
 
 
 class _Outcome(NamedTuple):
@@ -95,10 +111,14 @@ class SqliteStore(SqlStore):
         self._patience = patience
         self._waiting: dict[bool, list[_Piece]] = {False: [], True: []}
         """What is to be done next: what reads, and what writes."""
-        self._known: OrderedDict[Key, tuple[int, Any]] = OrderedDict()
+        self._known: OrderedDict[Key, _Entry] = OrderedDict()
         """What stands in the file, of what was read or written last: it is one process's at a time."""
-        self._news: dict[Key, tuple[int, Any]] = {}
-        """What a transaction has read or written so far."""
+        self._news: dict[Key, _Entry] = {}
+        """What a transaction has read or is to write."""
+        self._records: list[tuple[Any, ...]] = []
+        """The rows that a transaction is to write."""
+        self._people: list[tuple[Any, ...]] = []
+        """Who is to stand in the lists for them."""
         self._gate = threading.Lock()
         super().__init__(str(path), keep, now)
 
@@ -156,6 +176,7 @@ class SqliteStore(SqlStore):
                 store=path, why="SQLite cannot keep a write-ahead log there: choose a file on a local disk"
             )
         db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA temp_store=MEMORY")  # where it keeps how to take a statement back
         db.execute("BEGIN IMMEDIATE")
         db.execute(_CREATE)
         db.execute(_PEOPLE)
@@ -179,12 +200,19 @@ class SqliteStore(SqlStore):
         """Each key with its version and value, all read at one instant: from memory, if all of them are known."""
         wanted = list(keys)
         with self._gate:
-            found = {key: self._known[key] for key in wanted if key in self._known}
-        return found if all(key in found for key in wanted) else await super().load(wanted)
+            found = {key: (known.version, known.value) for key in wanted if (known := self._known.get(key)) is not None}
+        return found if len(found) == len(set(wanted)) else await super().load(wanted)
+
+    def _data(self, key: Key, value: Any) -> bytes | None:
+        known = self._known.get(key)
+        return known.data if known is not None and known.value is value else super()._data(key, value)
 
     def _load(self, keys: Sequence[Key]) -> dict[Key, tuple[int, Any]]:
-        found = super()._load(keys)
-        self._news.update(found)
+        found = {}
+        for key, (version, data) in self._rows(keys).items():
+            value = decoded(key[0], data, self._name)
+            self._news[key] = _Entry(version, value, data)
+            found[key] = version, value
         return found
 
     def _remember(self) -> None:
@@ -197,7 +225,12 @@ class SqliteStore(SqlStore):
                 self._known.popitem(last=False)
 
     def _prune(self) -> None:
+        self._flush()
         super()._prune()
+        self._forget()
+
+    def _forget(self) -> None:
+        """What is known is to be read again."""
         self._news.clear()
         with self._gate:
             self._known.clear()
@@ -220,7 +253,7 @@ class SqliteStore(SqlStore):
         _tell([self._outcome(piece, writing=False) for piece in reads])
         try:
             results = self._do(lambda: [piece.work() for piece in writes], writing=True) if writes else []
-        except Exception:  # noqa: BLE001 - nothing was written; whose fault it is, and what it is, is found out one by one
+        except Exception:  # noqa: BLE001 - nothing was written; whose fault it is, and what it is, is found one by one
             _tell([self._outcome(piece, writing=True) for piece in writes])
         else:
             _tell([_Outcome(piece.done, result) for piece, result in zip(writes, results, strict=True)])
@@ -234,13 +267,18 @@ class SqliteStore(SqlStore):
 
     def _do(self, work: Callable[[], T], *, writing: bool) -> T:
         self._news.clear()
+        self._records.clear()
+        self._people.clear()
         try:
             self._db.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
             done = work()
+            self._flush()
             self._db.execute("COMMIT")
         except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            if isinstance(error, _Overtaken):
+                self._forget()
             if isinstance(error, sqlite3.DatabaseError):
                 raise StoreUnusable(store=self._name, why=_why(error)) from error
             raise
@@ -250,25 +288,43 @@ class SqliteStore(SqlStore):
     def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
         return self._db.execute(statement, values)
 
-    def _rows(self, keys: Sequence[Key], *, lock: bool = False) -> dict[Key, tuple[int, bytes | None]]:
-        found = {key: self._execute(_ROW, *key).fetchone() or (0, None) for key in keys}
-        if lock:  # a transaction that writes has the whole file; what is not as it was known is to be read again
+    def _rows(self, keys: Sequence[Key], *, lock: bool = False) -> dict[Key, tuple[int, bytes | None]]:  # noqa: ARG002 - who writes has the whole file
+        return {key: self._row_of(key) for key in keys}
+
+    def _row_of(self, key: Key) -> tuple[int, bytes | None]:
+        """Version and data of a record: as it is known, if it is."""
+        entry = self._news.get(key)
+        if entry is None:
             with self._gate:
-                for key, (version, _) in found.items():
-                    if key in self._known and self._known[key][0] != version:
-                        del self._known[key]
-        return found
+                entry = self._known.get(key)
+        return (entry.version, entry.data) if entry is not None else self._execute(_ROW, *key).fetchone() or (0, None)
 
     def _scan(self, kind: str) -> Iterable[tuple[str, bytes]]:
         return self._execute(SCAN, kind)
 
     def _write(self, rows: Sequence[Row]) -> bool:
         for row in rows:
-            self._execute(_WRITE, *row.key, row.version + 1, row.data, row.over, row.made)
-            for person in row.people:
-                self._execute(_LIST, person, row.made, row.key[1])
-            self._news[row.key] = (row.version + 1, row.value)
+            self._records.append((*row.key, row.version + 1, row.data, row.over, row.made))
+            self._people += [(person, row.made, row.key[1]) for person in row.people]
+            self._news[row.key] = _Entry(row.version + 1, row.value, row.data)
         return True
+
+    def _flush(self) -> None:
+        """Write what the transaction is to write so far."""
+        if self._put(_WRITE, self._records) != len(self._records):
+            raise _Overtaken
+        self._put(_LIST, self._people)
+        self._records.clear()
+        self._people.clear()
+
+    def _put(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Write rows, many at once; how many were written."""
+        written = 0
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            values = itertools.chain.from_iterable(some)
+            written += self._execute(_many(statement, len(some), len(some[0])), *values).rowcount
+        return written
 
     def _bring_up(self) -> None:
         """Note of the calls of an older version what it did not."""
@@ -277,8 +333,14 @@ class SqliteStore(SqlStore):
             row = self._row(("call", name), 0, renewed(data, self._name))
             changed = (row.data, row.over, row.made, place)
             self._execute("UPDATE records SET value = ?, over = ?, made = ? WHERE place = ?", *changed)
-            for person in row.people:
-                self._execute(_LIST, person, row.made, name)
+            self._people += [(person, row.made, name) for person in row.people]
+        self._flush()
+
+
+@cache
+def _many(statement: str, rows: int, columns: int) -> str:
+    """The statement for so many rows."""
+    return statement.format(", ".join([f"({', '.join('?' * columns)})"] * rows))
 
 
 def _tell(outcomes: list[_Outcome]) -> None:

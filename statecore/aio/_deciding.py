@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -37,6 +39,9 @@ class Leave(Struct, frozen=True):
 class Decisions:
     """Asks what is to be done, and asks again until the store takes it, at most `attempts` times.
 
+    What concerns one call is decided one after another, in the order in which it came: of two decisions about the same
+    records, which a store takes its time to write, the later would be for nothing.
+
     `decide` answers from the records it is given, or says which it needs. `committed` hears at once of each decision
     that was taken: what was asked, what it rests on, and the notices."""
 
@@ -53,10 +58,42 @@ class Decisions:
         self._outbox = outbox
         self._attempts = attempts
         self._committed = committed
+        self._turns: dict[Key, deque[asyncio.Future[None]]] = {}
+        """Of which calls and lines something is being decided, and who waits for that."""
 
     async def take(self, given: Input | Leave) -> Done:
         """One decision. Raises StoreConflict, and whatever the store raises: it alone knows whether it has it then."""
         keys = _likely(given)
+        await self._begin(keys[0])
+        try:
+            return await self._take(given, keys)
+        finally:
+            self._end(keys[0])
+
+    async def _begin(self, key: Key) -> None:
+        ahead = self._turns.get(key)
+        if ahead is None:
+            self._turns[key] = deque()
+            return
+        turn = asyncio.get_running_loop().create_future()
+        ahead.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it had just come
+                self._end(key)
+            raise
+
+    def _end(self, key: Key) -> None:
+        waiting = self._turns[key]
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.cancelled():
+                turn.set_result(None)
+                return
+        del self._turns[key]
+
+    async def _take(self, given: Input | Leave, keys: tuple[Key, ...]) -> Done:
         for _ in range(self._attempts):
             loaded = await self._store.load(keys)
             view = _view(loaded)

@@ -308,6 +308,7 @@ def test_what_is_known_is_read_without_the_file(tmp_path: Path, monkeypatch: pyt
 def test_what_somebody_else_has_written_is_found_out(tmp_path: Path) -> None:
     """A hand that wrote into the file meanwhile costs a conflict, as another service would, and no more."""
     key: Any = ("line", "a")
+    other: Any = ("line", "b")
 
     async def main(store: SqliteStore) -> None:
         assert await store.commit({key: (0, Line("a"))})
@@ -316,7 +317,15 @@ def test_what_somebody_else_has_written_is_found_out(tmp_path: Path) -> None:
             db.commit()
         assert not await store.commit({key: (1, Line("a", "Ann"))})
         assert await store.load([key]) == {key: (7, Line("a"))}
-        assert await store.commit({key: (7, Line("a", "Ann"))})
+        # What was asked for together is told apart, one by one.
+        both = store.commit({key: (7, Line("a", "Ann"))}), store.commit({other: (0, Line("b"))})
+        assert await asyncio.gather(*both) == [True, True]
+        with closing(sqlite3.connect(tmp_path / "calls.db")) as db:
+            db.execute("UPDATE records SET version = 9 WHERE id = 'a'")
+            db.commit()
+        both = store.commit({key: (8, Line("a"))}), store.commit({other: (1, Line("b", "Bob"))})
+        assert await asyncio.gather(*both) == [False, True]
+        assert await store.load([key, other]) == {key: (9, Line("a", "Ann")), other: (2, Line("b", "Bob"))}
 
     with closing(SqliteStore(tmp_path / "calls.db")) as store:
         asyncio.run(main(store))
