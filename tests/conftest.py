@@ -31,6 +31,21 @@ settings.register_profile("default", settings.get_profile("default"), deadline=N
 settings.register_profile("soak", max_examples=2_000, deadline=None)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """What tests start is measured from its beginning. The processes that test are not: they measure themselves."""
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """They do so twice, as pytest-cov begins in each of them as if it were alone, and then as one of several. Only the
+    latter counts, and lets go for what is marked `no_cover`."""
+    plugin = session.config.pluginmanager.getplugin("_cov")
+    if hasattr(session.config, "workerinput") and plugin is not None and plugin.cov_controller is not None:
+        plugin.cov_controller.cov.stop()
+
+
 @pytest.hookimpl(trylast=True)  # after what was asked for by name
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave what only `make soak` runs to it."""

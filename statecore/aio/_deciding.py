@@ -59,11 +59,13 @@ class Decisions:
         self._attempts = attempts
         self._committed = committed
         self._turns: dict[Key, deque[asyncio.Future[None]]] = {}
-        """Of which calls and lines something is being decided, and who waits for that."""
+        """Of which calls something is being decided, and who waits for that."""
 
     async def take(self, given: Input | Leave) -> Done:
         """One decision. Raises StoreConflict, and whatever the store raises: it alone knows whether it has it then."""
         keys = _likely(given)
+        if keys[0][0] != "call":
+            return await self._take(given, keys)
         await self._begin(keys[0])
         try:
             return await self._take(given, keys)
