@@ -61,10 +61,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
+@pytest.fixture(autouse=True, scope="module")
+def only_what_comes() -> None:
     """Whether anything is left of a test is asked by a full collection of garbage, thousands of times in all: it looks
-    only at what came after the tests themselves, and the libraries they import."""
+    only at what came after the module began, and not at other tests, the libraries they import, and what those keep."""
     gc.collect()
     gc.freeze()
 
