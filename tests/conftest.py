@@ -69,6 +69,11 @@ def only_what_comes() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """What was put aside so and has died since is collected in the end, and may complain then."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def without() -> Callable[..., Flow]:
     """Give the ringing flow, with one kind of effect gone from the rows of a trigger in a state."""

@@ -49,8 +49,7 @@ _SINCE = {
 _ROW = "SELECT version, value FROM records WHERE kind = ? AND id = ?"
 _WRITE = """INSERT INTO records (kind, id, version, value, over, made) VALUES {}
     ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, value = excluded.value, over = excluded.over,
-        made = excluded.made
-        WHERE records.version = excluded.version - 1"""
+        made = excluded.made"""
 _LIST = "INSERT OR IGNORE INTO people VALUES {}"
 _AT_ONCE = 64
 """How many rows a statement writes. With each one the thread lets go of the interpreter, and waits for it again."""
@@ -63,10 +62,6 @@ class _Piece(NamedTuple):
 
     work: Callable[[], Any]
     done: asyncio.Future[Any]
-
-
-class _Overtaken(Exception):
-    """A record is not as it was known: somebody else wrote into the file."""
 
 
 class _Entry(NamedTuple):
@@ -119,6 +114,8 @@ class SqliteStore(SqlStore):
         """The rows that a transaction is to write."""
         self._people: list[tuple[Any, ...]] = []
         """Who is to stand in the lists for them."""
+        self._edition = 0
+        """The file as it is known: SQLite gives it another number when somebody else has written."""
         self._gate = threading.Lock()
         super().__init__(str(path), keep, now)
 
@@ -191,6 +188,7 @@ class SqliteStore(SqlStore):
         db.execute(f"PRAGMA application_id={_MARK}")
         db.execute(f"PRAGMA user_version={_SCHEMA}")
         db.execute("COMMIT")
+        self._edition = self._edition_now()
 
     def _close(self) -> None:
         self._db.close()
@@ -271,14 +269,15 @@ class SqliteStore(SqlStore):
         self._people.clear()
         try:
             self._db.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+            if writing and (edition := self._edition_now()) != self._edition:
+                self._edition = edition
+                self._forget()
             done = work()
             self._flush()
             self._db.execute("COMMIT")
         except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            if isinstance(error, _Overtaken):
-                self._forget()
             if isinstance(error, sqlite3.DatabaseError):
                 raise StoreUnusable(store=self._name, why=_why(error)) from error
             raise
@@ -287,6 +286,9 @@ class SqliteStore(SqlStore):
 
     def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
         return self._db.execute(statement, values)
+
+    def _edition_now(self) -> int:
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def _rows(self, keys: Sequence[Key], *, lock: bool = False) -> dict[Key, tuple[int, bytes | None]]:  # noqa: ARG002 - who writes has the whole file
         return {key: self._row_of(key) for key in keys}
@@ -311,20 +313,11 @@ class SqliteStore(SqlStore):
 
     def _flush(self) -> None:
         """Write what the transaction is to write so far."""
-        if self._put(_WRITE, self._records) != len(self._records):
-            raise _Overtaken
-        self._put(_LIST, self._people)
-        self._records.clear()
-        self._people.clear()
-
-    def _put(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
-        """Write rows, many at once; how many were written."""
-        written = 0
-        for start in range(0, len(rows), _AT_ONCE):
-            some = rows[start : start + _AT_ONCE]
-            values = itertools.chain.from_iterable(some)
-            written += self._execute(_many(statement, len(some), len(some[0])), *values).rowcount
-        return written
+        for statement, rows in ((_WRITE, self._records), (_LIST, self._people)):
+            for start in range(0, len(rows), _AT_ONCE):
+                some = rows[start : start + _AT_ONCE]
+                self._execute(_many(statement, len(some), len(some[0])), *itertools.chain.from_iterable(some))
+            rows.clear()
 
     def _bring_up(self) -> None:
         """Note of the calls of an older version what it did not."""

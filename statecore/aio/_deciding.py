@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -18,6 +17,9 @@ from ._outbox import Outbox
 Loaded: TypeAlias = dict[Key, tuple[int, Any]]
 """Records with their versions, as a store gives and takes them."""
 Records: TypeAlias = dict[Key, Any]
+
+_TURN = 1.0
+"""How many seconds one decision about a call waits for the one before it."""
 
 
 class Leave(Struct, frozen=True):
@@ -39,8 +41,9 @@ class Leave(Struct, frozen=True):
 class Decisions:
     """Asks what is to be done, and asks again until the store takes it, at most `attempts` times.
 
-    What concerns one call is decided one after another, in the order in which it came: of two decisions about the same
-    records, which a store takes its time to write, the later would be for nothing.
+    What the devices in a call want is decided one after another, in the order in which it came: of two decisions about
+    one record, which a store takes its time to write, the later is for nothing. That only saves work, so nobody waits
+    long for a store that hangs, and no timer, relay or application at all: it is the versions that decide.
 
     `decide` answers from the records it is given, or says which it needs. `committed` hears at once of each decision
     that was taken: what was asked, what it rests on, and the notices."""
@@ -58,42 +61,24 @@ class Decisions:
         self._outbox = outbox
         self._attempts = attempts
         self._committed = committed
-        self._turns: dict[Key, deque[asyncio.Future[None]]] = {}
-        """Of which calls something is being decided, and who waits for that."""
+        self._newest: dict[Key, asyncio.Future[None]] = {}
+        """Of which calls something is being decided: when the newest of it is."""
 
     async def take(self, given: Input | Leave) -> Done:
         """One decision. Raises StoreConflict, and whatever the store raises: it alone knows whether it has it then."""
         keys = _likely(given)
-        if keys[0][0] != "call":
+        if not isinstance(given, Act | Negotiate):
             return await self._take(given, keys)
-        await self._begin(keys[0])
+        key, done = keys[0], asyncio.get_running_loop().create_future()
+        ahead, self._newest[key] = self._newest.get(key), done
         try:
+            if ahead is not None:
+                await asyncio.wait([ahead], timeout=_TURN)
             return await self._take(given, keys)
         finally:
-            self._end(keys[0])
-
-    async def _begin(self, key: Key) -> None:
-        ahead = self._turns.get(key)
-        if ahead is None:
-            self._turns[key] = deque()
-            return
-        turn = asyncio.get_running_loop().create_future()
-        ahead.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled():  # it had just come
-                self._end(key)
-            raise
-
-    def _end(self, key: Key) -> None:
-        waiting = self._turns[key]
-        while waiting:
-            turn = waiting.popleft()
-            if not turn.cancelled():
-                turn.set_result(None)
-                return
-        del self._turns[key]
+            done.set_result(None)
+            if self._newest.get(key) is done:
+                del self._newest[key]
 
     async def _take(self, given: Input | Leave, keys: tuple[Key, ...]) -> Done:
         for _ in range(self._attempts):

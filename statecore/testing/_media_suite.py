@@ -27,7 +27,7 @@ class MediaConformance(MediaSuiteEnd):
             def tone(self, hz): return MyTone(hz)
             def picture(self): return MyPicture()
 
-    Further hooks: `ending`, `bad_source`, `malformed`, `timeout`, `settle`, `loop`. No plugin is needed.
+    Further hooks: `ending`, `bad_source`, `malformed`, `timeout`, `settle`, `new_loop`. No plugin is needed.
     """
 
     # --- sound and pictures arrive

@@ -51,7 +51,7 @@ class MediaSuiteBase:
         """A source of pictures by `signals.draw_clock`, at least 10 a second, in the adapter's own terms; used once."""
         raise NotImplementedError
 
-    def loop(self) -> asyncio.AbstractEventLoop:
+    def new_loop(self) -> asyncio.AbstractEventLoop:
         """A new event loop for a test to run in. The suite of an adapter that knows no time but its loop's takes
         seconds in a `statecore.testing.loop.VirtualLoop`, and is the same each time."""
         return asyncio.new_event_loop()
@@ -61,7 +61,7 @@ class MediaSuiteBase:
     def run(self, main: Main) -> None:
         """Run a test in a room, then check that nothing of it is left and that no rule of the room was broken."""
         before = _threads(), _descriptors()
-        with asyncio.Runner(loop_factory=self.loop) as runner:
+        with asyncio.Runner(loop_factory=self.new_loop) as runner:
             runner.run(self._within(main))
         end = time.monotonic() + self.settle
         while (left := (_threads() - before[0], _descriptors() - before[1])) != (set(), set()):

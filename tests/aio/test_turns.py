@@ -9,24 +9,24 @@ from typing import Any
 import pytest
 
 from statecore import MemoryStore
+from statecore.errors import CallEnded
 from statecore.ports import Key
 
 Town, Run = Callable[..., Any], Callable[..., Any]
 
 
 class Tardy(MemoryStore):
-    """Takes a while to write, for as long as the gate is closed; counts what it was asked in vain."""
+    """Takes a while to write, and for ever if that is the next one's lot; counts what it was asked in vain."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.commits = self.in_vain = 0
+    commits = in_vain = 0
+    hangs = False
 
     async def commit(self, writes: Mapping[Key, tuple[int, Any]]) -> bool:
         """Commit, later."""
+        if self.hangs:
+            self.hangs = False
+            await asyncio.get_running_loop().create_future()
         await asyncio.sleep(0.05)
-        await self.gate.wait()
         done = await super().commit(writes)
         self.commits += 1
         self.in_vain += not done
@@ -50,29 +50,30 @@ def test_those_in_a_call_do_not_get_in_each_others_way(town: Town, run: Run) -> 
     run(main)
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["while it waits", "as its turn has come"])
-def test_who_waits_for_a_turn_may_go(late: bool, town: Town, run: Run) -> None:
-    """One that is cancelled while it waits, or as it need not wait any more, keeps nobody from his turn."""
+def test_a_commit_that_hangs_holds_nobody_up(town: Town, run: Run) -> None:
+    """While what one wants hangs in the store, what the other in the call wants is done soon, what the application asks
+    for at once, and another call's timer fires when it is due."""
 
     async def main() -> None:
-        store = Tardy()
-        async with town("alice", "bob", store=store) as t:
-            session, _ = await t.pair()
-            store.gate.clear()
-
-            async def first() -> None:
-                await t.service.end_call(session.session_id)
-                second.cancel()
-
-            one = asyncio.create_task(first() if late else t.service.end_call(session.session_id))
-            second, third = (asyncio.create_task(t.service.end_call(session.session_id)) for _ in range(2))
-            await asyncio.sleep(1)
-            if not late:
-                second.cancel()
-            store.gate.set()
-            await one
-            assert (await third).end_reason.what == "kicked"
-            with pytest.raises(asyncio.CancelledError):
-                await second
+        store, loop = Tardy(), asyncio.get_running_loop()
+        async with town("alice", "bob", "carol", "dora", store=store) as t:
+            session, other = await t.pair()
+            await t.clients["carol"].initiate_call("dora", timeout=10)
+            store.hangs = True
+            hung = asyncio.create_task(session.raise_hand())
+            await t.until(lambda: not store.hangs)
+            began = loop.time()
+            await other.raise_hand()
+            assert loop.time() - began < 2
+            began = loop.time()
+            ended = await t.service.end_call(session.session_id)
+            assert loop.time() - began < 0.2
+            assert ended.end_reason.what == "kicked"
+            await t.until(lambda: not t.clients["carol"].calls, 15)
+            (missed,) = [call for call in await t.service.call_log() if call.receiver == "dora"]
+            assert missed.end_reason is not None
+            assert missed.end_reason.what == "unanswered"
+            with pytest.raises(CallEnded):
+                await hung
 
     run(main)

@@ -33,6 +33,6 @@ class TestUdpMedia(MediaConformance):
         """Pictures with a clock, small enough for a datagram."""
         return ClockPicture(160, 120, fps=12)
 
-    def loop(self) -> VirtualLoop:
+    def new_loop(self) -> VirtualLoop:
         """What is sent to this host is there at once, and all else goes by the loop's time."""
         return VirtualLoop()

@@ -154,13 +154,23 @@ class _Watch:
     def __init__(self, switch: Callable[[str], Any]) -> None:
         self.times: dict[str, float] = {}
         self._switch = switch
+        self._caches: list[Any] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Find what remembers something, also among what is put aside (`tests/conftest.py`)."""
+        gc.unfreeze()
+        self._caches = [
+            each
+            for each in gc.get_objects()
+            if isinstance(each, functools._lru_cache_wrapper) and each.__module__.startswith("statecore.")
+        ]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """What was remembered for the test before would hide what this one runs."""
-        for each in gc.get_objects():
-            if isinstance(each, functools._lru_cache_wrapper) and each.__module__.startswith("statecore."):
-                each.cache_clear()
+        for each in self._caches:
+            each.cache_clear()
         self._switch(item.nodeid)
         began = time.process_time()
         result = yield

@@ -326,6 +326,13 @@ def test_what_somebody_else_has_written_is_found_out(tmp_path: Path) -> None:
         both = store.commit({key: (8, Line("a"))}), store.commit({other: (1, Line("b", "Bob"))})
         assert await asyncio.gather(*both) == [False, True]
         assert await store.load([key, other]) == {key: (9, Line("a", "Ann")), other: (2, Line("b", "Bob"))}
+        # So is what was only to stay as it was.
+        with closing(sqlite3.connect(tmp_path / "calls.db")) as db:
+            db.execute("UPDATE records SET version = 10 WHERE id = 'a'")
+            db.commit()
+        stays: Any = (await store.load([key]))[key]
+        assert not await store.commit({key: stays, other: (2, Line("b"))})
+        assert await store.commit({key: (10, Line("a", "Ann")), other: (2, Line("b"))})
 
     with closing(SqliteStore(tmp_path / "calls.db")) as store:
         asyncio.run(main(store))

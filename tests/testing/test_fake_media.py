@@ -49,7 +49,7 @@ class TestFakeMedia(MediaConformance):
         """A clock."""
         return ClockPicture(fps=25)
 
-    def loop(self) -> VirtualLoop:
+    def new_loop(self) -> VirtualLoop:
         """Its time is the loop's."""
         return VirtualLoop()
 

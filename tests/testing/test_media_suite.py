@@ -72,7 +72,7 @@ def spoiled(spoil: Callable[[Any], object], **hooks: Any) -> MediaConformance:
         def picture(self) -> Any:
             return ClockPicture(fps=25)
 
-        def loop(self) -> VirtualLoop:
+        def new_loop(self) -> VirtualLoop:
             return VirtualLoop(patience=1.2)
 
     suite = Suite()
