@@ -75,7 +75,7 @@ soak: venv-dev ## draw many more examples than `make test`; simulate a million c
 check: venv-dev ## explore every interleaving of calls by the code that ships, within bounds; out/check.json
 	@$(VENV)/bin/statecore check --out out/check.json $(ARGS)
 
-check-deep: venv-dev ## the same within larger bounds; hours and gigabytes
+check-deep: venv-dev ## the same within larger bounds; takes longer, and gigabytes
 	@$(VENV)/bin/statecore check --deep --out out/check-deep.json $(ARGS)
 
 mutants: venv-dev ## change the core one small thing at a time; some test must notice; out/mutants.json (ARGS=--tool: those of a tool, ARGS="--tool --resume" goes on)
