@@ -200,16 +200,20 @@ class SocketSite:
 
     async def _answered(self) -> None:
         """Until the service has answered what it is asked now, were it by a refusal: what devices said before, it has
-        read by then, however busy the machine is. Where it has just died somebody else may have got its port by now,
-        and not answer."""
-        if self._process is None or self._process.returncode is not None:
+        read by then, however busy the machine is. Of one that is dead, or dies meanwhile, nothing is expected."""
+        process = self._process
+        if process is None or process.returncode is not None:
             return
-        with suppress(OSError):
+        try:
             async with asyncio.timeout(300):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
                 with closing(writer):
                     writer.write(b"GET /v1/ice HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                     await reader.read()
+        except TimeoutError:
+            assert process.returncode is not None, "the service lives, and does not answer"
+        except OSError:
+            pass  # it is not up yet, or it has just died
 
     async def records(self) -> list[Record]:
         await self._answered()
