@@ -222,7 +222,7 @@ def made(value: Any) -> int:
 
 
 def decoded(kind: str, data: bytes | None, store: str = "the store") -> Any:
-    """What was encoded. Raises StoreUnusable, with the name of the store, if it is nothing of the kind."""
+    """What `SqlStore` encoded. Raises StoreUnusable, with the name of the store, if it is nothing of the kind."""
     return data if data is None or kind not in _TYPES else _read(kind, data, _TYPES[kind], store)
 
 

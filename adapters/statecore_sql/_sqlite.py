@@ -67,9 +67,9 @@ class _Piece(NamedTuple):
 class _Entry(NamedTuple):
     """A record as it stands in the file."""
 
-    version: int = 0
-    value: Any = None
-    data: bytes | None = None
+    version: int
+    value: Any
+    data: bytes | None
 
 
 class _Outcome(NamedTuple):
