@@ -120,6 +120,16 @@ def _brief(script: Script) -> Script:
     return replace(script, items=[cut(item) for item in script.items])
 
 
+def _met(sites: list[SocketSite]) -> dict[str, int]:
+    """What runs have met, all together."""
+    met: Counter[str] = Counter()
+    for site in sites:
+        told = site.mix.report()
+        met.update({name: told[name] for name in ("calls", "met_any", "agreements", "virtual_seconds")})
+        met.update(starts=site.starts, connections=site.connections, faults=sum(told["faults"].values()))
+    return dict(met)
+
+
 @pytest.mark.soak
 def test_the_simulators_scripts_on_the_real_thing(folder: Path, request: pytest.FixtureRequest) -> None:
     """What holds of simulated calls under faults holds over real sockets, too, with a service that is killed and comes
@@ -127,14 +137,13 @@ def test_the_simulators_scripts_on_the_real_thing(folder: Path, request: pytest.
     many = settings.default is settings.get_profile("soak")
     seed = int(request.config.getoption("--hypothesis-seed") or random.SystemRandom().randrange(1 << 31))
     print(f"seed {seed}")  # noqa: T201 - to draw the same again
-    drawn = (script_of(seed + n, calls=20 if many else 6, users=8) for n in range(200 if many else 3))
-    sites = _play(folder, drawn if many else map(_brief, drawn), _SPEED)
-    met: Counter[str] = Counter()
-    for site in sites:
-        told = site.mix.report()
-        met.update({name: told[name] for name in ("calls", "met_any", "agreements", "virtual_seconds")})
-        met.update(starts=site.starts, connections=site.connections, faults=sum(told["faults"].values()))
-    print(f"{len(sites)} scripts: {dict(met)}")  # noqa: T201 - the figures
+    drawn = [script_of(seed + n, calls=20 if many else 6, users=8) for n in range(200 if many else 3)]
+    for slower in (1, 2, 4):  # where a machine is so busy that hardly anybody reached anybody in time
+        sites = _play(folder / f"slower-{slower}", drawn if many else map(_brief, drawn), _SPEED / slower)
+        met = _met(sites)
+        print(f"{len(sites)} scripts, {slower} times slower: {met}")  # noqa: T201 - the figures
+        if met["calls"] > len(sites):
+            break
     assert met["calls"] > len(sites)
     assert met["faults"] > len(sites)
     assert met["agreements"]
