@@ -70,6 +70,22 @@ def _change(listeners: int) -> Loop:
     return loop
 
 
+def _change_pyee(listeners: int) -> Loop:
+    """The same of handlers that have no id: what is replaced is removed, and added as the newest."""
+    emitter, handlers = EventEmitter(), [_handler() for _ in range(listeners)]
+    for handler in handlers:
+        emitter.on(_EVENT, handler)
+    oldest, middle = cycle(handlers), islice(cycle(handlers), listeners // 2, None)
+
+    def loop(count: int) -> None:
+        for _ in repeat(None, count):
+            for handler in (next(oldest), next(middle)):
+                emitter.remove_listener(_EVENT, handler)
+                emitter.on(_EVENT, handler)
+
+    return loop
+
+
 def listeners(effort: Effort) -> list[Figure]:
     """Figures of emitting, then of changing."""
     return [*(_emitting(effort, size) for size in (1, 4, 64)), *_changing(effort)]
@@ -87,13 +103,24 @@ def _emitting(effort: Effort, size: int) -> Figure:
 
 
 def _changing(effort: Effort) -> list[Figure]:
-    sizes = (10, 1_000, 10_000) if effort.quick else (10, 1_000, 100_000)
-    taken = alternate({str(size): cpu(_change(size)) for size in sizes}, effort)
-    few = taken["10"] * 1e6
+    few, *many = (10, 1_000, 10_000) if effort.quick else (10, 1_000, 100_000)
+    ours = {f"ours {size}": cpu(_change(size)) for size in (few, *many)}
+    pyee = {f"pyee {size}": cpu(_change_pyee(size)) for size in (few, *many)}
+    taken = alternate(ours | pyee, effort)
+
+    def figure(who: str, size: int, name: str) -> Figure:
+        value, peer = taken[f"{who} {size}"] * 1e6, taken[f"{who} {few}"] * 1e6
+        held = who == "ours"
+        return Figure(
+            name=name, value=value, unit="us", peer=f"of {few}", peer_value=peer, ratio=value / peer,
+            target=f"<= {_LIMIT}x" if held else "", met=at_most(_LIMIT, value / peer) if held else None,
+        )  # fmt: skip
+
     return [
-        Figure(
-            name=f"remove, add and replace one of {size:,} listeners", value=value, unit="us", peer="of 10",
-            peer_value=few, ratio=value / few, target=f"<= {_LIMIT}x", met=at_most(_LIMIT, value / few),
+        each
+        for size in many
+        for each in (
+            figure("ours", size, f"remove, add and replace one of {size:,} listeners"),
+            figure("pyee", size, f"the same with {size:,} handlers of bare pyee"),
         )
-        for size, value in ((size, taken[str(size)] * 1e6) for size in sizes[1:])
-    ]  # fmt: skip
+    ]
