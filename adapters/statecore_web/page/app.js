@@ -3,19 +3,14 @@
 import { CallClient } from "./statecore.js";
 import { CallScreen } from "./screen.js";
 import { Developer } from "./developer.js";
+import * as people from "./people.js";
 import * as ring from "./ring.js";
+import { access, ask } from "./service.js";
 import * as sounds from "./sounds.js";
-import { $, ENDS, STATES, duration, face, icon, make, reason, when } from "./words.js";
-
-const LOOK = 4000; // milliseconds between two looks at who is there
-const TYPING = 200; // milliseconds after a letter until one looks for what is written: another may follow
+import { $, ENDS, STATES, face, reason } from "./words.js";
 
 let client = null;
-let token = "";
-const known = new Map(); // uid -> whom the service has told of
 let config = { dev: false, settings: {} };
-let looking = 0;
-let looks = 0; // only the answer to the latest look counts
 let joining = null; // the session that is being joined
 const developer = new Developer();
 const screen = new CallScreen({ notice, say, copyLink });
@@ -42,21 +37,10 @@ function say(text) {
 function showHome() {
   if (!client) return;
   show("home");
-  look();
+  people.look();
 }
 
 // --- logging in
-
-const PATIENCE = 3000; // milliseconds for an answer: on a connection that only seems to stand there is none
-
-async function ask(path, more = {}) {
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const signal = AbortSignal.timeout(PATIENCE);
-  const response = await fetch(path, { ...more, signal, headers: { ...headers, ...more.headers } });
-  const body = await response.json();
-  if (!response.ok) throw Object.assign(new Error(body.message ?? response.statusText), { status: response.status });
-  return body;
-}
 
 async function devLogin(name) {
   const uid = name.trim().replace(/\s+/g, "-").toLowerCase();
@@ -71,7 +55,7 @@ async function logIn(event) {
   $("login-error").textContent = "";
   const name = $("name").value;
   try {
-    token = config.dev ? await devLogin(name) : $("token").value.trim();
+    access.token = config.dev ? await devLogin(name) : $("token").value.trim();
     await begin(await ask("page/me"));
     keep();
   } catch (error) {
@@ -82,7 +66,7 @@ async function logIn(event) {
 
 /** For this tab only: another tab is another device. */
 function keep() {
-  sessionStorage.setItem("statecore", JSON.stringify({ token, device: client.device }));
+  sessionStorage.setItem("statecore", JSON.stringify({ token: access.token, device: client.device }));
 }
 
 async function begin(me) {
@@ -92,9 +76,9 @@ async function begin(me) {
   // The token is asked for anew at each connection: a development one may have gone with a restart of the service.
   const renew = async () => {
     if (config.dev && client?.endpoint.conn > 0 && !client.connected) await ask("page/me").catch(async (error) => {
-      if (error.status === 401) token = await devLogin(me.name);
+      if (error.status === 401) access.token = await devLogin(me.name);
     });
-    return token;
+    return access.token;
   };
   client = new CallClient(new URL(".", location.href).href, { user: me.uid, name: me.name, token: renew, ...more });
   window.statecore = client; // for the console
@@ -128,7 +112,7 @@ function logOut() {
 function leave({ forget = true } = {}) {
   client?.close();
   client = null;
-  token = "";
+  access.token = "";
   if (forget) sessionStorage.removeItem("statecore");
 }
 
@@ -154,73 +138,6 @@ function again() {
   client.connect().catch(() => {}); // what becomes of it is told
 }
 
-// --- who is there, and the log
-
-async function look() {
-  const turn = lookIn(LOOK);
-  if (!client || document.body.dataset.view !== "home" || document.hidden) return;
-  const sought = $("search").value.trim();
-  try {
-    const [there, calls] = await Promise.all([ask(`page/people?q=${encodeURIComponent(sought)}`), ask("page/calls")]);
-    if (turn !== looks) return;
-    for (const one of there) known.set(one.uid, one);
-    drawPeople(there, sought);
-    drawLog(calls);
-  } catch {
-    // the next look may succeed
-  }
-}
-
-/** Look so much later; what was asked before is out of date. */
-function lookIn(milliseconds) {
-  clearTimeout(looking);
-  looking = setTimeout(look, milliseconds);
-  looks += 1;
-  return looks;
-}
-
-function drawPeople(found, sought) {
-  found.sort((a, b) => b.online - a.online || a.name.localeCompare(b.name));
-  const text = sought ? "Nobody of that name." : "Nobody else is here yet. Open this page in another window, under another name.";
-  fill($("people"), found.length ? found.map(person) : [make("li", { class: "empty" }, text)]);
-}
-
-function person(one) {
-  const call = (type, picture, what) =>
-    make("button", { class: "icon", "aria-label": `${what} ${one.name}`, title: what, "data-call": type, "data-user": one.uid,
-      onclick: () => place(one.uid, type) }, icon(picture));
-  const state = one.online ? "Available" : "Offline, can still be rung";
-  return make("li", {}, face(one, { online: one.online }),
-    make("div", { class: "who" }, make("b", {}, one.name), make("small", {}, state)),
-    call("audio", "call", "Call"), call("video", "video", "Video call"));
-}
-
-function drawLog(calls) {
-  fill($("log"), calls.length ? calls.map(entry) : [make("li", { class: "empty" }, "No calls yet.")]);
-}
-
-function entry(call) {
-  const out = call.initiator === client.user.uid;
-  const other = out ? call.receiver : call.initiator;
-  const missed = call.status === "missed";
-  const what = missed ? "Missed" : call.duration ? duration(call.duration) : (ENDS[call.reason] ?? call.status);
-  const name = other ? nameOf(other) : "Session";
-  const row = make("li", { class: missed ? "missed" : "" }, icon(out ? "out" : "in"),
-    make("div", { class: "who" }, make("b", {}, name), make("small", {}, `${call.type === "video" ? "Video" : "Audio"} · ${what}`)),
-    make("time", {}, call.initiated_at ? when(call.initiated_at) : ""));
-  row.firstElementChild.setAttribute("aria-hidden", "true");
-  return row;
-}
-
-/** Replace what differs only: a button under the finger or in focus stays. */
-function fill(list, items) {
-  const same = items.length === list.children.length && items.every((item, n) => item.isEqualNode(list.children[n]));
-  if (same) return;
-  const focus = document.activeElement?.getAttribute?.("aria-label");
-  list.replaceChildren(...items);
-  if (focus) [...list.querySelectorAll("button")].find((each) => each.getAttribute("aria-label") === focus)?.focus();
-}
-
 // --- ringing
 
 function listen(to) {
@@ -242,25 +159,18 @@ function listen(to) {
   });
 }
 
-/** Who somebody is, as far as it is known here: from the lists there were, or from the call that they are in. */
-function userOf(uid, call = null) {
-  return known.get(uid) ?? call?.participants.find((one) => one.uid === uid) ?? { uid, name: uid };
-}
-
-const nameOf = (uid, call = null) => userOf(uid, call).name;
-
 const INCOMING = { audio: "Incoming call", video: "Incoming video call" };
 
 function rings(call) {
   offer();
-  say(`${INCOMING[call.type]} from ${nameOf(call.with, call)}`);
+  say(`${INCOMING[call.type]} from ${people.nameOf(call.with, call)}`);
 }
 
 /** Show what rings here: beside the call that one is in, if there is one. */
 function offer() {
   const call = client?.calls.find((each) => client.ringsHere(each));
   if (!call || joining) return;
-  const user = userOf(call.with, call);
+  const user = people.userOf(call.with, call);
   const { name } = user;
   if (screen.session) {
     const kind = call.type === "video" ? "a video call" : "a call";
@@ -282,7 +192,7 @@ async function place(uid, type) {
   if (rung) return accept(rung); // it began to ring as the button was pressed
   if (ring.shown()) return;
   const sessionId = crypto.randomUUID();
-  ring.dialog(sessionId, userOf(uid), STATES.idle, [
+  ring.dialog(sessionId, people.userOf(uid), STATES.idle, [
     ring.answer("cancel", "danger", "end", "Cancel", () => client.cancelCall(sessionId).catch((error) => notice(reason(error)))),
   ]);
   try {
@@ -297,7 +207,7 @@ async function place(uid, type) {
     ring.shut(sessionId);
     if (!["call_cancelled", "call_ended"].includes(error.code)) {
       const named = ["user_busy", "unknown_user"].includes(error.code);
-      notice(named ? `${nameOf(uid)} ${reason(error)}` : reason(error), true);
+      notice(named ? `${people.nameOf(uid)} ${reason(error)}` : reason(error), true);
     }
   }
 }
@@ -325,7 +235,7 @@ function over(call) {
   const shown = aside || ring.shut(call.sessionId) || screen.session?.sessionId === call.sessionId || joining === call.sessionId;
   if (!shown) return;
   const what = call.endReason?.what;
-  const text = call.role === "callee" && what === "cancelled" ? `Missed call from ${nameOf(call.with, call)}` : ENDS[what];
+  const text = call.role === "callee" && what === "cancelled" ? `Missed call from ${people.nameOf(call.with, call)}` : ENDS[what];
   if (text) {
     notice(text);
     say(text);
@@ -350,7 +260,7 @@ function faulty(error) {
 }
 
 function join(call) {
-  return enter(call.sessionId, nameOf(call.with, call), { type: call.type }, async () => call.sessionId);
+  return enter(call.sessionId, people.nameOf(call.with, call), { type: call.type }, async () => call.sessionId);
 }
 
 /** Enter a session by these settings, and those that the service gives its page; `what` gives what it is joined by. */
@@ -428,14 +338,13 @@ async function copyLink() {
 
 // --- begin
 
+people.begin({ user: () => client?.user, place });
 $("login").addEventListener("submit", logIn);
 $("logout").addEventListener("click", logOut);
 $("again").addEventListener("click", again);
-$("search").addEventListener("input", () => lookIn(TYPING));
 $("new-session").addEventListener("click", startSession);
 addEventListener("hashchange", invited);
 $("developer").addEventListener("click", () => developer.toggle());
-document.addEventListener("visibilitychange", look);
 for (const act of ["click", "keydown"]) document.addEventListener(act, sounds.unlock);
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -454,8 +363,8 @@ async function start() {
     ? "Any name will do: this service is for development."
     : "Your application gives you an auth token.";
   const kept = JSON.parse(sessionStorage.getItem("statecore") ?? "{}");
-  token = kept.token ?? "";
-  if (token) {
+  access.token = kept.token ?? "";
+  if (access.token) {
     try {
       await begin(await ask("page/me"));
       keep();
