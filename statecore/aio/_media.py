@@ -40,6 +40,10 @@ class SessionMedia:
         self._waiting: list[Callable[[MediaSession], object]] = []
         self._jobs: deque[tuple[str, Job[Any], asyncio.Future[Any] | None]] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._wanted: set[str] = set()
+        """What is to be captured, as the service has confirmed it."""
+        self._hushed: set[str] = set()
+        """What is not to be captured all the same: the user said so, and the service may not know yet."""
         self._playing: set[asyncio.Task[Played]] = set()
         """What waits for the end of a source."""
 
@@ -58,6 +62,7 @@ class SessionMedia:
 
     def open(self, capture: frozenset[str]) -> None:
         """Open now, with this to be captured: asked for once, while the leg lives."""
+        self._wanted = set(capture)
         work = self._begun(capture)
         self._opening = asyncio.get_running_loop().create_task(work, name=f"statecore media {self.part.session_id}")
         self._tasks.start(self._opened(self._opening), f"statecore media opening {self.part.session_id}")
@@ -97,7 +102,8 @@ class SessionMedia:
         what, args = effect.what, effect.args
         if what == "capture":
             kind, on = args
-            self._enqueue(f"capture {kind}", lambda media: _capture(media, kind, on), None)
+            (self._wanted.add if on else self._wanted.discard)(kind)
+            self._capture(kind)
         elif what == "peers":
             peers = [MediaPeer(pid=peer.pid, uid=peer.user, joined=peer.joined) for peer in args[0]]
             self._now(lambda media: media.set_peers(peers))
@@ -107,6 +113,17 @@ class SessionMedia:
             self._now(lambda media: media.granted(*args))
         else:
             self._now(lambda media: media.resumed())
+
+    def hush(self, kind: str, on: bool) -> None:
+        """Capture nothing of a kind, whatever is wanted; or what is wanted again. Idempotent."""
+        hushed = kind in self._hushed
+        (self._hushed.add if on else self._hushed.discard)(kind)
+        if hushed != on and kind in self._wanted and not self.closing:
+            self._capture(kind)
+
+    def _capture(self, kind: Any) -> None:
+        on = kind in self._wanted and kind not in self._hushed
+        self._enqueue(f"capture {kind}", lambda media: _capture(media, kind, on), None)
 
     def _now(self, drive: Callable[[MediaSession], object]) -> None:
         if self._open is None:

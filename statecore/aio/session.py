@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+
+import attrs
 
 from ..endpoint import LocalLeg
-from ..errors import CallEnded, ConsentDeclined, InvalidArgument, StatecoreError
+from ..errors import CallEnded, CommandTimeout, ConsentDeclined, InvalidArgument, StatecoreError
 from ..listeners import Handler, ListenerRegistry, OngoingCallListener, Registration, events
 from ..model import EndReason, Participant
 from ..ports import AudioFrame, Played, StreamStats, VideoFrame
@@ -25,6 +28,17 @@ _BUTTONS = tuple(
     event.removesuffix("_button_pressed") for event in events(OngoingCallListener) if event.endswith("_button_pressed")
 )
 
+_Captured: TypeAlias = Literal["audio", "video", "screen"]
+_OFF: dict[_Captured, str] = {"audio": "mute_audio", "video": "pause_video", "screen": "stop_screen_share"}
+"""What closes each kind of capture."""
+
+
+@attrs.define(eq=False)
+class _Wish:
+    """That a kind of capture is to be on, or off."""
+
+    on: bool
+
 
 class Session:
     """Made by `CallClient.start_session`. Also usable as a context manager that leaves on exit.
@@ -39,7 +53,8 @@ class Session:
     def __init__(self, part: Part) -> None:
         self._part = part
         self._asking = 0
-        self._toggling = asyncio.Lock()
+        self._wishes: dict[_Captured, list[_Wish]] = {kind: [] for kind in _OFF}
+        """What is under way, the newest last."""
         self._layout: str = part.settings.layout
 
     # --- what it is
@@ -161,34 +176,66 @@ class Session:
         self._part.need_life(trigger)
         return await self._part.driver.do(self.session_id, trigger, **more)
 
+    async def _close(self, kind: _Captured) -> None:
+        """Capture nothing of a kind from now on, and tell the service until it knows: that the link is down, or that
+        nobody answers, must open nothing again. Cancelled, or refused, it is as the service last said."""
+        with self._wishing(kind, on=False) as wish:
+            while True:
+                try:
+                    await self._act(_OFF[kind])
+                except CommandTimeout:
+                    if self._wishes[kind][-1] is not wish:
+                        raise
+                else:
+                    return
+
+    async def _open(self, kind: _Captured, trigger: str) -> None:
+        """Capture a kind once the service has confirmed it."""
+        with self._wishing(kind, on=True):
+            await self._act(trigger)
+
+    @contextmanager
+    def _wishing(self, kind: _Captured, *, on: bool) -> Iterator[_Wish]:
+        wishes, wish = self._wishes[kind], _Wish(on)
+        wishes.append(wish)
+        self._part.media.hush(kind, not on)
+        try:
+            yield wish
+        finally:
+            wishes.remove(wish)
+            self._part.media.hush(kind, not self._wished(kind, confirmed=True))
+
+    def _wished(self, kind: _Captured, confirmed: bool) -> bool:
+        """Whether a kind is to be on: as was wished last, whatever has come of it yet."""
+        return self._wishes[kind][-1].on if self._wishes[kind] else confirmed
+
     async def mute_audio(self) -> None:
-        """Send no sound. Idempotent."""
-        await self._act("mute_audio")
+        """Send no sound, from now on. Idempotent."""
+        await self._close("audio")
 
     async def unmute_audio(self) -> None:
         """Send sound again. Idempotent. Raises TokenLacksGrant."""
-        await self._act("unmute_audio")
+        await self._open("audio", "unmute_audio")
 
     async def toggle_audio(self) -> None:
-        """Mute if sound is on, else unmute; one after the other if it is called twice. Raises what these raise."""
-        async with self._toggling:
-            await (self.unmute_audio() if "audio_muted" in self.leg.flags else self.mute_audio())
+        """Mute if sound is on or about to be, else unmute. Raises what these raise."""
+        on = self._wished("audio", "audio_muted" not in self.leg.flags)
+        await (self.mute_audio() if on else self.unmute_audio())
 
     async def pause_video(self) -> None:
-        """Send no pictures. Idempotent."""
-        await self._act("pause_video")
+        """Send no pictures, from now on. Idempotent."""
+        await self._close("video")
 
     async def resume_video(self) -> None:
         """Send pictures again; opens the camera if it never was open. Idempotent. Raises TokenLacksGrant, and
         IllegalTransition in an audio call: `switch_to_video` asks the others first."""
-        await self._act("resume_video")
+        await self._open("video", "resume_video")
 
     async def toggle_video(self) -> None:
-        """Pause if video is on, else resume; one after the other if it is called twice. Raises what these raise."""
-        async with self._toggling:
-            flags = self.leg.flags
-            on = "camera" in flags and "video_paused" not in flags
-            await (self.pause_video() if on else self.resume_video())
+        """Pause if video is on or about to be, else resume. Raises what these raise."""
+        flags = self.leg.flags
+        on = self._wished("video", "camera" in flags and "video_paused" not in flags)
+        await (self.pause_video() if on else self.resume_video())
 
     async def play(
         self, source: Any, kind: Literal["audio", "video"] = "audio", *, wait: bool = False
@@ -209,7 +256,9 @@ class Session:
         """Share a screen, or any source, as a second video stream. Raises SourceError, TokenLacksGrant."""
         self._part.media.ready("start_screen_share")
         try:
-            await self._act("start_screen_share")  # nothing of the source is touched before the grant is known
+            await self._open(
+                "screen", "start_screen_share"
+            )  # nothing of the source is touched before the grant is known
             await self._part.media.do("start_screen_share", lambda media: media.set_source("screen", source))
             if "presenting" not in self.leg.flags:  # stopped meanwhile
                 await self._part.media.do("stop_screen_share", lambda media: media.set_source("screen", None))
@@ -218,8 +267,8 @@ class Session:
             raise
 
     async def stop_screen_share(self) -> None:
-        """Stop sharing. Idempotent."""
-        await self._act("stop_screen_share")
+        """Stop sharing, from now on. Idempotent."""
+        await self._close("screen")
 
     async def raise_hand(self) -> None:
         """Raise the hand. Idempotent."""
