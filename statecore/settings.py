@@ -305,7 +305,11 @@ class ServiceSettings:
     session_capacity: int = _whole(50, 1, 10_000, "How many people one session takes.")
     session_joins: int = _whole(1_000, 1, 1_000_000, "How often one session is joined in all, coming back included.")
     sessions_per_user: int = _whole(
-        100, 10, 10_000, "In how many calls and sessions a user may be when he begins or joins another."
+        100,
+        10,
+        10_000,
+        "In how many calls and sessions a user may be when he begins or joins another. Devices that connect may name "
+        "a thousand more.",
     )
     devices_per_user: int = _whole(50, 1, 10_000, "How many devices of one user may be connected at once.")
     calls_per_minute: int = _whole(

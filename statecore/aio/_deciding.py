@@ -9,9 +9,24 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from ..errors import StoreConflict
-from ..model import FORGOTTEN, Line
+from ..model import FORGOTTEN, Line, Record
 from ..ports import Key, Store
-from ..switchboard import Act, Disconnect, Done, Due, End, Goodbye, Input, Need, Negotiate, Route
+from ..switchboard import (
+    Act,
+    Confirm,
+    Connect,
+    Disconnect,
+    Done,
+    Due,
+    End,
+    Forget,
+    Goodbye,
+    Input,
+    Need,
+    Negotiate,
+    Route,
+    bound_key,
+)
 from ._outbox import Outbox
 
 Loaded: TypeAlias = dict[Key, tuple[int, Any]]
@@ -82,7 +97,7 @@ class Decisions:
 
     async def _take(self, given: Input | Leave, keys: tuple[Key, ...]) -> Done:
         for _ in range(self._attempts):
-            loaded = await self._store.load(keys)
+            loaded = await self._load(given, keys)
             view = _view(loaded)
             said = given.said(view["line", given.user]) if isinstance(given, Leave) else given
             decision = self._decide(view, said)
@@ -97,6 +112,16 @@ class Decisions:
                 return decision
             keys = tuple(loaded)
         raise StoreConflict(attempts=self._attempts)
+
+    async def _load(self, given: Input | Leave, keys: tuple[Key, ...]) -> Loaded:
+        """These, and what they say is to be read besides: one by one, each would have the decision begin anew, and of
+        many sessions that is the square."""
+        loaded = await self._store.load(keys)
+        if isinstance(given, _EVERYWHERE):
+            for more in _calls_of, _calls_by_another_name:
+                if lacking := [key for key in more(loaded) if key not in loaded]:
+                    loaded.update(await self._store.load(lacking))
+        return loaded
 
     async def _commit(self, decision: Done, loaded: Loaded, told: Loaded) -> bool:
         if not decision.writes:
@@ -129,7 +154,27 @@ def _likely(given: Input | Leave) -> tuple[Key, ...]:
         return (("call", given.wish.session),)
     if isinstance(given, End):
         return (("call", given.session),)
+    if isinstance(given, Connect):
+        bound = (bound_key(given.guest.token_id),) if given.guest is not None else ()
+        return (("line", given.user), *bound, *(("call", session) for session in given.hello.sessions))
+    if isinstance(given, Confirm):
+        return (("line", given.user), *(("call", session) for session in given.sessions or ()))
     return (given.key,) if isinstance(given, Due) else (("line", given.user),)
+
+
+_EVERYWHERE = (Confirm, Connect, Due, Forget, Goodbye, Leave)
+"""What is decided about all that a user is in."""
+
+
+def _calls_of(loaded: Loaded) -> list[Key]:
+    """What users are in."""
+    lines = [line for _, line in loaded.values() if isinstance(line, Line)]
+    return [("call", session) for line in lines for session in (*line.holds, *line.sessions)]
+
+
+def _calls_by_another_name(loaded: Loaded) -> list[Key]:
+    """What calls were merged into."""
+    return [("call", call.merged_into) for _, call in loaded.values() if isinstance(call, Record) and call.merged_into]
 
 
 __all__ = ["Decisions", "Leave"]

@@ -37,13 +37,13 @@ class Served:
         self.hello: Hello | None = None
         """What it said first, once it has."""
         self.seen: dict[str, int] = {}
-        """The number of the last view of each session that it was sent, or came with."""
+        """The number of the last view of each session that it was sent, or came with; of those that have not ended."""
 
     def send(self, message: Any) -> None:
         """Say something, if the connection stands."""
-        if isinstance(message, View):
+        if isinstance(message, View) and message.reason is None:
             self.seen[message.session] = message.seq
-        elif isinstance(message, Unknown):
+        elif isinstance(message, View | Unknown):  # nothing can change for it there any more
             self.seen.pop(message.session, None)
         with suppress(SignalingLost):  # the device hears it when it comes back
             self.channel.send(encode(message))

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from ..errors import (
     AdapterMissing,
-    InvalidArgument,
     MalformedMessage,
     RateLimited,
     SignalingError,
@@ -42,7 +41,6 @@ from ..switchboard import (
     Register,
     Route,
     Switchboard,
-    check_id,
     next_due,
 )
 from ..tokens import Claims, TokenSigner
@@ -64,6 +62,7 @@ from ..wire import (
 from ._admitting import Admitting
 from ._conditions import Condition, ConditionFailed, Conditions
 from ._deciding import Decisions, Leave
+from ._greeting import check_hello
 from ._issuing import Authorize, TokenDesk, not_for_guests
 from ._limits import Allowances, Buckets
 from ._nodes import CutOff, Decided, Look, News, Nodes
@@ -312,13 +311,7 @@ class CallService(Admitting):
         connection.send(Beat())
 
     async def _hello(self, connection: Served, hello: Hello) -> None:
-        for name, digest in hello.flows.items():
-            if self._hashes.get(name, digest) != digest:
-                raise UnsupportedVersion(theirs=name, ours=name)
-        try:
-            check_id("device", hello.device)
-        except InvalidArgument as error:
-            raise SignalingRefused(why=str(error)) from None
+        check_hello(hello, self._hashes, self.settings)
         connection.seen = dict(hello.sessions)
         connection.hello = hello
         decision = await self._decide(Connect(connection.user, hello, connection.guest))
