@@ -161,6 +161,10 @@ class Tab:
         """Wait until sound arrives: samples with energy, that grows."""
         await self.until(_SOUNDS)
 
+    async def hears_nothing(self) -> None:
+        """Wait until silence arrives: samples, of which none has energy."""
+        await self.until(_SILENCE)
+
     async def rings(self) -> None:
         """Wait until it rings here."""
         await self.until("document.querySelector('#accept')?.checkVisibility()")
@@ -263,6 +267,16 @@ _SOUNDS = """(async () => {
   const before = await energy();
   await new Promise((done) => setTimeout(done, 300));
   return (await energy()) > before + 1e-5;
+})()"""
+
+_SILENCE = """(async () => {
+  const [session] = [...statecore.sessions.values()];
+  const heard = async () => (await session.stats()).filter((each) => each.kind === 'audio' && each.direction === 'in');
+  const before = await heard();
+  await new Promise((done) => setTimeout(done, 600));
+  const after = await heard();
+  const silent = ({ packets, energy }, n) => packets > before[n].packets + 10 && energy - before[n].energy < 1e-7;
+  return after.length > 0 && after.every(silent);
 })()"""
 
 

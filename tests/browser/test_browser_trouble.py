@@ -77,7 +77,8 @@ def test_a_page_is_loaded_anew_while_it_rings(town: Any) -> None:
 
 
 def test_the_network_is_cut_in_the_middle_of_a_call(town: Any) -> None:
-    """Media goes on meanwhile, both pages say that they reconnect, and do; then the call goes on, and ends, as any."""
+    """Media goes on meanwhile, but who mutes is not heard any more, however long it takes; both pages say that they
+    reconnect, and do; then the other is told, the call goes on, and ends, as any."""
 
     async def main(all_: Any, alice: Any, bob: Any) -> None:
         await alice.call("bob")
@@ -88,10 +89,19 @@ def test_the_network_is_cut_in_the_middle_of_a_call(town: Any) -> None:
         all_.wire.cut()
         await asyncio.gather(alice.until(LOST), bob.until(LOST))
         await asyncio.gather(alice.sees("bob"), bob.hears())
+        said = await alice.run(_IMPATIENT)
+        await alice.press("m")
+        await alice.until(f"{_MUTE} === 'Unmute true' && {MUTED % 'alice'}")
+        await bob.hears_nothing()
+        await alice.until(f"statecore.endpoint.n > {said + 3}")
+        assert await bob.run(f"!{MUTED % 'alice'}")
         all_.wire.mend()
         await asyncio.gather(alice.until(BACK), bob.until(BACK))
-        await alice.click("#mute")
-        await bob.until("""document.querySelector('.tile[data-user="alice"] .label').innerText.includes('muted')""")
+        await asyncio.gather(bob.until(MUTED % "alice"), alice.until(f"{_MUTE} === 'Unmute false'"))
+        await bob.hears_nothing()
+        await alice.press("m")
+        await asyncio.gather(bob.hears(), alice.until(f"{_MUTE} === 'Mute false'"))
+        await alice.run("statecore.core.timers = patient")
         await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
         await bob.click("#end")
         await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
@@ -100,6 +110,14 @@ def test_the_network_is_cut_in_the_middle_of_a_call(town: Any) -> None:
     town.run(main)
 
 
+# From now on a command that is not heard within a moment has failed; gives how many there were.
+_IMPATIENT = """(() => {
+  globalThis.patient = statecore.core.timers;
+  statecore.core.timers = { ...patient, command: 500 };
+  return statecore.endpoint.n;
+})()"""
+_MUTE = "`${document.querySelector('#mute').innerText} ${document.querySelector('#mute').dataset.pending}`"
+MUTED = """document.querySelector('.tile[data-user="%s"] .label').innerText.includes('muted')"""
 LOST, BACK = (f"document.querySelector('#link').dataset.state === '{state}'" for state in ("lost", "on"))
 
 
@@ -117,7 +135,7 @@ def test_the_network_falls_silent_in_the_middle_of_a_call(world: Any) -> None:
             await asyncio.gather(*(page.until(LOST, 20) for page in (alice, bob)))
             await asyncio.gather(*(page.until(BACK) for page in (alice, bob)))
             await alice.click("#mute")
-            await bob.until("""document.querySelector('.tile[data-user="alice"] .label').innerText.includes('muted')""")
+            await bob.until(MUTED % "alice")
             await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
             await bob.click("#end")
             await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
@@ -229,7 +247,7 @@ def test_a_page_has_no_microphone_and_no_camera(world: Any) -> None:
             assert "microphone is blocked" in notice
             assert "camera is blocked" in notice
             await asyncio.gather(alice.sees("bob"), alice.hears())
-            muted = """document.querySelector('.tile[data-user="alice"] .label').innerText.includes('muted')"""
+            muted = MUTED % "alice"
             await asyncio.gather(alice.until(muted), bob.until(muted))
             await bob.until("""document.querySelector('.tile[data-user="alice"] video').hidden""")
             await alice.run("document.querySelector('#notice').textContent = ''")

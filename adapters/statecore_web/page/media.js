@@ -39,9 +39,13 @@ export class MediaSession {
     this.configure = configure;
     this.audioOnly = Boolean(host.settings.audioOnly);
     this.wanted = ["audio"]; // the kinds that need an m-line
+    this.asked = new Set(); // the kinds that the session wants captured
+    this.hushed = new Set(); // the kinds of which nothing is sent, whatever is wanted
     this.sent = new Map(); // kind -> the track that is sent
-    this.devices = new Map([["audio", host.settings.audioInput], ["video", host.settings.videoInput]]);
     this.facing = host.settings.cameraFacing === "rear" ? "environment" : "user";
+    this.sources = new Map(); // kind -> which device it is captured from, as constraints say it
+    this.source("audio", host.settings.audioInput);
+    this.source("video", host.settings.videoInput);
     this.peers = new Map();
     this.closed = false;
     this.work = Promise.resolve();
@@ -95,36 +99,85 @@ export class MediaSession {
     for (const peer of this.peers.values()) peer.changed();
   }
 
-  /** One change of what is sent after the other. */
+  /** Capture a kind, or no more. */
   enable(kind, on) {
-    this.work = this.work.then(() => this.change(kind, on)).catch((error) => this.host.lacks(kind, error));
+    mark(this.asked, kind, on);
+    return this.apply(kind);
+  }
+
+  /** Send nothing of a kind from now on, whatever is wanted; or what is wanted again. */
+  hush(kind, on) {
+    mark(this.hushed, kind, on);
+    return this.apply(kind);
+  }
+
+  /** Whether a kind is to be sent: what is wanted and is not hushed. */
+  goes(kind) {
+    const possible = !this.closed && (kind === "audio" || !this.audioOnly);
+    return possible && this.asked.has(kind) && !this.hushed.has(kind);
+  }
+
+  /** What is not to be sent stops at once, also while a device is being opened; those are opened one after the other. */
+  apply(kind) {
+    const track = this.sent.get(kind);
+    if (track && this.goes(kind)) track.enabled = true;
+    // A muted microphone stays open, so that it speaks again at once; a camera that is off shows no light.
+    else if (track && kind === "audio") track.enabled = false;
+    else if (track) this.replace(kind, null);
+    else if (this.goes(kind) && kind !== "screen") return this.next(() => this.open(kind));
     return this.work;
   }
 
-  async change(kind, on) {
-    if (this.closed || (kind !== "audio" && this.audioOnly)) return;
-    const track = this.sent.get(kind);
-    if (!on) {
-      // A muted microphone stays open, so that it speaks again at once; a camera that is off shows no light.
-      if (kind === "audio" && track) track.enabled = false;
-      else this.replace(kind, null);
-    } else if (track) {
-      track.enabled = true;
-    } else if (kind !== "screen") {
-      this.want(kind);
-      this.replace(kind, await this.capture(kind));
+  /** One device after the other. */
+  next(job) {
+    const done = this.work.then(job);
+    this.work = done.catch(() => {}); // the next is opened all the same
+    return done;
+  }
+
+  async open(kind) {
+    if (!this.goes(kind) || this.sent.has(kind)) return;
+    this.want(kind);
+    try {
+      this.put(kind, await this.capture(kind));
+    } catch (error) {
+      this.lacks(kind, error);
     }
   }
 
   async capture(kind) {
-    const chosen = this.devices.get(kind);
-    const which = chosen ? { deviceId: { exact: chosen } } : kind === "video" ? { facingMode: this.facing } : {};
     try {
-      const stream = await navigator.mediaDevices.getUserMedia({ [kind]: { ...CONSTRAINTS[kind], ...which } });
+      const wanted = { [kind]: { ...CONSTRAINTS[kind], ...this.sources.get(kind) } };
+      const stream = await navigator.mediaDevices.getUserMedia(wanted);
       return stream.getTracks()[0];
     } catch (error) {
       throw new CallError("media_device", { why: `${kind}: ${error.name}` });
     }
+  }
+
+  /** A device was opened: meanwhile it may have been hushed, or not be wanted any more. */
+  put(kind, track) {
+    track.enabled = this.goes(kind);
+    if (!track.enabled && kind !== "audio") {
+      track.stop();
+      return;
+    }
+    track.addEventListener("ended", () => this.gone(kind, track));
+    this.replace(kind, track);
+  }
+
+  /** A device has gone by itself: unplugged, perhaps, or not allowed any more. */
+  gone(kind, track) {
+    if (this.sent.get(kind) !== track) return;
+    this.source(kind, null);
+    this.replace(kind, null);
+    this.lacks(kind, new CallError("media_device", { why: `${kind}: ended` }));
+  }
+
+  /** It is not tried again until it is wanted anew. */
+  lacks(kind, error) {
+    this.asked.delete(kind);
+    this.host.lacks(kind, error);
   }
 
   replace(kind, track) {
@@ -140,30 +193,57 @@ export class MediaSession {
     this.host.localChanged(kind, track);
   }
 
-  /** Share what a `getDisplayMedia` stream shows. */
+  /** Share what a `getDisplayMedia` stream shows, unless that is not wanted any more. */
   share(stream) {
     const [track] = stream.getVideoTracks();
+    if (!this.goes("screen")) {
+      track.stop();
+      return;
+    }
     track.contentHint = "detail";
     track.addEventListener("ended", () => this.host.shareEnded());
     this.want("screen");
     this.replace("screen", track);
+    if (track.readyState === "ended") this.host.shareEnded();
   }
 
-  /** Capture from another device from now on; null is the system's choice. */
-  async choose(kind, device) {
-    this.devices.set(kind, device);
-    const track = this.sent.get(kind);
-    if (!track) return;
-    const { enabled } = track;
-    if (kind === "video") track.stop(); // some systems open a camera only once
-    const made = await this.capture(kind);
-    made.enabled = enabled;
-    this.replace(kind, made);
+  /** From now on a kind is captured from this device; null is the system's choice. */
+  source(kind, device) {
+    const any = kind === "video" ? { facingMode: this.facing } : {};
+    this.sources.set(kind, device ? { deviceId: { exact: device } } : any);
   }
 
-  async switchCamera() {
-    this.facing = this.facing === "user" ? "environment" : "user";
-    await this.choose("video", null);
+  /** Capture from another device; null is the system's choice. If it cannot be opened, it is the one before again. */
+  choose(kind, device) {
+    return this.next(() => this.change(kind, () => this.source(kind, device)));
+  }
+
+  switchCamera() {
+    return this.next(() =>
+      this.change("video", () => {
+        this.facing = this.facing === "user" ? "environment" : "user";
+        this.source("video", null);
+      }),
+    );
+  }
+
+  async change(kind, choose) {
+    const before = [this.facing, this.sources.get(kind)];
+    choose();
+    const old = this.sent.get(kind);
+    if (!old) return;
+    if (kind === "video") old.stop(); // some systems open a camera only once
+    try {
+      this.put(kind, await this.capture(kind));
+    } catch (error) {
+      this.facing = before[0];
+      this.sources.set(kind, before[1]);
+      if (kind === "video" && this.sent.get(kind) === old) {
+        this.replace(kind, null);
+        await this.open(kind);
+      }
+      throw error;
+    }
   }
 
   // --- what arrives
@@ -202,6 +282,8 @@ export class MediaSession {
     this.sent.clear();
   }
 }
+
+const mark = (set, kind, on) => (on ? set.add(kind) : set.delete(kind));
 
 function counters(pid, kind, direction, stream, report) {
   const heard = direction === "in" ? stream : report.find((each) => each.localId === stream.id);

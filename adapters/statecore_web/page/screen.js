@@ -52,8 +52,16 @@ export class CallScreen {
     return this.session.participants.length === 1;
   }
 
+  /** Everyone, oneself first: as one wants to be, also while the service has yet to confirm it. */
+  get people() {
+    const { session } = this;
+    const [own, ...others] = session.participants;
+    const [audio, videoOn, presenting] = ["audio", "video", "screen"].map((kind) => session.isOn(kind));
+    return [{ ...own, audioMuted: !audio, videoOn, presenting }, ...others];
+  }
+
   get own() {
-    return this.session.participants[0];
+    return this.people[0];
   }
 
   /** A control was pressed: listeners hear of it, and then it does what it is for. */
@@ -223,7 +231,7 @@ export class CallScreen {
   draw() {
     const { session } = this;
     if (!session?.leg || session.over) return;
-    const [own, ...others] = session.participants;
+    const [own, ...others] = this.people;
     const wanted = [];
     for (const one of others) {
       if (one.presenting && session.track(one.pid, "screen")) wanted.push([one, "screen", session.track(one.pid, "screen")]);
@@ -316,6 +324,7 @@ export class CallScreen {
     show("camera", !own.videoOn, own.videoOn ? "Stop video" : "Start video", own.videoOn ? "video" : "video-off");
     show("to-video", this.asking, this.asking ? "Withdraw" : "Switch to video");
     show("share", own.presenting, own.presenting ? "Stop sharing" : "Share screen");
+    for (const [id, kind] of [["mute", "audio"], ["camera", "video"], ["share", "screen"]]) $(id).dataset.pending = session.isPending(kind);
     show("hand", own.handRaised, own.handRaised ? "Lower hand" : "Raise hand");
     show("chat", false, this.unread ? `Chat (${this.unread})` : "Chat");
     for (const button of $("controls").children) {
@@ -325,9 +334,9 @@ export class CallScreen {
     }
     const possible = {
       "copy-link": session.call.role === "member" && !session.settings.peerCall,
-      camera: video,
+      camera: video && !session.settings.audioOnly,
       "to-video": !video && session.grants.includes("video"),
-      share: session.grants.includes("screen") && navigator.mediaDevices?.getDisplayMedia,
+      share: session.grants.includes("screen") && !session.settings.audioOnly && navigator.mediaDevices?.getDisplayMedia,
     };
     for (const [id, [setting]] of Object.entries(BUTTONS)) $(id).hidden = !session.settings[setting] || !(possible[id] ?? true);
   }
@@ -346,7 +355,7 @@ export class CallScreen {
 
   listParticipants() {
     const state = (picture, text) => make("span", { role: "img", "aria-label": text, title: text }, icon(picture));
-    const rows = this.session.participants.map((one, n) =>
+    const rows = this.people.map((one, n) =>
       make("li", {}, face(one), make("div", { class: "who" }, make("b", {}, one.name), make("small", {}, n ? "" : "You")),
         one.handRaised ? state("hand", "Hand raised") : null,
         one.audioMuted ? state("mic-off", "Muted") : state("mic", "Microphone on"),

@@ -1,13 +1,22 @@
 // A session: one device's part in a call once it has joined, with its media, its actions and its listeners.
 
+import { tookRequest, whoAsked } from "./asking.js";
 import { CallError } from "./errors.js";
+import { Host } from "./host.js";
 import { Listeners } from "./listeners.js";
+import { capturing } from "./machine.js";
 
 /** What the buttons of a page are called when their press is told. */
 export const BUTTONS = [
   "call_end", "mute", "pause", "share", "mode", "switch_to_video", "raise_hand", "participants", "recording", "invite",
   "chat", "network",
 ];
+/** What turns on what is captured of each kind, and what turns it off. */
+const TURNS = {
+  audio: ["unmute_audio", "mute_audio"],
+  video: ["resume_video", "pause_video"],
+  screen: ["start_screen_share", "stop_screen_share"],
+};
 const WITH_NOBODY = ["session_joined", "session_timeout"];
 
 export class Session {
@@ -25,6 +34,8 @@ export class Session {
     this.opening = null;
     this.waiting = [];
     this.lacking = new Set(); // kinds that could not be captured
+    this.wishes = { audio: [], video: [], screen: [] }; // what is under way to turn each on or off, the newest last
+    this.picking = null; // the screen that the user is choosing
     this.began = false;
     this.joined = false;
     this.over = false;
@@ -94,29 +105,81 @@ export class Session {
     await this.client.do(this.sessionId, trigger, data ? { data } : {});
   }
 
+  /**
+   * Turn a kind on or off. Off is off on this device at once, and is said until the service has it, it is over, or the
+   * user wants it on again. On it is once the service has confirmed it; what the service never heard to be off, at once.
+   */
+  async turn(kind, on) {
+    if (on && kind !== "audio" && this.settings.audioOnly) {
+      throw new CallError("invalid_argument", { name: "kind", why: "this session is audio only" });
+    }
+    const wishes = this.wishes[kind];
+    const wish = { on };
+    wishes.push(wish);
+    this.heed(kind);
+    try {
+      while (!(await this.said(TURNS[kind][on ? 0 : 1], () => !on && !wishes.at(-1).on)));
+      if (on) this.media?.enable(kind, this.confirmed(kind)); // perhaps no view told it to be off meanwhile
+    } finally {
+      wishes.splice(wishes.indexOf(wish), 1);
+      this.heed(kind);
+    }
+  }
+
+  /** Whether the service has it; if it did not answer in time, it may be wanted to be said again. */
+  async said(trigger, again) {
+    try {
+      await this.act(trigger);
+    } catch (error) {
+      if (error.is("command_timeout") && again()) return false;
+      throw error;
+    }
+    return true;
+  }
+
+  heed(kind) {
+    this.media?.hush(kind, this.wishes[kind].at(-1)?.on === false);
+    if (!this.over) this.listeners.emit("media_changed");
+  }
+
+  /** Whether a kind is to be captured, by what the service has confirmed. */
+  confirmed(kind) {
+    return capturing(this.client.core.machines.get(this.leg.flow), this.leg).includes(kind);
+  }
+
+  /** Whether a kind is on: by the newest wish under way, else by what the service has confirmed. */
+  isOn(kind) {
+    const { audioMuted, videoOn, presenting } = marks(this.flags);
+    return this.wishes[kind].at(-1)?.on ?? { audio: !audioMuted, video: videoOn, screen: presenting }[kind];
+  }
+
+  /** Whether the service has yet to confirm what `isOn` says. */
+  isPending(kind) {
+    return this.wishes[kind].length > 0;
+  }
+
   muteAudio() {
-    return this.act("mute_audio");
+    return this.turn("audio", false);
   }
 
   unmuteAudio() {
-    return this.act("unmute_audio");
+    return this.turn("audio", true);
   }
 
   toggleAudio() {
-    return this.flags.includes("audio_muted") ? this.unmuteAudio() : this.muteAudio();
+    return this.turn("audio", !this.isOn("audio"));
   }
 
   pauseVideo() {
-    return this.act("pause_video");
+    return this.turn("video", false);
   }
 
   resumeVideo() {
-    return this.act("resume_video");
+    return this.turn("video", true);
   }
 
   toggleVideo() {
-    const on = this.flags.includes("camera") && !this.flags.includes("video_paused");
-    return on ? this.pauseVideo() : this.resumeVideo();
+    return this.turn("video", !this.isOn("video"));
   }
 
   switchCamera() {
@@ -131,21 +194,28 @@ export class Session {
     return this.act("lower_hand");
   }
 
-  /** Share a screen. To be called from a click: the browser asks what to share. */
+  /** Share a screen. To be called from a click: the browser asks what to share, and does so once at a time. */
   async startScreenShare(stream = null) {
-    const shown = stream ?? (await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: 15 }, audio: false }));
+    const shown = stream ?? (await this.pick());
     try {
-      await this.act("start_screen_share");
+      await this.turn("screen", true);
       this.ready().share(shown);
     } catch (error) {
       for (const track of shown.getTracks()) track.stop();
       throw error;
     }
-    if (!this.flags.includes("presenting")) this.media?.enable("screen", false); // stopped meanwhile
+  }
+
+  pick() {
+    const wanted = { video: { frameRate: 15 }, audio: false };
+    this.picking ??= navigator.mediaDevices.getDisplayMedia(wanted).finally(() => {
+      this.picking = null;
+    });
+    return this.picking;
   }
 
   stopScreenShare() {
-    return this.act("stop_screen_share");
+    return this.turn("screen", false);
   }
 
   /** Ask the others to make this a video call; resolves when somebody agreed, rejects with `consent_declined`. */
@@ -241,6 +311,7 @@ export class Session {
         return;
       }
       this.media = media;
+      for (const kind of Object.keys(this.wishes)) this.heed(kind);
       for (const drive of this.waiting.splice(0)) drive(media);
     } catch (error) {
       host.fault(error);
@@ -284,12 +355,9 @@ export class Session {
   }
 
   admit() {
-    const off = { audio: ["audio_muted", "mute_audio"], video: ["video_paused", "pause_video"] };
-    for (const kind of this.lacking) {
-      const [flag, trigger] = off[kind] ?? [];
-      if (trigger && !this.flags.includes(flag)) this.act(trigger).catch(() => {}); // it may have ended meanwhile
-    }
+    const on = [...this.lacking].filter((kind) => this.isOn(kind));
     this.lacking.clear();
+    for (const kind of on) this.turn(kind, false).catch(() => {}); // it may have ended meanwhile
   }
 
   update(leg) {
@@ -343,39 +411,6 @@ const DRIVES = {
   resumed: (media) => media.resumed(),
 };
 
-/**
- * The initiator and the responder of an event about switching to video, as this user's device knows them: empty where it
- * does not. `before` is the leg by the view before this one.
- */
-function whoAsked(event, before, leg, peer, user) {
-  if (event === "call_switched_to_video") return whoSwitched(before, leg, user);
-  const asker = peer?.user ?? user;
-  if (event === "call_switch_to_video_requested") return [asker, user];
-  const asked = leg.peers.filter((one) => one.joined && one.pid !== peer?.pid).map((one) => one.user);
-  if (peer) asked.push(user);
-  return [asker, only(asked)]; // which of several declined, no view says
-}
-
-/** Whether somebody has left with a request for video that was not answered, of which no view says more. */
-function tookRequest(event, leg, peer) {
-  return event === "user_left" && peer.flags.includes("wants_video") && leg.type === "audio";
-}
-
-/** One wish stands at a time, and besides the asker's only the camera of who agreed goes on with the switch. If a view
- * between the two was missed, it may have held any of that. */
-function whoSwitched(before, after, user) {
-  if (after.seq !== before?.seq + 1) return ["", ""];
-  const all = (leg) => [{ pid: leg.pid, user, flags: leg.flags }, ...leg.peers];
-  const was = new Map(all(before).map((one) => [one.pid, one.flags]));
-  const had = ({ pid }, flag) => was.get(pid)?.includes(flag) ?? false;
-  const asked = all(after).filter((one) => had(one, "wants_video"));
-  const began = all(after).filter((one) => one.flags.includes("camera") && !had(one, "camera"));
-  const agreed = began.filter((one) => !had(one, "wants_video"));
-  return [asked, agreed].map((found) => only(found.map((one) => one.user)));
-}
-
-const only = (names) => (names.length === 1 ? names[0] : "");
-
 /** A participant as others see it. */
 export function participant(peer) {
   const { pid, user, name, avatar, device, role, joined, joined_at: at, flags } = peer;
@@ -393,73 +428,4 @@ export function marks(flags) {
     presenting: flags.includes("presenting"),
     handRaised: flags.includes("hand_raised"),
   };
-}
-
-/** What media may ask of its session. */
-class Host {
-  constructor(session) {
-    this.session = session;
-    this.settings = session.settings;
-    this.ice = session.client.ice;
-  }
-
-  get joined() {
-    return this.session.leg.joined;
-  }
-
-  signal(message) {
-    const { client, sessionId } = this.session;
-    client.feed({ do: "Signal", session: sessionId, message: { session: sessionId, ...message } });
-  }
-
-  report(what, pid = "") {
-    this.session.client.feed({ do: "Media", session: this.session.sessionId, what, pid });
-  }
-
-  send(pid, kind, body) {
-    this.signal({ m: "relay", to: pid, kind, body });
-  }
-
-  ask(pid) {
-    this.signal({ m: "ask", pid });
-  }
-
-  free(pid) {
-    this.signal({ m: "free", pid });
-  }
-
-  up() {
-    this.report("up");
-  }
-
-  peerConnected(pid) {
-    this.report("peer_connected", pid);
-    this.session.listeners.emit("media_changed");
-  }
-
-  peerLost(pid) {
-    this.report("peer_lost", pid);
-    this.session.listeners.emit("media_changed");
-  }
-
-  fault(error) {
-    if (!this.session.closing) this.session.fault(error);
-  }
-
-  lacks(kind, error) {
-    if (!this.session.closing) this.session.lacks(kind, error);
-  }
-
-  localChanged() {
-    this.session.listeners.emit("media_changed");
-  }
-
-  remoteChanged(pid) {
-    this.session.fillStream(pid);
-    this.session.listeners.emit("media_changed");
-  }
-
-  shareEnded() {
-    if (!this.session.over) this.session.stopScreenShare().catch(() => {});
-  }
 }

@@ -212,14 +212,29 @@ export class Session {
   readonly grants: string[];
   readonly layout: Layout;
   readonly ended: Promise<EndReason>;
-  /** Events by their Python names without `on_`; besides, `media_changed` when a track came or went. */
+  /** Events by their Python names without `on_`; besides, `media_changed` when a track came or went, or `isOn` changed. */
   on(event: string, handler: (...args: any[]) => void): Unsubscribe;
   addCallEventListener(id: string, listener: Record<string, (...args: any[]) => void>): Unsubscribe;
   removeCallEventListener(id: string): boolean;
   leave(): Promise<void>;
   end(): Promise<void>;
   endForAll(): Promise<void>;
+  /**
+   * Whether a kind is on as the user has it: by the newest of the actions under way, else by what the service has
+   * confirmed. The toggles go by it.
+   */
+  isOn(kind: MediaKind): boolean;
+  /** Whether the service has yet to confirm what `isOn` says. */
+  isPending(kind: MediaKind): boolean;
+  /**
+   * Nothing is sent from this moment, whether or not the service can be reached. It is said until the service has it, and
+   * rejects with `command_timeout` only if unmuting took its place; pausing, and no longer sharing a screen, likewise.
+   */
   muteAudio(): Promise<void>;
+  /**
+   * Sound goes out once the service has confirmed it; at once if it never heard of the muting. Rejects with
+   * `command_timeout` if it did not in time; resuming and sharing likewise.
+   */
   unmuteAudio(): Promise<void>;
   toggleAudio(): Promise<void>;
   pauseVideo(): Promise<void>;

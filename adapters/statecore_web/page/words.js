@@ -101,6 +101,7 @@ function device(error) {
   const what = kind === "audio" ? "microphone" : "camera";
   if (name === "NotAllowedError") return `The ${what} is blocked: allow it for this page.`;
   if (name === "NotFoundError") return `There is no ${what}.`;
+  if (name === "ended") return `The ${what} is gone.`;
   return `The ${what} could not be opened.`;
 }
 
