@@ -41,10 +41,18 @@ def discreet(client: httpx.AsyncClient, url: str, **more: Any) -> httpx.Request:
     return request
 
 
+def fits_a_header(secret: str) -> bool:
+    """Whether a secret can be said in a header as it is. What cannot must not be tried: the libraries' errors show the
+    header."""
+    return secret.isascii() and secret.isprintable() and secret == secret.strip()
+
+
 def why_not(error: Exception) -> str | None:
     """What kept a request from being answered, in words without addresses or headers; None if it is something else."""
     import httpx  # noqa: PLC0415 - as above
 
+    if isinstance(error, httpx.ProtocolError | httpx.ProxyError):  # it may quote what was said by either side
+        return type(error).__name__
     if isinstance(error, httpx.HTTPError | OSError):
         return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return None

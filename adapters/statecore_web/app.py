@@ -13,6 +13,7 @@ from statecore import CallService, CallSettings
 from statecore.errors import InvalidArgument, RateLimited, SignalingLost, SignalingRefused, UnsupportedVersion
 
 from ._door import Door, Visitor, without_token
+from ._http import fits_a_header
 from ._ice import IceDesk
 from ._metrics import Metrics
 from ._page import Page
@@ -45,7 +46,8 @@ class CallApp:
     none. `dev` lets anybody log in by name who comes from this machine: behind a proxy on it, that is everybody whom
     the proxy lets through. `page` is what the page starts its sessions with: its title, layout, buttons and limits; for
     a setting that the page does not act on, InvalidSettings is raised; InvalidArgument for a key that is blank, since
-    anybody would have it. Without a `directory` the page tells nobody who else can be called."""
+    anybody would have it, or that no header can carry, as one with a line's end. Without a `directory` the page tells
+    nobody who else can be called."""
 
     def __init__(
         self,
@@ -61,6 +63,9 @@ class CallApp:
     ) -> None:
         if api_key is not None and not api_key.strip():
             raise InvalidArgument("the API key is blank: give a secret, or None to leave REST closed", name="api_key")
+        if api_key is not None and not fits_a_header(api_key):
+            why = "the API key has a space or a line's end about it, or what is no visible ASCII within it"
+            raise InvalidArgument(f"{why}: no request can bring that", name="api_key")
         self.service = service
         """The call service."""
         self.metrics = Metrics(service)

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from statecore.errors import (
@@ -27,12 +27,13 @@ from statecore.errors import (
     SignalingRefused,
     StatecoreError,
     TokenError,
+    TokenMalformed,
     UnsupportedVersion,
     from_code,
 )
 from statecore.settings import IceServers
 
-from ._http import http_client, why_not
+from ._http import fits_a_header, http_client, why_not
 from ._ice import from_body
 from ._outbox import Outbox
 
@@ -61,7 +62,7 @@ class WebSocketSignaling:
     `token` is an auth token or something that gives one. With the latter, `user` has to be said; a token names its user
     otherwise. `ssl` verifies the server (default: as the system does); `max_size` is the longest message taken, in
     bytes. Nothing secret is ever part of the address. Raises InvalidArgument for an address that is not ws:, wss:,
-    http: or https:, or has a query."""
+    http: or https:, or has a query; TokenMalformed for a token that no header can carry, as one with a line's end."""
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class WebSocketSignaling:
         """Where the service listens for devices."""
         self.device = device
         """The device's id, or None for one of the client's making."""
-        self._token = token
+        self._token = _sayable(token) if isinstance(token, str) else token
         self._scheme = "Bearer"
         self._user = user if user is not None else _user_of(token)
         self._ssl = ssl
@@ -104,7 +105,8 @@ class WebSocketSignaling:
 
     async def connect(self) -> WebSocketChannel:
         """A new channel. Raises SignalingLost (worth another try), SignalingRefused, or the TokenError that tells what
-        is wrong with the token (neither is). Safe to cancel.
+        is wrong with the token (neither is): TokenMalformed also if a source gives what no header can carry. Safe to
+        cancel.
 
         A token that the service refuses is asked for once more, if it comes from a source."""
         try:
@@ -117,7 +119,12 @@ class WebSocketSignaling:
     async def ice_servers(self) -> IceServers:
         """What the service hands out to reach others by, with credentials that are good from now on; nothing if it
         knows nothing of that. Raises SignalingLost or SignalingRefused. Safe to cancel."""
-        headers = {"Authorization": f"{self._scheme} {await self._current()}"}
+        try:
+            headers = {"Authorization": f"{self._scheme} {await self._current()}"}
+        except SignalingError:
+            raise
+        except StatecoreError as error:
+            raise SignalingRefused(why=str(error)) from None
         try:
             context = await self._trusted()
             async with await http_client(context, secure=context is not None, seconds=_ICE_SECONDS) as client:
@@ -156,8 +163,10 @@ class WebSocketSignaling:
             raise _refusal(answer.status_code, bytes(answer.body or b""), after) from None
         except ssl.SSLCertVerificationError as error:  # worth another try all the same: it may be on its way
             raise SignalingLost(f"the call service's certificate is not good: {error.verify_message}") from error
-        except (OSError, InvalidHandshake, WebSocketException, TimeoutError) as error:
+        except OSError as error:
             raise SignalingLost(f"the call service cannot be reached: {error}") from error
+        except WebSocketException as error:  # without what it says: it quotes headers, and may name a proxy's password
+            raise SignalingLost(f"the call service cannot be reached: {type(error).__name__}") from None
         return WebSocketChannel(socket)
 
     async def _trusted(self) -> ssl.SSLContext | None:
@@ -180,7 +189,7 @@ class WebSocketSignaling:
             raise SignalingLost("no token could be had") from error
         if not isinstance(token, str):
             raise InvalidArgument("the source of tokens gave something that is not text", name="token")
-        return token
+        return _sayable(token)
 
 
 class WebSocketChannel:
@@ -218,6 +227,13 @@ class WebSocketChannel:
             while (message := await self._outbox.get()) is not None:
                 await self._socket.send(message, text=True)  # JSON, as it is
         self._outbox.close()
+
+
+def _sayable(token: str) -> str:
+    """A token that a header can carry. Raises TokenMalformed, which does not say what it is."""
+    if not fits_a_header(token):
+        raise TokenMalformed(why="it has a space or a line's end about it, or what is no visible ASCII within it")
+    return token
 
 
 def _socket_url(url: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import attrs
 import msgspec
@@ -30,6 +30,8 @@ SIGNATURE = "Statecore-Signature"
 secret, of the seconds as they stand there, a full stop, and the body."""
 _LONGEST = 3600.0
 """How many seconds a receiver may have us wait."""
+_PLAIN = "".join(sorted({chr(code) for code in range(0x21, 0x7F)} - {"%"}))
+"""What stands in a header as it is."""
 _AGAIN = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 """Refusals that pass, besides those of a server that failed."""
 
@@ -37,11 +39,12 @@ _AGAIN = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 class Webhook:
     """Posts notices to an address: a `Notifier`, for `CallService(notifier=Webhook(url, secret))`.
 
-    A request has the notice as JSON, its key as `Idempotency-Key`, and the `Statecore-Signature`. A status of 2xx takes
-    it. After 408, 429, 5xx, no answer within `timeout` seconds or no connection it is sent again, `attempts` times in
-    all, after pauses of `pause` seconds that double each time, up to `longest`, shortened by chance, and never shorter
-    than a `Retry-After` (an hour at the most). Any other answer is final, redirects too. `at_once` requests are under
-    way at a time. `secret` has 16 bytes or more, and shows nowhere. Raises InvalidArgument."""
+    A request has the notice as JSON, its key as `Idempotency-Key` (percent-encoded where a session's id is not plain
+    ASCII), and the `Statecore-Signature`. A status of 2xx takes it. After 408, 429, 5xx, no answer within `timeout`
+    seconds or no connection it is sent again, `attempts` times in all, after pauses of `pause` seconds that double each
+    time, up to `longest`, shortened by chance, and never shorter than a `Retry-After` (an hour at the most). Any other
+    answer is final, redirects too. `at_once` requests are under way at a time. `secret` has 16 bytes or more, and shows
+    nowhere. Raises InvalidArgument."""
 
     def __init__(
         self,
@@ -94,7 +97,7 @@ class Webhook:
         body = msgspec.json.encode(notice)
         headers = {
             "Content-Type": "application/json",
-            "Idempotency-Key": notice.id,
+            "Idempotency-Key": quote(notice.id, _PLAIN),
             SIGNATURE: sign(self._secret, body, round(self._now())),
         }
         try:

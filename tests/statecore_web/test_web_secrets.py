@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from statecore import Call, CallClient, CallService, TurnCredentials
+from statecore.errors import InvalidArgument, SignalingLost, SignalingRefused, StatecoreError, TokenMalformed
 from statecore.testing import FakeMedia
 from statecore_web import CallApp, Webhook, WebSocketSignaling
 
@@ -84,3 +86,75 @@ def test_no_secret_is_in_any_log(served: Any, caplog: pytest.LogCaptureFixture) 
     for secret in (*secrets, _QUERY, _SIGNED_BY, _SHARED, "the-key-that-signs"):
         found = [record for record in caplog.records if secret in record.getMessage() or secret in str(record.args)]
         assert not found, f"{found[0].name} shows a secret"
+
+
+_TOKEN = "YWxpY2U.what-the-token-is"
+_UNSAYABLE = (_TOKEN + "\n", "\r" + _TOKEN, f"{_TOKEN}\0x", f"{_TOKEN}é", f" {_TOKEN}", f"{_TOKEN}\x7f", f"{_TOKEN}一")
+
+
+def _all_of(error: BaseException) -> str:
+    """Everything that a log may show of an error."""
+    data = error.data if isinstance(error, StatecoreError) else {}
+    return "".join(traceback.format_exception(error)) + repr(error) + repr(error.args) + repr(data)
+
+
+@pytest.mark.parametrize("token", _UNSAYABLE)
+def test_a_token_that_no_header_carries(token: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It is refused where it is given, or given up at once if a source gives it, and neither an error nor a log shows
+    it, at whatever level."""
+    asked: list[str] = []
+
+    def source() -> str:
+        asked.append(token)
+        return token
+
+    async def main() -> list[BaseException]:
+        link = WebSocketSignaling("ws://127.0.0.1:9", source, user="alice")
+        with pytest.raises(TokenMalformed) as given_up:
+            async with CallClient(link, FakeMedia()):
+                pass
+        assert len(asked) == 2, "a source is asked once more"
+        with pytest.raises(SignalingRefused, match="malformed") as refused:
+            await link.ice_servers()
+        return [given_up.value, refused.value]
+
+    with caplog.at_level(logging.DEBUG):
+        with pytest.raises(TokenMalformed) as raised:
+            WebSocketSignaling("ws://127.0.0.1:9", token)
+        shown = [_all_of(error) for error in (raised.value, *asyncio.run(main()))]
+    assert "given up" in caplog.text
+    assert not [text for text in (*shown, caplog.text) if "what-the-token-is" in text]
+
+
+def test_what_an_answer_quotes_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """A server, or what stands between, that answers with headers which are wrong and quote what was sent to it: the
+    link is lost, and neither the error nor a log shows the token."""
+
+    async def quote(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        upgrade = b"websocket" in request
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: " if upgrade else b"HTTP/1.1 200 OK\r\nX\0: ")
+        writer.write(_TOKEN.encode() + b"\r\n\r\n")
+        writer.close()
+
+    async def main() -> list[str]:
+        async with await asyncio.start_server(quote, "127.0.0.1", 0) as server:
+            link = WebSocketSignaling(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", _TOKEN)
+            shown = []
+            for attempt in (link.connect, link.ice_servers):
+                with pytest.raises(SignalingLost, match=r"InvalidUpgrade|RemoteProtocolError") as raised:
+                    await attempt()
+                shown.append(_all_of(raised.value))
+            return shown
+
+    with caplog.at_level(logging.INFO):
+        shown = asyncio.run(main())
+    assert not [text for text in (*shown, caplog.text) if "what-the-token-is" in text]
+
+
+@pytest.mark.parametrize("key", ["an-api-key\n", "an-api-key\0", "ein-schlüssel", " an-api-key"])
+def test_an_api_key_that_no_header_carries(key: str) -> None:
+    """It is refused, as nobody could show it, and the error does not say it."""
+    with pytest.raises(InvalidArgument, match="no request can bring") as raised:
+        CallApp(CallService(), api_key=key)
+    assert key.strip() not in _all_of(raised.value)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from statecore import CallClient, CallService, Newest, Timers
 from statecore.errors import InvalidArgument, NoticeRefused
@@ -158,6 +159,19 @@ def test_what_does_not_pass_is_not_tried_again(served: Any) -> None:
                 with pytest.raises(NoticeRefused, match=str(status)):
                     await hook.notify(NOTICE)
                 assert len(receiver.got) == 1
+
+    asyncio.run(main())
+
+
+def test_a_session_s_id_need_not_be_ascii(served: Any) -> None:
+    """A notice of a session whose id a header cannot carry arrives, under a key of its own."""
+
+    async def main() -> None:
+        async with _receiving(served) as receiver, _hook(receiver.url) as hook:
+            for name in ("Räume:会议", "R%C3%A4ume", "plain/~!"):
+                await hook.notify(evolve(NOTICE, id=f"{name}:1:0", session_id=name))
+            assert [notice.session_id for notice in receiver.got] == ["Räume:会议", "R%C3%A4ume", "plain/~!"]
+            assert receiver.keys == ["R%C3%A4ume:%E4%BC%9A%E8%AE%AE:1:0", "R%25C3%25A4ume:1:0", "plain/~!:1:0"]
 
     asyncio.run(main())
 
