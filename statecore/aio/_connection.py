@@ -14,6 +14,7 @@ from ..errors import (
     SignalingError,
     SignalingLost,
     SignalingRefused,
+    StatecoreError,
     TokenError,
     TooManyDevices,
     UnsupportedVersion,
@@ -69,8 +70,8 @@ class Connection:
         self._jitter = jitter
         self._give_up_after = give_up_after
         self._device = device
-        self.failure: SignalingError | None = None
-        """What the last try came to, unless it was welcomed."""
+        self.failure: StatecoreError | None = None
+        """What the last try came to, unless it was welcomed; or why there is none any more."""
         self._channel: Channel | None = None
         self._scope: asyncio.Timeout | None = None
 
@@ -82,6 +83,9 @@ class Connection:
                 await self._again_and_again(patience)
         except TimeoutError:
             raise self.failure or SignalingLost() from None
+        except StatecoreError as error:
+            self.failure = error
+            raise
 
     async def _again_and_again(self, patience: asyncio.Timeout) -> None:
         loop, failures = asyncio.get_running_loop(), 0

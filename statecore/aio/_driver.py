@@ -103,7 +103,8 @@ class Driver:
         self._trace = trace
         self._recorder = Recorder(trace, self.core, timers, clock.wall()) if trace is not None else None
         self._make_call = make_call
-        self._connection = Connection(signaling, timers, jitter, give_up_after, self)
+        self.connection = Connection(signaling, timers, jitter, give_up_after, self)
+        """The link to the service."""
         self._alarm = Alarm(clock.monotonic, self._tick)
         self._effects: deque[Effect] = deque()
         self._draining = False
@@ -199,20 +200,21 @@ class Driver:
                 if self._trace is not None:
                     self._trace.rest()
             if isinstance(error, TimeoutError):
-                raise self._connection.failure or SignalingLost() from None
+                raise self.connection.failure or SignalingLost() from None
             raise
         finally:
             self._awaited.remove(link)
 
     async def _stay_connected(self, linked: asyncio.Future[None]) -> None:
         try:
-            await self._connection.run()
+            await self.connection.run()
         except StatecoreError as error:  # the service will not have this device: there is no use in trying again
             _log.warning("the link is given up: %s", error, extra=self.extra)
             refuse(linked, error)
             self.note("connection_failed")
             self._tell_of_link("connection_failed", error.code, recoverable=False)
             self._let_go(expired=isinstance(error, TokenExpired))
+            self.ice.rest()
         finally:
             refuse(linked, SignalingLost())
 
@@ -255,7 +257,7 @@ class Driver:
             part.media.close()
         if self.online:
             await asyncio.gather(*(self._buried(session, self.timers.close) for session in legs))
-            self._connection.send(Bye())
+            self.connection.send(Bye())
         self._waits.fail(ClientClosed())
         if self._linked is not None:
             refuse(self._linked, ClientClosed())
@@ -287,7 +289,7 @@ class Driver:
             if self._linked is not None and not self._linked.done():
                 self._linked.set_result(None)
             for request in self._requests.values():
-                self._connection.send(request)
+                self.connection.send(request)
 
     def link_down(self) -> None:
         """The channel is gone."""
@@ -320,7 +322,7 @@ class Driver:
     def _carry_out(self, effect: Effect) -> None:
         try:
             if isinstance(effect, Send):
-                self._connection.send(effect.message)
+                self.connection.send(effect.message)
             elif isinstance(effect, Emit):
                 self._emit(effect)
             elif isinstance(effect, Settle):
@@ -357,8 +359,7 @@ class Driver:
                 keep(self._ended, leg.session, leg)
             self.listeners.emit(effect.event, self.call_of(leg))
             return
-        part = self.parts.get(leg.session)
-        if part is not None:
+        if (part := self.parts.get(leg.session)) is not None:
             part.emit(effect.event, leg, effect.peer, effect.value)
         elif effect.event == "error":
             _log.warning("%s", effect.value, extra={**self.extra, "session": leg.session})
@@ -387,7 +388,7 @@ class Driver:
         endpoint, now = self._endpoint, self._clock.monotonic()
         silent = now - endpoint.confirmed > endpoint.heartbeat + self.timers.command * 1000
         if stood and (silent or not endpoint.online):  # or not even a lease was left
-            self._connection.drop()
+            self.connection.drop()
         due = self.core.next_due(endpoint)
         if self._closing is None and 0 < due <= now:
             self._alarm.set(now + _PAUSE)  # a flow without a row for this; it would ring all the time
@@ -473,7 +474,7 @@ class Driver:
         self.usable()
         with self._waits.one() as (n, future):
             self._requests[n] = request = TokenRequest(self.named(session), n)
-            self._connection.send(request)
+            self.connection.send(request)
             try:
                 async with asyncio.timeout(self.timers.command):
                     token: str = await future

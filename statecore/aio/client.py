@@ -108,6 +108,12 @@ class CallClient:
         """Whether the link to the service stands."""
         return self._driver.online
 
+    @property
+    def failure(self) -> StatecoreError | None:
+        """Why there is no link: what the last try to connect met with, what broke the link, or, once
+        `connection_failed` was told, why it was given up. None while it stands, and before the first try."""
+        return self._driver.connection.failure
+
     # --- who I am, and my calls
 
     @property

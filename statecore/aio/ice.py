@@ -101,6 +101,12 @@ class FreshIce:
                 async with asyncio.timeout(_PATIENCE):
                     await self._answered.wait()
 
+    def rest(self) -> None:
+        """Ask no more until it is started again: the service will not have this device. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
     async def stop(self) -> None:
         """Ask no more. Idempotent."""
         if self._task is not None:

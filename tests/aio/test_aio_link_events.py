@@ -100,6 +100,8 @@ def test_who_loses_his_device_stops_at_once(town: Town, run: Run) -> None:
             with pytest.raises(NotConnected):
                 await alice.initiate_call("carol")
             assert twin.connected
+            assert twin.failure is None
+            assert str(alice.failure).endswith("another process connected as this device")
             assert (await his.wait_ended()).what == Reason.LOST
             await alice.close()
             assert len(told) == 3, "a link that was given up is not closed"

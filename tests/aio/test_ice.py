@@ -221,6 +221,30 @@ def test_what_is_good_for_ever_is_asked_for_with_each_connection() -> None:
     run_virtual(main())
 
 
+def test_who_has_lost_the_device_for_good_asks_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    """Once the link is given up nothing is asked for, by whatever it would be refused now; connected anew, it is."""
+
+    async def main() -> None:
+        source, media = Source(), Sees()
+        service = CallService(ice=source, clock=VirtualClock())
+        async with service, _client(service.signaling("alice", "phone"), media) as client:
+            await asyncio.sleep(1)
+            source.error, failed = SignalingLost("not now"), asyncio.Event()
+            client.on("connection_failed", lambda *_: failed.set())
+            async with _client(service.signaling("alice", "phone"), None):
+                await failed.wait()
+                await asyncio.sleep(1000)
+                assert source.asked == 1
+            source.error = None
+            await client.connect()
+            await _session(client, service)
+            assert media.name() == "alice 2"
+
+    with caplog.at_level(logging.WARNING, "statecore.client"):
+        run_virtual(main())
+    assert not any("STUN and TURN" in record.message for record in caplog.records)
+
+
 def test_relay_only_may_be_left_to_the_service() -> None:
     """A session may ask for a relay and name no server; media then sees the policy and the servers handed out."""
 
