@@ -83,13 +83,22 @@ def _tuple(value: Any) -> tuple[Any, ...]:
 _SCHEMES = ("stun:", "stuns:", "turn:", "turns:")
 
 
+def is_address(url: object, *kinds: str) -> bool:
+    """Whether it is a STUN or TURN server's address, of these kinds: it begins with the one or with it and an s, as in
+    `turns:`, and names a server."""
+    if not isinstance(url, str):
+        return False
+    scheme, _, place = url.partition(":")
+    return scheme.removesuffix("s") in kinds and bool(place.partition("?")[0]) and not any(map(str.isspace, url))
+
+
 def _addresses(urls: str | Iterable[str]) -> tuple[str, ...]:
     return _tuple(urls)
 
 
 def _urls(_: object, attribute: attrs.Attribute[Any], urls: tuple[Any, ...]) -> None:
-    if not urls or not all(isinstance(url, str) and url.startswith(_SCHEMES) for url in urls):
-        why = f"must be one or more addresses that begin with {', '.join(_SCHEMES)}"
+    if not urls or not all(is_address(url, "stun", "turn") for url in urls):
+        why = f"must be one or more addresses that begin with {', '.join(_SCHEMES)}, and name a server"
         raise InvalidSettings(name=attribute.name, value=urls, why=why)
 
 

@@ -78,9 +78,9 @@ class PostgresStore(SqlStore):
     lost returns as soon as the server has said what became of it: True if it was made; False if not, and it is to be
     decided again as after a conflict. `keep` and `now` are as for SqliteStore.
 
-    Raises InvalidArgument for a URL that cannot be read, and StoreUnusable, which says why, if the server cannot be
-    reached or refuses; if a newer version made the schema; and if another service kept a record locked for `patience`
-    seconds. As soon as the server is there again, the store works again."""
+    Raises InvalidArgument for a URL that cannot be read or a wrong `keep`, and StoreUnusable, which says why, if the
+    server cannot be reached or refuses; if a newer version made the schema; and if another service kept a record locked
+    for `patience` seconds. As soon as the server is there again, the store works again."""
 
     def __init__(
         self, url: str, *, patience: float = 5.0, keep: float | None = None, now: Callable[[], int] = wall

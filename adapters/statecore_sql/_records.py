@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from statecore.errors import StoreUnusable
+from statecore.errors import InvalidArgument, StoreUnusable
 from statecore.model import LIVE, Ending, Line, Record, people
 from statecore.ports import EXPIRING, Key, Place
 
@@ -43,6 +43,8 @@ _LISTED = 10_000
 """Of how many calls it is noted who stands in the lists."""
 HOUR = 3_600_000
 """How often it is looked for what may be forgotten, and how much longer than told what expires is kept."""
+_LONGEST = 36_500 * 86_400
+"""For how many seconds a call is kept at the most, unless it is for ever."""
 _TYPES: dict[str, Any] = {"call": Record, "line": Line}
 
 
@@ -62,6 +64,14 @@ class Row(NamedTuple):
     """Whose call it is, unless they are known to stand in the lists."""
 
 
+def _kept(keep: object) -> float | None:
+    if keep is None:
+        return None
+    if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep <= _LONGEST:
+        raise InvalidArgument(f"keep is seconds, more than 0 and at most {_LONGEST}, or None for ever", name="keep")
+    return float(keep)
+
+
 def wall() -> int:
     """Unix milliseconds."""
     return time.time_ns() // 1_000_000
@@ -73,7 +83,7 @@ class SqlStore:
     def __init__(self, name: str, keep: float | None, now: Callable[[], int]) -> None:
         self._name = name
         """What errors call it."""
-        self._keep = keep
+        self._keep = _kept(keep)
         self._now = now
         self._pruned = now()
         self._listed: dict[str, int] = {}

@@ -86,14 +86,14 @@ class SqliteStore(SqlStore):
     A commit that returned True is on the disk (WAL, synchronous=FULL; with NORMAL a loss of power could take the newest
     commits back). A cancelled commit may have been written or not.
 
-    `keep` is for how many seconds a call stays in the log after its end (default: for ever): older ones are removed
-    when the file is opened, and hourly with a commit, and so are revocations of tokens that have expired. Of a call
-    its id stays, so that it is not used again: about 150 bytes. `now` gives Unix milliseconds.
+    `keep` is for how many seconds, up to 36,500 days, a call stays in the log after its end (default: for ever): older
+    ones are removed when the file is opened, and hourly with a commit, and so are revocations of tokens that have
+    expired. Of a call its id stays, so that it is not used again: about 150 bytes. `now` gives Unix milliseconds.
 
-    Raises StoreUnusable, which says what to do, if the file is no database, another program's, or of a newer version;
-    if it cannot be opened, read or written; and if another process had it for `patience` seconds: one at a time may.
-    That one is known by a lock on a file beside it, `calls.db-lock`, which a process that was killed does not hold,
-    nor one that was forked off: that one must not use the store."""
+    Raises InvalidArgument for another `keep`. Raises StoreUnusable, which says what to do, if the file is no database,
+    another program's, or of a newer version; if it cannot be opened, read or written; and if another process had it for
+    `patience` seconds: one at a time may. That one is known by a lock on a file beside it, `calls.db-lock`, which a
+    process that was killed does not hold, nor one that was forked off: that one must not use the store."""
 
     def __init__(
         self,

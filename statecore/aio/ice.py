@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..errors import InvalidSettings, SignalingError
 from ..ports import ProvidesIce, Signaling
-from ..settings import IceServer, IceServers
+from ..settings import IceServer, IceServers, is_address
 from ._tasks import Tasks, cancel
 
 _log = logging.getLogger("statecore.client")
@@ -21,6 +21,8 @@ _PATIENCE = 3.0
 """How many seconds media waits for the first answer. Without one it opens all the same, and tries without servers."""
 _AGAIN = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds until the service is asked again that could not answer, longer after each time."""
+_LONGEST = 365 * 86_400
+"""For how many seconds credentials are good at the most."""
 
 
 class TurnCredentials:
@@ -43,7 +45,7 @@ class TurnCredentials:
     ) -> None:
         self._turn, self._stun = _urls("turn", turn), _urls("stun", stun)
         self._secret = secret.encode() if isinstance(secret, str) else secret
-        self._ttl, self._policy, self._now = ttl, policy, now
+        self._ttl, self._policy, self._now = _lifetime(ttl), policy, now
         if self._turn and not self._secret.strip():
             raise InvalidSettings(name="secret", value="<secret>", why="a TURN server needs one")
         if policy == "relay" and not self._turn:
@@ -65,9 +67,16 @@ class TurnCredentials:
 
 def _urls(kind: Literal["turn", "stun"], given: str | Iterable[str]) -> tuple[str, ...]:
     urls = (given,) if isinstance(given, str) else tuple(given)
-    if not all(url.startswith((f"{kind}:", f"{kind}s:")) for url in urls):
-        raise InvalidSettings(name=kind, value=urls, why=f"must be addresses that begin with {kind}: or {kind}s:")
+    if not all(is_address(url, kind) for url in urls):
+        why = f"must be addresses that begin with {kind}: or {kind}s:, and name a server"
+        raise InvalidSettings(name=kind, value=urls, why=why)
     return urls
+
+
+def _lifetime(ttl: object) -> float:
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 1 <= ttl <= _LONGEST:
+        raise InvalidSettings(name="ttl", value=ttl, why=f"must be from 1 to {_LONGEST} seconds")
+    return float(ttl)
 
 
 class FreshIce:

@@ -47,7 +47,11 @@ def test_stun_alone_is_good_for_ever() -> None:
         {"stun": "stun:a.example.org", "policy": "relay", "secret": "hunter2"},
         {"stun": "stun:a.example.org", "policy": "some", "secret": "hunter2"},
         {"turn": "turn:a.example.org", "secret": "hunter2", "ttl": 0},
+        *({"turn": "turn:a.example.org", "secret": "hunter2", "ttl": ttl} for ttl in (float("nan"), 1e300, True)),
         {"turn": "turn:a.example.org", "secret": " \n"},
+        {"stun": "stun:"},
+        {"stun": "stun:a .example.org"},
+        {"turn": "turn:?transport=udp", "secret": "hunter2"},
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_made(wrong: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from statecore.errors import StoreUnusable
+from statecore.errors import InvalidArgument, StoreUnusable
 from statecore.model import Control, Ending, Leg, Line, Record
 from statecore.ports import EXPIRING, Key
 from statecore_sql import SqliteStore
@@ -44,6 +44,14 @@ def _kept(place: Any, **more: Any) -> list[str]:
     with closing(place.open(**more)) as store:
         assert len(asyncio.run(store.scan("line"))) == 1
         return sorted(name for (_, name), _ in asyncio.run(store.scan("call")))
+
+
+@pytest.mark.parametrize("keep", [0, -1, float("nan"), float("inf"), 1e300, True, "90"])
+def test_a_time_that_is_none_is_refused(tmp_path: Path, keep: Any) -> None:
+    """Before the file is touched, and by name."""
+    with pytest.raises(InvalidArgument, match="keep is seconds"):
+        SqliteStore(tmp_path / "calls.db", keep=keep)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_calls_leave_the_log_when_it_was_said_that_they_do(place: Any) -> None:
