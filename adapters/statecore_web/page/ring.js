@@ -8,6 +8,22 @@ export function answer(id, kind, picture, text, act) {
   return make("button", { id, class: `round ${kind}`, onclick: act }, icon(picture), make("span", {}, text));
 }
 
+const SETTLE = 500; // milliseconds: as long as two clicks may be apart that are one double click
+
+/** Something else is under the pointer now: a second click was meant for what was there before. */
+function settle() {
+  clearTimeout(settle.timer);
+  document.body.classList.add("settling");
+  settle.timer = setTimeout(() => document.body.classList.remove("settling"), SETTLE);
+}
+
+/** Keys, whose clicks have no count, are not kept off. */
+function keepOff(event) {
+  if (!event.detail || !document.body.classList.contains("settling")) return;
+  event.preventDefault();
+  event.stopPropagation();
+}
+
 /** Show the dialog; the last of its buttons gets the focus. */
 export function dialog(sessionId, user, what, buttons) {
   $("ring-name").textContent = user.name;
@@ -18,6 +34,7 @@ export function dialog(sessionId, user, what, buttons) {
   $("answers").replaceChildren(...buttons);
   $("ring").dataset.session = sessionId ?? "";
   if (!$("ring").open) $("ring").showModal();
+  settle();
   buttons.at(-1)?.focus();
 }
 
@@ -32,6 +49,7 @@ export const shown = () => $("ring").open;
 export function shut(sessionId) {
   if (!shown() || (sessionId && $("ring").dataset.session !== sessionId)) return false;
   $("ring").close();
+  settle();
   sounds.silence();
   return true;
 }
@@ -54,8 +72,10 @@ export function putAway(sessionId) {
   return true;
 }
 
-/** Escape gives up a call of one's own, and silences one that comes in: nothing is declined by accident. */
-function escape(event) {
+/** Escape gives up a call of one's own, and silences one that comes in: nothing is declined by accident. A key that is
+ * still held was pressed for what was there before. */
+function key(event) {
+  if (event.repeat) event.preventDefault();
   if (event.key !== "Escape") return;
   event.preventDefault();
   sounds.silence();
@@ -63,4 +83,5 @@ function escape(event) {
 }
 
 $("ring").addEventListener("cancel", (event) => event.preventDefault());
-$("ring").addEventListener("keydown", escape);
+$("ring").addEventListener("keydown", key);
+for (const act of ["mousedown", "click"]) document.addEventListener(act, keepOff, { capture: true });
