@@ -112,6 +112,8 @@ function logOut() {
 function leave({ forget = true } = {}) {
   client?.close();
   client = null;
+  joining = null;
+  ring.shut();
   access.token = "";
   if (forget) sessionStorage.removeItem("statecore");
 }
@@ -166,10 +168,19 @@ function rings(call) {
   say(`${INCOMING[call.type]} from ${people.nameOf(call.with, call)}`);
 }
 
-/** Show what rings here: beside the call that one is in, if there is one. */
+/** Why nothing can be begun now, if so: one is in one call or session at a time. */
+function taken() {
+  return joining || screen.session || client?.activeCall ? reason({ code: "already_in_call" }) : "";
+}
+
+/** Show what rings here, beside the call that one is in, if there is one; else ask about the link that was opened. */
 function offer() {
-  const call = client?.calls.find((each) => client.ringsHere(each));
-  if (!call || joining) return;
+  if (!client || joining) return;
+  const call = client.calls.find((each) => client.ringsHere(each));
+  if (!call) {
+    invited();
+    return;
+  }
   const user = people.userOf(call.with, call);
   const { name } = user;
   if (screen.session) {
@@ -187,10 +198,12 @@ function offer() {
 
 async function place(uid, type) {
   sounds.unlock();
-  if (client.activeCall) return;
   const rung = client.calls.find((call) => call.with === uid && call.role === "callee" && call.state === "ringing");
   if (rung) return accept(rung); // it began to ring as the button was pressed
-  if (ring.shown()) return;
+  if (taken() || ring.shown()) {
+    notice(taken());
+    return;
+  }
   const sessionId = crypto.randomUUID();
   ring.dialog(sessionId, people.userOf(uid), STATES.idle, [
     ring.answer("cancel", "danger", "end", "Cancel", () => client.cancelCall(sessionId).catch((error) => notice(reason(error)))),
@@ -209,21 +222,17 @@ async function place(uid, type) {
       const named = ["user_busy", "unknown_user"].includes(error.code);
       notice(named ? `${people.nameOf(uid)} ${reason(error)}` : reason(error), true);
     }
+    offer();
   }
 }
 
 /** One call at a time has the screen: the one that it shows is left. */
-async function accept(call) {
+function accept(call) {
   sounds.unlock();
-  try {
+  return enter(call.sessionId, people.userOf(call.with, call), { type: call.type }, async () => {
     await screen.session?.leave();
-    sounds.silence();
-    ring.say(STATES.accepted);
-    join(await client.acceptCall(call.sessionId));
-  } catch (error) {
-    ring.shut(call.sessionId);
-    notice(reason(error));
-  }
+    return (await client.acceptCall(call.sessionId)).sessionId;
+  });
 }
 
 function decline(call) {
@@ -232,21 +241,32 @@ function decline(call) {
 
 function over(call) {
   const aside = ring.putAway(call.sessionId);
-  const shown = aside || ring.shut(call.sessionId) || screen.session?.sessionId === call.sessionId || joining === call.sessionId;
+  const shown = aside || ring.shut(call.sessionId) || screen.session?.sessionId === call.sessionId || joining?.sessionId === call.sessionId;
   if (!shown) return;
-  const what = call.endReason?.what;
-  const text = call.role === "callee" && what === "cancelled" ? `Missed call from ${people.nameOf(call.with, call)}` : ENDS[what];
+  const text = ending(call);
   if (text) {
     notice(text);
     say(text);
   }
   if (aside) return;
-  document.title = "statecore";
   sounds.ended();
-  if (joining === call.sessionId) joining = null;
+  if (joining?.sessionId === call.sessionId) joining = null;
   ring.putAway();
   screen.close(call.sessionId);
-  if (linked() === call.sessionId) unlink();
+  left(call.sessionId);
+}
+
+/** What there is to say of an end. Whoever did not answer has missed the call, however it ended then. */
+function ending(call) {
+  const what = call.endReason?.what;
+  const missed = call.role === "callee" && !call.answeredAt && ["cancelled", "unanswered", "lost"].includes(what);
+  return missed ? `Missed call from ${people.nameOf(call.with, call)}` : ENDS[what];
+}
+
+/** A session is over here: its link is not asked about, and what there was before is shown. */
+function left(sessionId) {
+  document.title = "statecore";
+  if (linked() === sessionId) unlink();
   showHome();
   if (!document.activeElement?.checkVisibility() || document.activeElement === document.body) $("main").focus();
   offer();
@@ -260,21 +280,27 @@ function faulty(error) {
 }
 
 function join(call) {
-  return enter(call.sessionId, people.nameOf(call.with, call), { type: call.type }, async () => call.sessionId);
+  if (screen.session?.sessionId === call.sessionId) return; // both who called each other are told
+  enter(call.sessionId, people.userOf(call.with, call), { type: call.type }, async () => call.sessionId);
 }
 
-/** Enter a session by these settings, and those that the service gives its page; `what` gives what it is joined by. */
-async function enter(sessionId, name, more, what) {
-  if (joining === sessionId || screen.session?.sessionId === sessionId) return;
-  joining = sessionId;
+/** Enter a session by these settings, and those that the service gives its page; `what` gives what it is joined by. Until
+ * then it can be given up. */
+async function enter(sessionId, user, more, what) {
+  if (joining) return;
+  const attempt = { sessionId };
+  joining = attempt;
   notice("");
-  const settings = { ...more, ...config.settings, listener: { onError: faulty } };
-  const title = settings.title ?? name;
-  document.title = title;
-  ring.say(STATES.accepted);
+  ring.putAway(sessionId);
+  ring.dialog(sessionId, user, STATES.accepted, [ring.answer("cancel", "danger", "end", "Cancel", () => giveUp(attempt))]);
   sounds.silence();
+  const settings = { ...more, ...config.settings, listener: { onError: faulty } };
+  const title = settings.title ?? user.name;
+  document.title = title;
   try {
-    const session = await client.startSession(await what(), settings);
+    const by = await what();
+    if (joining !== attempt) return;
+    const session = await client.startSession(by, settings);
     if (session.over) return;
     ring.shut();
     sounds.connected();
@@ -282,14 +308,22 @@ async function enter(sessionId, name, more, what) {
     screen.open(session, title);
     say("Connected");
   } catch (error) {
-    if (!["call_ended", "call_cancelled"].includes(error.code)) notice(reason(error), true);
-    ring.shut(sessionId);
-    client.endCall(sessionId).catch(() => {});
-    showHome();
+    if (joining === attempt) {
+      giveUp(attempt);
+      notice(reason(error), true);
+    }
   } finally {
-    if (joining === sessionId) joining = null;
+    if (joining === attempt) joining = null;
     offer();
   }
+}
+
+/** It is not to be joined any more, or cannot be. */
+function giveUp(attempt) {
+  joining = null;
+  client?.endCall(attempt.sessionId).catch(() => {}); // there may be nothing yet
+  ring.shut(attempt.sessionId);
+  left(attempt.sessionId);
 }
 
 // --- sessions that are joined by their link
@@ -306,18 +340,27 @@ function unlink() {
 function meet() {
   sounds.unlock();
   const sessionId = linked();
-  $("ring").dataset.session = sessionId;
-  return enter(sessionId, "Session", { type: "video", showInviteButton: true }, () => client.generateToken(sessionId));
+  enter(sessionId, { name: "Session" }, { type: "video", showInviteButton: true }, () => client.generateToken(sessionId));
 }
 
 function startSession() {
+  if (taken()) {
+    notice(taken());
+    return;
+  }
   history.replaceState(null, "", `#session=${crypto.randomUUID()}`);
   meet();
 }
 
+/** Another link was opened here. */
+function followed() {
+  if (linked() && taken()) notice("You are asked about the link when this call is over.");
+  else invited();
+}
+
 /** Somebody has opened a link: no camera opens before they agree. */
 function invited() {
-  if (!linked() || client?.activeCall || ring.shown() || document.body.dataset.view !== "home") return;
+  if (!linked() || taken() || ring.shown() || document.body.dataset.view !== "home") return;
   ring.dialog(linked(), { name: "Session" }, "You have opened the link of a session", [
     ring.answer("not-now", "danger", "end", "Not now", () => {
       ring.shut();
@@ -328,11 +371,12 @@ function invited() {
 }
 
 async function copyLink() {
+  const link = new URL(`#session=${encodeURIComponent(screen.session.sessionId)}`, location.href).href;
   try {
-    await navigator.clipboard.writeText(location.href);
+    await navigator.clipboard.writeText(link);
     notice("The link is copied: whoever opens it can join.");
   } catch {
-    notice(location.href);
+    notice(link);
   }
 }
 
@@ -343,7 +387,7 @@ $("login").addEventListener("submit", logIn);
 $("logout").addEventListener("click", logOut);
 $("again").addEventListener("click", again);
 $("new-session").addEventListener("click", startSession);
-addEventListener("hashchange", invited);
+addEventListener("hashchange", followed);
 $("developer").addEventListener("click", () => developer.toggle());
 for (const act of ["click", "keydown"]) document.addEventListener(act, sounds.unlock);
 document.addEventListener("keydown", (event) => {

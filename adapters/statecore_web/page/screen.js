@@ -108,6 +108,7 @@ export class CallScreen {
   // --- a session
 
   open(session, name) {
+    if (this.session) this.close(this.session.sessionId);
     this.session = session;
     this.lost.clear();
     this.asking = false;

@@ -1,0 +1,98 @@
+"""What a person does by accident, or twice, in real Chromium: nothing comes of it that was not meant."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from statecore import CallQuery
+
+
+def test_who_presses_twice_is_in_one_session(town: Any) -> None:
+    """While the browser still asks for the microphone, a second click begins nothing; what is being connected can be
+    given up, and then nothing of it is left; and whoever is in a session calls nobody besides, and is told why."""
+
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.call("bob", "audio")
+        await bob.click("#reject")
+        await alice.at_home()
+        await alice.run(_ASKED)
+        for end in ("#cancel", "#end"):
+            await alice.run("allowed = false")
+            await alice.double_click("#new-session")
+            await alice.until("document.querySelector('#ring-what').innerText === 'Connecting…'")
+            await alice.run("document.querySelector('#new-session').click()")
+            assert await alice.run("document.querySelector('#notice').innerText") == "You are in a call already."
+            await alice.until("statecore.sessions.size === 1")
+            if end == "#end":
+                await alice.run("allowed = true")
+                await alice.in_call()
+                await alice.run("document.querySelector('[data-user=bob][data-call=audio]').click()")
+                assert await alice.run("document.querySelector('#notice').innerText") == "You are in a call already."
+            await alice.click(end)
+            await alice.at_home()
+            await alice.run("allowed = true")
+            await asyncio.gather(alice.off(), alice.until("statecore.sessions.size === 0"))
+        assert await alice.run("location.hash") == ""
+        assert len(await all_.calls()) == 3  # of which two are sessions, and over
+        empty = (await all_.service.find_calls(CallQuery(live=True))).calls
+        assert {call.state for call in empty} == {"ended"}
+        await alice.run("navigator.mediaDevices.getUserMedia = opener")
+
+    town.run(main)
+
+
+# Nothing is opened for as long as the user has not said that it may be.
+_ASKED = """(() => {
+  globalThis.opener = navigator.mediaDevices.getUserMedia;
+  globalThis.allowed = false;
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    while (!allowed) await new Promise((done) => setTimeout(done, 20));
+    return opener(wanted);
+  };
+})()"""
+
+
+def test_the_second_click_of_two_is_not_for_what_appears_there(town: Any) -> None:
+    """Who clicks twice on what takes a ring away calls nobody by the second, whatever is beneath; and a key that is
+    held, or pressed at once, does what a key does."""
+
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        for tab, user in ((alice, "bob"), (bob, "alice")):
+            await tab.run(_BENEATH % user)
+        await alice.call("bob", "audio")
+        await bob.rings()
+        await alice.double_click("#cancel")
+        await asyncio.gather(alice.at_home(), bob.at_home())
+        await alice.call("bob", "audio")
+        await bob.double_click("#reject")
+        await asyncio.gather(alice.at_home(), bob.at_home())
+        for tab in (alice, bob):
+            await tab.until("!document.body.matches('.settling')")
+        assert await all_.calls() == [("rejected", "rejected"), ("cancelled", "cancelled")]
+        await alice.double_click("[data-user=bob][data-call=audio]")
+        await bob.rings()
+        await alice.send("Page.bringToFront")
+        await alice.send("Input.dispatchKeyEvent", **_HELD)
+        assert await alice.run("document.querySelector('#ring').open")
+        await alice.press("Enter")
+        await asyncio.gather(alice.at_home(), bob.at_home())
+        assert len(await all_.calls()) == 3
+        for tab in (alice, bob):
+            await tab.run("document.querySelector('#beneath').remove()")
+
+    town.run(main)
+
+
+# Wherever the page can be clicked, it is on the button that calls a user.
+_BENEATH = """document.head.insertAdjacentHTML('beforeend',
+  `<style id="beneath">[data-user=%s][data-call=audio] { position: fixed; inset: 0; width: auto; height: auto; }
+  </style>`)"""
+_HELD: Any = {
+    "type": "keyDown",
+    "autoRepeat": True,
+    "key": "Enter",
+    "code": "Enter",
+    "windowsVirtualKeyCode": 13,
+    "text": "\r",
+}
