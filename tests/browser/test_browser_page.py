@@ -185,8 +185,9 @@ _WITHOUT = f"""((setting, name) => {{
 
 def test_they_write_to_each_other_and_see_how_well_they_are_connected(town: Any) -> None:
     """Where the buttons for it are shown: what one writes the other is told of, finds when the chat is opened, and
-    answers there; what could not be sent stands where it was written, and whoever has no chat is not told what is
-    written; the network's figures are there and change."""
+    answers there. The field is free for the next at once, what could not be sent says so where it stands and can be
+    sent again, and what is still on its way cannot. Whoever has no chat is not told what is written; the network's
+    figures are there and change."""
 
     async def main(all_: Any, alice: Any, bob: Any) -> None:
         for page in (alice, bob):
@@ -199,7 +200,7 @@ def test_they_write_to_each_other_and_see_how_well_they_are_connected(town: Any)
         for text in ("<b>Hello</b>", "Are you there?"):
             await alice.type("#panel input", text)
             await alice.press("Enter")
-            await alice.until("document.querySelector('#panel input').value === ''")
+            assert await alice.run("document.querySelector('#panel input').value") == ""
         await bob.until("document.querySelector('#chat').innerText === 'Chat (2)'")
         assert await bob.run("document.querySelector('#notice').innerText") == "alice: Are you there?"
         await bob.click("#chat")
@@ -211,16 +212,15 @@ def test_they_write_to_each_other_and_see_how_well_they_are_connected(town: Any)
         await alice.until(f"{_SAID}.at(-1) === 'bob: Yes'")
         await alice.run("document.querySelector('#panel input').value = 'long'.repeat(10_000)")
         await alice.press("Enter")
-        await alice.until("document.querySelector('#notice').innerText")
-        assert await alice.run("document.querySelector('#panel input').value.length") == 40_000
-        await alice.run("document.querySelector('#panel input').value = ''")
+        await alice.until(f"{_STATE}.startsWith('Not sent: ') && {_STATE}.endsWith('(the message is too long)')")
+        await _is_late_and_too_much(alice, bob)
         await bob.run(_NO_CHAT)
         await alice.type("#panel input", "Unheard")
         await alice.press("Enter")
         await alice.until(f"{_SAID}.at(-1) === 'You: Unheard'")  # and bob has it
-        assert await alice.run(f"{_SAID}.at(-2)") == "bob: Yes"
+        await alice.until(f"{_STATE} === undefined")
         assert await bob.run("document.querySelector('#say').textContent") == "alice: Are you there?"
-        assert await bob.run(f"{_SAID}.at(-1)") == "You: Yes"
+        assert await bob.run(f"{_SAID}.at(-1)") == "alice: Three"
         assert ("log", "Messages") in await alice.heard_as()
         await _fits(alice, bob)
         await alice.press("Tab")  # out of the field: letters are keys again
@@ -238,6 +238,43 @@ def test_they_write_to_each_other_and_see_how_well_they_are_connected(town: Any)
     town.run(main)
 
 
+async def _is_late_and_too_much(alice: Any, bob: Any) -> None:
+    """What the other's device does not say that it has, and what is more than may be on the way to it."""
+    await alice.run(_IMPATIENT)
+    await bob.run("statecore.connection.send = () => {}")  # nobody is told that he has anything
+    for text in ("One", "Two"):
+        await alice.type("#panel input", text)
+        await alice.press("Enter")
+    assert await alice.run(f"{_SAID}.slice(-2)") == ["You: One", "You: Two"]
+    assert await alice.run(_STATE) == "Sending…"
+    await alice.until(f"{_STATE} === 'Not everybody had it in time: it still goes to them.'")
+    await alice.run(_FULL)
+    await alice.type("#panel input", "Three")
+    await alice.press("Enter")
+    await alice.until(f"{_STATE}.startsWith('Not sent: ')")
+    await _fits(alice)
+    await bob.run("delete statecore.connection.send")
+    await alice.until("[...room.leg.lanes.values()].every((lane) => !lane.mails.length)")
+    assert await alice.run("[...document.querySelectorAll('.chat button')].length") == 1
+    await alice.click(".chat button")
+    await bob.until(f"{_SAID}.at(-1) === 'alice: Three'")
+    assert await bob.run(f"{_SAID}.slice(-4)") == ["You: Yes", "alice: One", "alice: Two", "alice: Three"]
+    await alice.until(f"{_SAID}.at(-1) === 'You: Three' && {_STATE} === undefined")
+    await alice.run("statecore.core.timers = patient")
+
+
+# What stands with the last message of what has become of it.
+_STATE = "document.querySelector('.chat li:last-child small:nth-of-type(2)')?.innerText"
+_IMPATIENT = """(() => {
+  globalThis.room = [...statecore.sessions.values()][0];
+  globalThis.patient = statecore.core.timers;
+  statecore.core.timers = { ...patient, command: 500 };
+})()"""
+# As much is on the way to the other as may be.
+_FULL = """(() => {
+  const [lane] = room.leg.lanes.values();
+  for (let n = lane.mails.length; n < 256; n++) room.sendMessage(n).catch(() => {});
+})()"""
 _NO_CHAT = """(() => {
   const [session] = [...statecore.sessions.values()];
   session.settings = { ...session.settings, showChatButton: false };

@@ -1,5 +1,6 @@
 // The call screen: who is seen and heard, and what can be done in a call.
 
+import { Chat } from "./chat.js";
 import { $, STATES, duration, face, icon, label, make, reason, setIcon } from "./words.js";
 
 // The controls that an application may leave out: the setting that shows each, and what its press is called.
@@ -27,8 +28,7 @@ export class CallScreen {
     this.panel = "";
     this.lost = new Set();
     this.asking = false;
-    this.messages = [];
-    this.unread = 0;
+    this.chat = new Chat(page, () => this.draw());
     this.clock = 0;
     this.left = null; // what there is to say of the time left, while it is asked about
     const acts = {
@@ -112,8 +112,7 @@ export class CallScreen {
     this.session = session;
     this.lost.clear();
     this.asking = false;
-    this.messages = [];
-    this.unread = 0;
+    this.chat.begin(session);
     $("call-with").textContent = name;
     const draw = () => this.draw();
     for (const event of [
@@ -131,7 +130,7 @@ export class CallScreen {
         this.page.say(`${who.name} is here.`);
       },
       onUserLeft: (who) => this.page.say(`${who.name} has left.`),
-      onMessageReceived: (who, data) => typeof data === "string" && session.settings.showChatButton && this.wrote(who.name, data),
+      onMessageReceived: (who, data) => typeof data === "string" && session.settings.showChatButton && this.chat.wrote(who.name, data),
       onRemoteConnectionLost: (who) => this.connection(who, true),
       onRemoteConnectionRestored: (who) => this.connection(who, false),
     });
@@ -327,7 +326,7 @@ export class CallScreen {
     show("share", own.presenting, own.presenting ? "Stop sharing" : "Share screen");
     for (const [id, kind] of [["mute", "audio"], ["camera", "video"], ["share", "screen"]]) $(id).dataset.pending = session.isPending(kind);
     show("hand", own.handRaised, own.handRaised ? "Lower hand" : "Raise hand");
-    show("chat", false, this.unread ? `Chat (${this.unread})` : "Chat");
+    show("chat", false, this.chat.unread ? `Chat (${this.chat.unread})` : "Chat");
     for (const button of $("controls").children) {
       const { key } = button.dataset;
       button.title = button.textContent + (key ? ` (${key})` : "");
@@ -349,7 +348,10 @@ export class CallScreen {
     for (const id of PANELS) $(id).setAttribute("aria-expanded", this.panel === id);
     $("panel").hidden = !this.panel;
     if (this.panel === "participants") this.listParticipants();
-    if (this.panel === "chat") this.showChat();
+    if (this.panel === "chat") {
+      this.fillPanel("Chat", this.chat.list, this.chat.form);
+      this.chat.opened();
+    }
     if (this.panel === "network") this.fillPanel("Network"); // what there is to say comes with the next look
     if (this.panel === "devices") this.listDevices();
   }
@@ -362,53 +364,6 @@ export class CallScreen {
         one.audioMuted ? state("mic-off", "Muted") : state("mic", "Microphone on"),
         one.videoOn ? state("video", "Camera on") : state("video-off", "Camera off")));
     this.fillPanel(`Participants (${rows.length})`, make("ul", { class: "list" }, ...rows));
-  }
-
-  // --- what is written
-
-  showChat() {
-    if (this.unread) this.page.notice(""); // it stands here
-    this.unread = 0;
-    const list = make("ol", { class: "list chat", role: "log", "aria-label": "Messages" }, ...this.messages);
-    const field = make("input", { "aria-label": "Message", placeholder: "Message", maxlength: "2000", autocomplete: "off" });
-    const send = (event) => {
-      event.preventDefault();
-      this.act(() => this.write(field));
-    };
-    this.fillPanel("Chat", list, make("form", { onsubmit: send }, field));
-    this.messages.at(-1)?.scrollIntoView();
-    field.focus();
-  }
-
-  /** It stands in the field, as it is, until it was sent. */
-  async write(field) {
-    const text = field.value.trim();
-    if (!text || field.readOnly) return;
-    field.readOnly = true;
-    try {
-      await this.session.sendMessage(text);
-      this.note("You", text);
-      field.value = "";
-    } finally {
-      field.readOnly = false;
-    }
-  }
-
-  /** Somebody else wrote: heard of at once, also by who has the chat not open or does not look. */
-  wrote(name, text) {
-    this.note(name, text);
-    if (this.panel === "chat") return; // it is read out as it comes
-    this.unread += 1;
-    this.page.notice(`${name}: ${text}`);
-    this.page.say(`${name}: ${text}`);
-    this.draw();
-  }
-
-  note(name, text) {
-    const line = make("li", {}, make("div", { class: "who" }, make("small", {}, name), make("p", {}, text)));
-    this.messages.push(line);
-    $("panel").querySelector(".chat")?.append(line);
-    if (this.panel === "chat") line.scrollIntoView();
   }
 
   // --- how well it is connected
@@ -433,7 +388,8 @@ export class CallScreen {
       const found = all.filter((each) => each.kind === kind && each.deviceId);
       if (!found.length) return null;
       const options = found.map((each) => make("option", { value: each.deviceId, selected: each.deviceId === chosen }, each.label || text));
-      return make("label", {}, text, make("select", { onchange: (event) => this.act(() => choose(event.target.value)) }, ...options));
+      const chose = (event) => this.act(() => choose(event.target.value)).then(() => this.panel === "devices" && this.listDevices());
+      return make("label", {}, text, make("select", { onchange: chose }, ...options));
     };
     const inUse = (kind) => this.session.localTrack(kind)?.getSettings().deviceId;
     if (this.panel !== "devices") return;
