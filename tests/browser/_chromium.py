@@ -328,7 +328,7 @@ class Browser:
             self.logged.append(str(params["args"]))
         elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
             entry = params["entry"]
-            unreached = "ERR_" in entry["text"]
+            unreached = any(said in entry["text"] for said in ("ERR_", "before receiving a handshake"))
             refused = any(said in entry["text"] for said in ("401", "HTTP Authentication failed"))
             if not (self.offline and unreached) and not (self.refused and refused):
                 self.logged.append(f"{entry['source']}: {entry['text']} {entry.get('url', '')}")

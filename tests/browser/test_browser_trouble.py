@@ -77,8 +77,8 @@ def test_a_page_is_loaded_anew_while_it_rings(town: Any) -> None:
 
 
 def test_the_network_is_cut_in_the_middle_of_a_call(town: Any) -> None:
-    """Media goes on meanwhile, but who mutes is not heard any more, however long it takes; both pages say that they
-    reconnect, and do; then the other is told, the call goes on, and ends, as any."""
+    """Media goes on meanwhile, but who mutes is not heard any more, however long it takes, and what is opened has its
+    icons; both pages say that they reconnect, and do; then the other is told, the call goes on, and ends, as any."""
 
     async def main(all_: Any, alice: Any, bob: Any) -> None:
         await alice.call("bob")
@@ -88,6 +88,9 @@ def test_the_network_is_cut_in_the_middle_of_a_call(town: Any) -> None:
         all_.browser.offline = True
         all_.wire.cut()
         await asyncio.gather(alice.until(LOST), bob.until(LOST))
+        await alice.press("p")
+        assert await alice.run(ICONS) == 4
+        await alice.press("p")
         await asyncio.gather(alice.sees("bob"), bob.hears())
         said = await alice.run(_IMPATIENT)
         await alice.press("m")
@@ -118,6 +121,9 @@ _IMPATIENT = """(() => {
 })()"""
 _MUTE = "`${document.querySelector('#mute').innerText} ${document.querySelector('#mute').dataset.pending}`"
 MUTED = """document.querySelector('.tile[data-user="%s"] .label').innerText.includes('muted')"""
+# How many icons of the panel are drawn, by the page itself: what is fetched for it may come out of a cache, or not.
+ICONS = """[...document.querySelectorAll('#panel use')]
+  .filter((each) => each.getAttribute('href').startsWith('#') && each.getBBox().width > 0).length"""
 LOST, BACK = (f"document.querySelector('#link').dataset.state === '{state}'" for state in ("lost", "on"))
 
 

@@ -18,14 +18,14 @@ export function icon(name) {
   svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-  use.setAttribute("href", `page/icons.svg#${name}`);
+  use.setAttribute("href", `#icon-${name}`);
   svg.append(use);
   return svg;
 }
 
 export function setIcon(button, name) {
   const use = button.querySelector("use");
-  if (use.getAttribute("href") !== `page/icons.svg#${name}`) use.setAttribute("href", `page/icons.svg#${name}`);
+  if (use.getAttribute("href") !== `#icon-${name}`) use.setAttribute("href", `#icon-${name}`);
 }
 
 export function label(button, text) {
