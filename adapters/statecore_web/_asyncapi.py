@@ -15,9 +15,16 @@ from .client import SUBPROTOCOL
 _SCHEMAS = "#/components/schemas/{name}"
 
 
+def asyncapi(mount: str = "") -> dict[str, Any]:
+    """What a device says and hears, with a JSON Schema for each message. Unknown fields are tolerated, and may come.
+    `mount` is the path that the application stands below."""
+    document = _document()
+    signaling = document["channels"]["signaling"]
+    return {**document, "channels": {"signaling": {**signaling, "address": mount + signaling["address"]}}}
+
+
 @functools.cache
-def asyncapi() -> dict[str, Any]:
-    """What a device says and hears, with a JSON Schema for each message. Unknown fields are tolerated, and may come."""
+def _document() -> dict[str, Any]:
     up, down = get_args(wire.Up), get_args(wire.Down)
     _, schemas = msgspec.json.schema_components([wire.Up, wire.Down], ref_template=_SCHEMAS)
     kinds = {kind.__name__: kind for kind in (*up, *down)}

@@ -6,6 +6,7 @@ import hmac
 import uuid
 from collections.abc import Collection
 from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import quote, unquote
 
 from litestar import Controller, Litestar, MediaType, Request, Response, Router, delete, get, post
 from litestar.connection import ASGIConnection
@@ -26,7 +27,7 @@ from ._metrics import CONTENT_TYPE
 from .app import CallApp
 
 App: TypeAlias = NamedDependency[CallApp]
-Id = Annotated[str, Meta(min_length=1, max_length=128, description="An id: text without spaces.")]
+Id = Annotated[str, Meta(min_length=1, max_length=128, description="An id: text without spaces, not `.` or `..`.")]
 Seconds = Annotated[float, Meta(ge=1, le=10 * 365 * 86_400, description="How long it is good for, in seconds.")]
 
 # --- what goes in and out ---------------------------------------------------------------------------------------------
@@ -387,15 +388,16 @@ async def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """What can be asked, as an OpenAPI document."""
     schema = request.app.openapi_schema.to_schema()
     schema["paths"] |= ice_path(schema["components"])
+    schema["servers"] = [{"url": quote(request.scope["root_path"]) or "/"}]
     return schema
 
 
 @get(
     "/asyncapi.json", summary="What devices say and hear", tags=["health"], opt={"open": True}, include_in_schema=False
 )
-async def messages() -> dict[str, Any]:
+async def messages(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """The protocol of the WebSocket, as an AsyncAPI document."""
-    return asyncapi()
+    return asyncapi(quote(request.scope["root_path"]))
 
 
 # --- together ---------------------------------------------------------------------------------------------------------
@@ -436,7 +438,15 @@ def _refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorB
     extra = error.extra if isinstance(error.extra, list | dict) else []
     code = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_argument")
     body = ErrorBody(code, error.detail, {"problems": extra} if extra else {})
-    return Response(body, status_code=error.status_code, headers=error.headers)
+    headers = dict(error.headers or {})
+    if "GET" in (allowed := headers.get("allow", "").split(", ")):  # and so the same without a body
+        headers["allow"] = ", ".join(sorted({*allowed, "HEAD"}))
+    return Response(body, status_code=error.status_code, headers=headers)
+
+
+def _named(request: Request[Any, Any, Any]) -> None:
+    """What an address names may have a slash in it, and stands in the path so that it has none."""
+    request.scope["path_params"] = {name: unquote(value) for name, value in request.scope["path_params"].items()}
 
 
 def rest(app: CallApp, api_key: str | None, *, dev: bool, origins: Collection[str] = ()) -> Litestar:
@@ -466,6 +476,7 @@ def rest(app: CallApp, api_key: str | None, *, dev: bool, origins: Collection[st
         ],
         dependencies={"app": _given(app)},
         guards=[guard],
+        before_request=_named,
         exception_handlers={StatecoreError: _told, HTTPException: _refused},
         openapi_config=OpenAPIConfig(
             title="statecore",

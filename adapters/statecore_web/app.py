@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator, Collection
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Collection, MutableMapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from statecore import CallService, CallSettings
 from statecore.errors import InvalidArgument, RateLimited, SignalingLost, SignalingRefused, UnsupportedVersion
 
+from ._address import address, escaped, path_below
 from ._door import Door, Visitor, without_token
 from ._http import fits_a_header
 from ._ice import IceDesk
@@ -148,7 +151,7 @@ class CallApp:
     async def _admit(self, scope: Scope) -> Visitor:
         """Whom a device speaks for."""
         headers = _headers(scope)
-        if _path(scope) != "/v1/signaling":
+        if path_below(scope) != "/v1/signaling":
             raise SignalingRefused(why="no such address")
         origin = headers.get("origin")
         if origin is not None and origin not in self._origins and not _is_own(origin, headers.get("host", "")):
@@ -244,12 +247,16 @@ class CallApp:
         return True
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if await self._ice.serve(scope, send, _path(scope), _headers(scope)):
-            return
-        if await self._page.serve(scope, send, _path(scope), _headers(scope)):
+        path, headers = path_below(scope), _headers(scope)
+        if await self._ice.serve(scope, send, path, headers) or await self._page.serve(scope, send, path, headers):
             return
         rest = self._rest or await self._loaded()
-        await rest(scope, receive, send)  # type: ignore[arg-type]  # the same protocol, by other names
+        mount, parts = address(scope)
+        root = unquote(mount)
+        asked = {**scope, "root_path": root, "path": "/".join((root, *map(escaped, parts)))}
+        if scope["method"] == "HEAD":  # as GET is answered, but for the body
+            asked["method"], send = "GET", partial(_without_body, send)
+        await rest(asked, receive, send)  # type: ignore[arg-type]  # the same protocol, by other names
 
     async def _loaded(self) -> Litestar:
         """What answers requests. It takes a third of a second to be made, in which calls go on."""
@@ -264,11 +271,8 @@ class CallApp:
         return rest(self, self._api_key, dev=self._dev, origins=self._origins)
 
 
-def _path(scope: Scope) -> str:
-    """The path below where the application is mounted. Frameworks differ in whether they leave the path whole, and in
-    how it ends."""
-    path, root = str(scope["path"]), str(scope.get("root_path", ""))
-    return (path[len(root) :] if root and path.startswith(root) else path).rstrip("/")
+async def _without_body(send: Send, message: MutableMapping[str, Any]) -> None:
+    await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -7,11 +7,12 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import RateLimited
+from ..errors import InvalidArgument, RateLimited, SignalingRefused
 from ..ports import Channel, Clock
 from ..switchboard import check_id
 from ..tokens import Claims, RevocationList, Role, user_of
 from ._governing import Governing
+from ._ids import addressable
 from ._issuing import TokenDesk
 from ._limits import Allowances
 from ._nodes import Revoked
@@ -77,7 +78,11 @@ class Admitting(Governing):
 
     def count_connection(self, user: str, guest: Claims | None = None) -> None:
         """One more connection is to be opened: it counts as a message. For transports, which ask before they open one
-        for `serve`. Raises RateLimited."""
+        for `serve`. Raises RateLimited, and SignalingRefused for the ids `.` and `..`."""
+        try:
+            addressable("user", user)
+        except InvalidArgument as error:
+            raise SignalingRefused(why=str(error)) from None
         if wait := self._said.take(whose(user, guest), "", self._clock.monotonic()):
             raise RateLimited(what="connections", seconds=math.ceil(wait))
 

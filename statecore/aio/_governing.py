@@ -8,6 +8,7 @@ from ..errors import InvalidArgument, TokenRevoked, UnknownUser
 from ..model import Call
 from ..switchboard import Done, End, Forget, Input, Register, check_id
 from ._deciding import Decisions
+from ._ids import addressable
 from ._looking import Looking
 from ._nodes import CutOff, Nodes
 from ._served import Connections, Served
@@ -28,12 +29,13 @@ class Governing(Looking):
         """Make a user known, who can then be rung whether a device is connected or not. The store hears of it with the
         next decision; `register_user` waits for that. `avatar` is the address of a picture, which others see with the
         name. `capacity` is how many calls the user may be in at once before being busy, from 1 to 100 (default: the
-        settings' `line_capacity`). What is not given stays as the user has it. Idempotent. Raises InvalidArgument."""
+        settings' `line_capacity`). What is not given stays as the user has it. Idempotent. Raises InvalidArgument, also
+        for the ids `.` and `..`, which no address can have in it."""
         if capacity is not None and (isinstance(capacity, bool) or capacity not in range(1, 101)):
             raise InvalidArgument("a line's capacity is a whole number from 1 to 100", name="capacity")
         if not isinstance(avatar, str) or len(avatar) > 2048:  # type: ignore[redundant-expr]  # not all callers are typed
             raise InvalidArgument("the address of a picture is a text of at most 2048 characters", name="avatar")
-        coming = self._pending.get(check_id("user", user), Register(user))
+        coming = self._pending.get(addressable("user", check_id("user", user)), Register(user))
         known = Register(user, name or coming.name, capacity or coming.capacity, avatar or coming.avatar)
         if self._users.get(user) != known:
             self._users[user] = self._pending[user] = known

@@ -23,6 +23,7 @@ from ..ports import Clock, Ids, Key, Store
 from ..settings import ServiceSettings
 from ..switchboard import bound_key, bound_to, check_id
 from ..tokens import Claims, JwtSigner, Keys, RevocationList, Role, TokenSigner, issue, refreshed
+from ._ids import addressable
 
 Authorize: TypeAlias = Callable[[str, str], bool]
 """Takes (user, session id): whether the user may have a call token for a session that is not a ringing call. Only True
@@ -157,9 +158,10 @@ class TokenDesk:
     ) -> str:
         """A token: for a call that rings only for its parties, else as the application says if it is to be asked.
 
-        Raises NotAParty, CallGone, BlankId, SpacedId."""
-        check_id("user", user)
-        return self.sign(user, await self._admitting(user, check_id("session_id", session), ask=ask), role, **more)
+        Raises NotAParty, CallGone, BlankId, SpacedId, InvalidArgument for `.` and `..`."""
+        addressable("user", check_id("user", user))
+        addressable("session_id", check_id("session_id", session))
+        return self.sign(user, await self._admitting(user, session, ask=ask), role, **more)
 
     async def _look(self, key: Key) -> Any:
         return (await self._store.load((key,)))[key][1]

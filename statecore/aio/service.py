@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ..errors import (
     AdapterMissing,
+    InvalidArgument,
     MalformedMessage,
     RateLimited,
     SignalingError,
@@ -63,6 +64,7 @@ from ._admitting import Admitting
 from ._conditions import Condition, ConditionFailed, Conditions
 from ._deciding import Decisions, Leave
 from ._greeting import check_hello
+from ._ids import addressable
 from ._issuing import Authorize, TokenDesk, not_for_guests
 from ._limits import Allowances, Buckets
 from ._nodes import CutOff, Decided, Look, News, Nodes
@@ -284,11 +286,13 @@ class CallService(Admitting):
 
     async def _command(self, connection: Served, who: tuple[str, str, str], command: Command) -> None:
         try:
+            if command.flow:  # it may make a call
+                addressable("session_id", command.session)
             self._not_too_soon(connection, command)
             claims, error = self._tokens.verify(command.token)
             given = self._conditions.hold(who[0], command, connection.extra)
             await self._decide(Act(*who, command, claims, error, given, self._tokens.leeway, connection.guest))
-        except (StoreConflict, AdapterMissing, RateLimited, ConditionFailed) as refusal:
+        except (InvalidArgument, StoreConflict, AdapterMissing, RateLimited, ConditionFailed) as refusal:
             connection.send(Refused(command.session, command.n, refusal.code, refusal.data))
 
     def _not_too_soon(self, connection: Served, command: Command) -> None:

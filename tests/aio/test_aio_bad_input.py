@@ -24,6 +24,7 @@ from statecore.errors import (
     NotConnected,
     SessionFull,
     SessionInactive,
+    SignalingRefused,
     SpacedId,
     StatecoreError,
     TokenError,
@@ -37,7 +38,8 @@ from statecore.errors import (
     TokenRevoked,
     UnknownUser,
 )
-from statecore.testing import VirtualClock
+from statecore.testing import FakeMedia, VirtualClock
+from statecore.testing.loop import NOON
 from statecore.tokens import JwtSigner, Keys, Role, issue
 
 Town, Run = Callable[..., Any], Callable[..., Any]
@@ -69,6 +71,7 @@ Town, Run = Callable[..., Any], Callable[..., Any]
         ("bob", {"metadata": {"x": "y" * 5_000}}, InvalidArgument),
         ("bob", {"session_id": ""}, BlankId),
         ("bob", {"session_id": "a b"}, SpacedId),
+        ("bob", {"session_id": ".."}, InvalidArgument),
         ("bob", {"flow": "session"}, InvalidArgument),
         ("bob", {"flow": "unheard-of"}, InvalidArgument),
     ],
@@ -84,6 +87,33 @@ def test_no_call_comes_of_it(town: Town, run: Run, receiver: Any, more: Any, err
             assert not t.clients["alice"].calls
             assert not await t.service.calls() + await t.service.call_log()
             await (await t.clients["alice"].initiate_call("bob", timeout=-float("inf"), metadata={})).cancel()
+
+    run(main)
+
+
+@pytest.mark.parametrize("dots", [".", ".."])
+def test_ids_that_no_address_can_have_in_it(town: Town, run: Run, dots: str) -> None:
+    """Nobody is made known by one, no token is for one, nothing is begun under one, and no user of an application's
+    own, or of another's call token, connects by one."""
+
+    async def main() -> None:
+        signer = JwtSigner(Keys("1", b"k" * 32))
+        async with town("alice", signer=signer) as t:
+            with pytest.raises(InvalidArgument, match="address"):
+                t.service.add_user(dots)
+            for user, room in ((dots, "room"), ("alice", dots)):
+                with pytest.raises(InvalidArgument, match="address"):
+                    await t.service.generate_token(user, room)
+            with pytest.raises(InvalidArgument):
+                await t.clients["alice"].generate_token(dots)
+            for user, room, error in (("alice", dots, InvalidArgument), (dots, "room", SignalingRefused)):
+                claims = issue(issuer="statecore", user=user, session=room, token_id="x", now=NOON, lifetime=60.0)
+                token = signer.sign(claims)
+                with pytest.raises(error, match=r"address|session_id"):
+                    async with CallClient(t.service.guest(token), FakeMedia()) as guest:
+                        await guest.start_session(token)
+            assert not await t.service.calls() + await t.service.call_log()
+            assert [user.uid for user in await t.service.users()] == ["alice"]
 
     run(main)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
@@ -15,6 +17,7 @@ from starlette.routing import Mount
 from statecore import CallClient, CallService, MemoryStore
 from statecore.errors import SignalingLost
 from statecore_web import CallApp, WebSocketSignaling
+from statecore_web._address import address
 
 
 def _under_litestar(app: CallApp, *, opened: bool) -> Any:
@@ -51,6 +54,16 @@ def test_it_stands_under_a_path_of_another_application(served: Any, ask: Any, mo
                 assert client.connected
                 assert (await ask(f"{url}/calls", "GET", "/v1/users/alice"))[1]["online"]
             assert (await ask(f"{url}/calls", "GET", "/healthz", None, None))[0] == 200
+            described = (await ask(f"{url}/calls", "GET", "/openapi.json"))[1]
+            assert described["servers"] == [{"url": "/calls"}]
+            spoken = (await ask(f"{url}/calls", "GET", "/asyncapi.json"))[1]["channels"]["signaling"]
+            assert spoken["address"] == "/calls/v1/signaling"
+            for uid in ("corp/eve", "a//b/", "/", "50%", "%2F", "é?#", "calls/v1/users"):
+                assert (await ask(f"{url}/calls", "POST", "/v1/users", {"uid": uid}))[0] == 201
+                named = f"/v1/users/{quote(uid, safe='')}"
+                assert (await ask(f"{url}/calls", "GET", named))[1].get("uid") == uid
+                assert (await ask(f"{url}/calls", "POST", f"{named}/auth-tokens", {}))[1]["user"] == uid
+                assert (await ask(f"{url}/calls", "DELETE", named))[0] == 204
         if opened:
             with pytest.raises(SignalingLost, match="closed"):
                 app.service.signaling("alice")._accept(None, "alice")  # type: ignore[arg-type]
@@ -130,3 +143,30 @@ def test_one_that_cannot_be_opened_is_tried_again(served: Any, ask: Any, caplog:
     with caplog.at_level(logging.WARNING, "statecore.web"):
         asyncio.run(main())
     assert "the service could not be opened" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "written", "mount", "parts"),
+    [
+        ("/v1/users/a/b", "", b"/v1/users/a%2Fb", "", ("v1", "users", "a/b")),
+        ("/api/v1/users/a/b", "/api", b"/api/v1/users/a%2Fb", "/api", ("v1", "users", "a/b")),
+        ("/v1/users/a/b", "/api", b"/v1/users/a%2Fb", "/api", ("v1", "users", "a/b")),  # a proxy has taken it away
+        ("/v1/users/a/b/", "", b"/\xc3\xa4/%C3%A4/v1/users/a%2Fb", "/\xc3\xa4/%C3%A4", ("v1", "users", "a/b")),
+        ("/v1/users/a/b", "/ä", None, "/%C3%A4", ("v1", "users", "a", "b")),
+        ("/v1/users/a/b", "", b"/elsewhere", "", ("v1", "users", "a", "b")),
+        ("/calls", "/calls", b"/calls", "/calls", ()),
+    ],
+)
+def test_where_a_request_goes(path: str, root: str, written: bytes | None, mount: str, parts: tuple[str, ...]) -> None:
+    """Whatever a server or framework tells of the path as it was written, and wherever it takes away what it is
+    mounted below."""
+    scope = {"path": path, "root_path": root, **({"raw_path": written} if written is not None else {})}
+    assert address(scope) == (mount, parts)
+
+
+def test_where_a_request_goes_is_found_in_proportion() -> None:
+    """The longest path that a server takes, of nothing but slashes in whatever writing, takes no time to speak of."""
+    began = time.process_time()
+    for path, written in (("/" * 65_536, b"/" * 65_536), ("/" * 65_536, b"/" + b"%2F" * 65_535)):
+        address({"path": path, "raw_path": written})
+    assert time.process_time() - began < 1

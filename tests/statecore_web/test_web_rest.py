@@ -110,6 +110,10 @@ def test_users_come_a_page_at_a_time(served: Any, ask: Any) -> None:
         ("POST", "/v1/users/nobody/auth-tokens", {}, 404, "unknown_user"),
         ("POST", "/v1/users", {"uid": "a b"}, 400, "spaced_id"),
         ("POST", "/v1/users", {"uid": ""}, 400, "invalid_argument"),
+        ("POST", "/v1/users", {"uid": "."}, 400, "invalid_argument"),
+        ("POST", "/v1/users", {"uid": ".."}, 400, "invalid_argument"),
+        ("POST", "/v1/calls", {"users": {"..": "host"}}, 400, "invalid_argument"),
+        ("POST", "/v1/calls/room/tokens", {"user": ".."}, 400, "invalid_argument"),
         ("POST", "/v1/users", {"uid": "a", "what": 1}, 400, "invalid_argument"),
         ("POST", "/v1/users", {"uid": "a", "capacity": 101}, 400, "invalid_argument"),
         ("POST", "/v1/users", b"{", 400, "invalid_argument"),
@@ -132,6 +136,44 @@ def test_a_wrong_request_is_told_why(
         got, told = await ask(url, method, path, body)
         assert (got, told["code"]) == (status, code)
         assert told["message"]
+
+    _run(served, main)
+
+
+def test_a_session_whose_id_has_a_slash(served: Any, ask: Any) -> None:
+    """A back end reads a call by it, gives a token for it, and ends it; a path with a real slash is another one."""
+
+    async def main(app: CallApp, url: str) -> None:
+        app.service.add_user("bob")
+        async with CallClient(app.service.signaling("alice"), FakeMedia()) as alice:
+            await alice.initiate_call("bob", session_id="room/9")
+            assert (await ask(url, "GET", "/v1/calls/room%2F9"))[1]["session_id"] == "room/9"
+            assert (await ask(url, "POST", "/v1/calls/room%2F9/tokens", {"user": "bob"}))[0] == 201
+            assert (await ask(url, "GET", "/v1/calls/room/9"))[0] == 404
+            assert (await ask(url, "POST", "/v1/calls/room%2F9/end"))[1]["reason"] == "cancelled"
+
+    _run(served, main)
+
+
+def test_what_can_be_read_has_a_head(served: Any, ask: Any) -> None:
+    """HEAD is answered as GET is, without a body: for who balances load. It needs the key where GET does, and where
+    nothing is read there is none."""
+
+    async def main(_: CallApp, url: str) -> None:
+        for path in ("/healthz", "/readyz", "/openapi.json", "/metrics", "/v1/users", "/v1/calls", "/v1/calls?limit=1"):
+            assert await ask(url, "HEAD", path) == (200, "")
+        assert await ask(url, "HEAD", "/v1/users/nobody") == (404, "")
+        assert await ask(url, "HEAD", "/v1/users", None, None) == (401, "")
+        assert await ask(url, "HEAD", "/v1/call-tokens/revoke") == (405, "")
+
+        def refused() -> Any:
+            request = urllib.request.Request(url + "/healthz", b"", method="PUT")  # noqa: S310
+            with pytest.raises(urllib.error.HTTPError) as raised, urllib.request.urlopen(request, timeout=10):  # noqa: S310
+                pass
+            with raised.value as error:
+                return error.headers["allow"]
+
+        assert {"GET", "HEAD"} <= {*(await asyncio.to_thread(refused)).split(", ")}
 
     _run(served, main)
 
