@@ -1,6 +1,7 @@
 // The call screen: who is seen and heard, and what can be done in a call.
 
 import { Chat } from "./chat.js";
+import { Stage } from "./stage.js";
 import { $, STATES, duration, face, icon, label, make, reason, setIcon } from "./words.js";
 
 // The controls that an application may leave out: the setting that shows each, and what its press is called.
@@ -24,7 +25,7 @@ export class CallScreen {
   constructor(page) {
     this.page = page;
     this.session = null;
-    this.tiles = new Map(); // "pid kind" -> tile
+    this.stage = new Stage($("stage"));
     this.panel = "";
     this.lost = new Set();
     this.asking = false;
@@ -142,8 +143,7 @@ export class CallScreen {
   close(sessionId) {
     if (this.session?.sessionId !== sessionId) return;
     clearInterval(this.clock);
-    for (const tile of this.tiles.values()) tile.remove();
-    this.tiles.clear();
+    this.stage.clear();
     $("sound").replaceChildren();
     this.unasked();
     if (this.panel) this.toggle(this.panel);
@@ -232,69 +232,25 @@ export class CallScreen {
     const { session } = this;
     if (!session?.leg || session.over) return;
     const [own, ...others] = this.people;
-    const wanted = [];
-    for (const one of others) {
-      if (one.presenting && session.track(one.pid, "screen")) wanted.push([one, "screen", session.track(one.pid, "screen")]);
-      wanted.push([one, "video", one.videoOn ? session.track(one.pid, "video") : null]);
-    }
-    if (own.presenting && session.localTrack("screen")) wanted.push([own, "screen", session.localTrack("screen")]);
-    wanted.push([own, "video", own.videoOn ? session.localTrack("video") : null]);
-    this.place(wanted, own);
+    const track = (one, kind) => (one === own ? session.localTrack(kind) : session.track(one.pid, kind));
+    const screens = (some) => some.filter((one) => one.presenting).map((one) => [one, "screen", track(one, "screen")]);
+    const pictures = (some) => some.map((one) => [one, "video", one.videoOn ? track(one, "video") : null]);
+    const wanted = [...screens(others), ...pictures(others), ...screens([own]), ...pictures([own])]
+      .filter(([, kind, shown]) => shown || kind === "video");
+    this.stage.place(wanted, session.layout, own, this.lost);
+    this.layouts();
     this.sounds(others);
     this.controls(own);
     if (this.panel === "participants") this.listParticipants();
     this.tick();
   }
 
-  place(wanted, own) {
-    const stage = $("stage");
-    const { layout } = this.session;
-    const keys = wanted.map(([one, kind]) => `${one.pid} ${kind}`);
-    for (const [key, tile] of this.tiles) {
-      if (keys.includes(key)) continue;
-      tile.remove();
-      this.tiles.delete(key);
-    }
-    wanted.forEach(([one, kind, track], n) => {
-      const tile = this.tiles.get(keys[n]) ?? this.tile(keys[n], one, kind, one === own);
-      tile.classList.toggle("main", n === 0 && layout !== "tile");
-      tile.classList.toggle("lost", this.lost.has(one.pid));
-      tile.style.setProperty("--place", n - 1);
-      tile.style.order = n;
-      this.fill(tile, one, kind, track, one === own);
-    });
-    stage.dataset.layout = layout;
-    stage.style.setProperty("--columns", Math.ceil(Math.sqrt(wanted.length)));
+  layouts() {
     for (const button of $("layouts").children) {
-      const chosen = button.dataset.layout === layout;
+      const chosen = button.dataset.layout === this.session.layout;
       button.setAttribute("aria-checked", chosen);
       button.tabIndex = chosen ? 0 : -1;
     }
-  }
-
-  tile(key, one, kind, own) {
-    const video = make("video", { playsinline: true, autoplay: true, "aria-label": `${kind === "screen" ? "Screen" : "Picture"} of ${one.name}` });
-    video.muted = true; // sound has elements of its own
-    const tile = make("div", { class: `tile${own ? " own" : ""}${kind === "screen" ? " screen" : ""}`, "data-user": one.uid, "data-kind": kind, role: "group", "aria-label": own ? "You" : one.name },
-      face(one, { big: true }), video, make("div", { class: "label" }, make("span")));
-    this.tiles.set(key, tile);
-    $("stage").append(tile);
-    return tile;
-  }
-
-  fill(tile, one, kind, track, own) {
-    const video = tile.querySelector("video");
-    if ((video.srcObject?.getTracks()[0] ?? null) !== track) video.srcObject = track ? new MediaStream([track]) : null;
-    video.hidden = !track;
-    const text = `${own ? "You" : one.name}${kind === "screen" ? " · screen" : ""}`;
-    const muted = one.audioMuted && kind === "video";
-    const state = `${text} ${muted} ${one.handRaised}`;
-    if (tile.dataset.state === state) return;
-    tile.dataset.state = state;
-    tile.querySelector(".label").replaceChildren(make("span", {}, text), ...(muted ? [icon("mic-off")] : []));
-    if (muted) tile.querySelector(".label").append(make("span", { class: "hidden" }, "muted"));
-    tile.querySelector(".badge")?.remove();
-    if (one.handRaised && kind === "video") tile.append(make("div", { class: "badge", role: "img", "aria-label": "Hand raised" }, icon("hand")));
   }
 
   sounds(others) {
