@@ -103,18 +103,32 @@ def test_a_page_calls_a_python_bot(town: Any) -> None:
 
 
 def test_an_audio_call_becomes_video_by_consent(town: Any) -> None:
-    """No camera is shown before the other side agrees; after it both see each other."""
+    """No camera is shown before the other side agrees; after it both see each other. Two clicks ask once, and who takes
+    the request back is not told that it was declined."""
 
     async def main(all_: Any, alice: Any, bob: Any) -> None:
         await alice.call("bob", "audio")
         await bob.click("#accept")
         await asyncio.gather(alice.in_call(), bob.in_call())
         assert await alice.run("[...document.querySelectorAll('.tile video')].every((each) => each.hidden)")
+        for _ in range(2):
+            await alice.click("#to-video")
+        await bob.until("!document.querySelector('#asked').hidden")
+        asked = await alice.run("performance.now()")
+        await alice.until(f"performance.now() > {asked} + 500 && {_TO_VIDEO} === 'Withdraw'")
+        await alice.click("#to-video")
+        await asyncio.gather(
+            bob.until("document.querySelector('#asked').hidden"), alice.until(f"{_TO_VIDEO} === 'Switch to video'")
+        )
+        assert await alice.run("document.querySelector('#notice').hidden")
         await alice.click("#to-video")
         await bob.click("#asked-yes")
         await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
 
     town.run(main)
+
+
+_TO_VIDEO = "document.querySelector('#to-video').innerText"
 
 
 def test_a_page_shares_its_screen(town: Any) -> None:

@@ -19,6 +19,7 @@ const BUTTONS = {
   end: ["showEndButton", "call_end"],
 };
 
+const DOUBLE = 500; // milliseconds: as long as two clicks may be apart that are one double click
 const PANELS = ["participants", "chat", "network", "devices"];
 
 export class CallScreen {
@@ -28,7 +29,7 @@ export class CallScreen {
     this.stage = new Stage($("stage"));
     this.panel = "";
     this.lost = new Set();
-    this.asking = false;
+    this.asking = null; // one's request for video
     this.chat = new Chat(page, () => this.draw());
     this.clock = 0;
     this.left = null; // what there is to say of the time left, while it is asked about
@@ -112,7 +113,7 @@ export class CallScreen {
     if (this.session) this.close(this.session.sessionId);
     this.session = session;
     this.lost.clear();
-    this.asking = false;
+    this.asking = null;
     this.chat.begin(session);
     $("call-with").textContent = name;
     const draw = () => this.draw();
@@ -151,10 +152,9 @@ export class CallScreen {
   }
 
   tick() {
-    const { call, state } = this.session;
-    const began = call.activeAt ? Date.now() / 1000 - call.activeAt : 0;
+    const { state } = this.session;
     const more = this.asking ? "waiting for an answer" : this.alone ? "nobody else is here yet" : "";
-    $("call-state").textContent = [STATES[state] || duration(began), more].filter(Boolean).join(" · ");
+    $("call-state").textContent = [STATES[state] || duration(this.session.duration), more].filter(Boolean).join(" · ");
     if (this.left) $("asked-text").textContent = this.left();
     if (this.panel === "network") this.showNetwork().catch(() => {}); // it may have ended meanwhile
   }
@@ -204,18 +204,26 @@ export class CallScreen {
     this.draw();
   }
 
+  /** Ask for video, or take the request back; the second click of a double click is no second thought. */
   async toVideo() {
-    const { session } = this;
-    if (this.asking) {
-      await session.withdrawVideo();
+    const { session, asking } = this;
+    if (asking) {
+      if (performance.now() - asking.since < DOUBLE) return;
+      asking.withdrawn = true;
+      await session.withdrawVideo().catch((error) => {
+        if (error.code !== "illegal_transition") throw error; // else it was answered just now
+      });
       return;
     }
-    this.asking = true;
+    const request = { since: performance.now(), withdrawn: false };
+    this.asking = request;
     this.draw();
     try {
       await session.switchToVideo();
+    } catch (error) {
+      if (!request.withdrawn || error.code !== "consent_declined") throw error; // else one knows
     } finally {
-      this.asking = false;
+      if (this.asking === request) this.asking = null;
     }
   }
 
@@ -278,7 +286,7 @@ export class CallScreen {
     };
     show("mute", own.audioMuted, own.audioMuted ? "Unmute" : "Mute", own.audioMuted ? "mic-off" : "mic");
     show("camera", !own.videoOn, own.videoOn ? "Stop video" : "Start video", own.videoOn ? "video" : "video-off");
-    show("to-video", this.asking, this.asking ? "Withdraw" : "Switch to video");
+    show("to-video", Boolean(this.asking), this.asking ? "Withdraw" : "Switch to video");
     show("share", own.presenting, own.presenting ? "Stop sharing" : "Share screen");
     for (const [id, kind] of [["mute", "audio"], ["camera", "video"], ["share", "screen"]]) $(id).dataset.pending = session.isPending(kind);
     show("hand", own.handRaised, own.handRaised ? "Lower hand" : "Raise hand");

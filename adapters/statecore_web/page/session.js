@@ -54,6 +54,12 @@ export class Session {
     return this.leg?.state ?? "idle";
   }
 
+  /** For how many seconds it has been active, by the service's clock, which this device's need not agree with. */
+  get duration() {
+    const { activeAt, endedAt } = this.call;
+    return activeAt ? Math.max(0, (endedAt ?? this.client.serviceTime) - activeAt) : 0;
+  }
+
   /** Everyone who has joined, oneself first. */
   get participants() {
     return [this.client.ownParticipant(this.leg), ...this.leg.peers.filter((p) => p.joined).map(participant)];

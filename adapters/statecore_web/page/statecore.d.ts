@@ -168,6 +168,8 @@ export class CallClient {
   readonly user: { uid: string; name: string; avatar: string };
   readonly device: string;
   readonly connected: boolean;
+  /** The time by the service's clock, in Unix seconds: once a call was told of, else by this device's. */
+  readonly serviceTime: number;
   readonly calls: Call[];
   readonly activeCall: Call | null;
   /** Again after `connection_failed`. */
@@ -207,6 +209,8 @@ export class Session {
   readonly call: Call;
   readonly state: string;
   readonly over: boolean;
+  /** For how many seconds it has been active, whatever this device's own clock shows; 0 before. */
+  readonly duration: number;
   readonly participants: Participant[];
   readonly flags: string[];
   readonly grants: string[];
@@ -246,7 +250,8 @@ export class Session {
   stopScreenShare(): Promise<void>;
   raiseHand(): Promise<void>;
   lowerHand(): Promise<void>;
-  /** Resolves when somebody agreed; rejects with `consent_declined`. */
+  /** Resolves when somebody agreed; rejects with `consent_declined` if they decline or do not answer in time, and also
+   * if it was withdrawn. */
   switchToVideo(): Promise<void>;
   acceptVideo(): Promise<void>;
   declineVideo(): Promise<void>;

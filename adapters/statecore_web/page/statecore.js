@@ -110,6 +110,12 @@ export class CallClient {
     return { uid, name: this.name || uid, avatar };
   }
 
+  /** The time of the service in Unix seconds, as far as it has told it. */
+  get serviceTime() {
+    const { ahead } = this.endpoint;
+    return (ahead ? now() + ahead : Date.now()) / 1000;
+  }
+
   // --- what it is in
 
   /** Every call this device has a live part in, oldest first. */
