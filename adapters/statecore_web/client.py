@@ -59,10 +59,12 @@ class WebSocketSignaling:
     """How one user's device reaches a call service: `CallClient(WebSocketSignaling("wss://calls.example.org", token))`.
     Without a login, by a call token alone, it is `WebSocketSignaling.guest`.
 
-    `token` is an auth token or something that gives one. With the latter, `user` has to be said; a token names its user
-    otherwise. `ssl` verifies the server (default: as the system does); `max_size` is the longest message taken, in
-    bytes. Nothing secret is ever part of the address. Raises InvalidArgument for an address that is not ws:, wss:,
-    http: or https:, or has a query; TokenMalformed for a token that no header can carry, as one with a line's end."""
+    `token` is an auth token or something that gives one. With the latter, `user` has to be said; otherwise it is whom
+    the token names, as the service's own tokens do, and the claim `sub` of others. A client whose service welcomes
+    somebody else gives up with TokenForeign. `ssl` verifies the server (default: as the system does); `max_size` is the
+    longest message taken, in bytes. Nothing secret is ever part of the address. Raises InvalidArgument for an address
+    that is not ws:, wss:, http: or https:, or has a query; TokenMalformed for a token that no header can carry, as one
+    with a line's end."""
 
     def __init__(
         self,

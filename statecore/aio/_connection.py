@@ -16,13 +16,14 @@ from ..errors import (
     SignalingRefused,
     StatecoreError,
     TokenError,
+    TokenForeign,
     TooManyDevices,
     UnsupportedVersion,
     from_code,
 )
 from ..flow import Timers
 from ..ports import Channel, Signaling
-from ..wire import Down, Refused, decode_down, encode
+from ..wire import Down, Refused, Welcome, decode_down, encode
 
 _log = logging.getLogger("statecore.client")
 _BACKOFF = (0.02, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -142,8 +143,10 @@ class Connection:
             return
         if isinstance(message, Refused) and not message.n:
             self._complained(message)
-        else:
-            self._device.link_took(message)
+            return
+        if isinstance(message, Welcome) and message.user != self._signaling.user:
+            raise _another_user(message.user, self._signaling.user)
+        self._device.link_took(message)
 
     def _complained(self, message: Refused) -> None:
         """The service could not take something this device said; some of it means that it will not take anything."""
@@ -170,6 +173,14 @@ class Connection:
         if self._scope is None:
             raise AssertionError("only a connection that was welcomed is dropped")
         self._scope.reschedule(asyncio.get_running_loop().time())
+
+
+def _another_user(theirs: str, ours: str) -> TokenForeign:
+    """Whatever this device did, it would do in the name of somebody whom its program takes for another."""
+    why = (
+        f"by its token the call service takes this device for that of {theirs!r}, and its program for that of {ours!r}"
+    )
+    return TokenForeign(why, what="user", theirs=theirs, ours=ours)
 
 
 def _told_to_wait(error: SignalingError) -> float:

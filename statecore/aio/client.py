@@ -88,9 +88,9 @@ class CallClient:
         await self.close()
 
     async def connect(self) -> None:
-        """Connect, and stay connected until `close`. Raises SignalingRefused, UnsupportedVersion, or SignalingLost if
-        no connection stood within the command timer; nothing is left open then, and it may be tried again. Idempotent.
-        """
+        """Connect, and stay connected until `close`. Raises SignalingRefused, UnsupportedVersion, the TokenError that
+        says what is wrong with the token (TokenForeign if it is another user's), or SignalingLost if no connection
+        stood within the command timer; nothing is left open then, and it may be tried again. Idempotent."""
         await self._driver.connect()
 
     async def close(self) -> None:

@@ -75,6 +75,24 @@ def test_a_transport_that_fails_is_tried_again(town: Town, run: Run, plan: Any, 
     assert ("a fault of the transport" in caplog.text) == (plan is _broken)
 
 
+def test_a_service_that_takes_the_device_for_another_s(town: Town, run: Run) -> None:
+    """A client that was told another user than the service welcomes gives the link up, with an error that names both,
+    and nothing is done in anybody's name."""
+
+    async def main() -> None:
+        async with town("bob") as t:
+            wire = Wire(t.service.signaling("alice", "alice-phone"))
+            wire.user = "carol"
+            with pytest.raises(TokenForeign, match=r"that of 'alice', .* that of 'carol'") as raised:
+                async with t.make("carol", link=wire):
+                    pass
+            assert (raised.value.what, raised.value.theirs, raised.value.ours) == ("user", "alice", "carol")
+            assert len(wire.channels) == 1, "it was tried once"
+            assert not await t.service.online("alice")
+
+    run(main)
+
+
 def test_a_channel_that_cannot_be_closed(town: Town, run: Run, caplog: Any, monkeypatch: Any) -> None:
     """A channel that raises or hangs in `close` is given up with a warning, at the client and at the service."""
 
