@@ -38,6 +38,8 @@ class Served:
         """What it said first, once it has."""
         self.seen: dict[str, int] = {}
         """The number of the last view of each session that it was sent, or came with; of those that have not ended."""
+        self.unlogged = 0
+        """How often what it said was wrong since a line of the log told of it."""
 
     def send(self, message: Any) -> None:
         """Say something, if the connection stands."""

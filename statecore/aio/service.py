@@ -61,6 +61,7 @@ from ..wire import (
     decode_up,
 )
 from ._admitting import Admitting
+from ._complaints import Complaints
 from ._conditions import Condition, ConditionFailed, Conditions
 from ._deciding import Decisions, Leave
 from ._greeting import check_hello
@@ -128,6 +129,7 @@ class CallService(Admitting):
         self._observers: list[Observer] = []
         self._hashes = {name: flow.hash for name, flow in flows.items()}
         self._said = Allowances(self.settings.messages_per_second, self.settings.devices_per_user)
+        self._complaints = Complaints(self._clock.monotonic)
         self._calls = Buckets(self.settings.calls_per_minute / 60, self.settings.calls_per_minute)
         self._tokens = TokenDesk(
             self.store, self.settings, authorize=authorize, signer=signer, key=key, clock=self._clock, ids=ids
@@ -237,7 +239,7 @@ class CallService(Admitting):
         try:
             await self._take(connection, decode_up(data, self.settings.max_message_size))
         except MalformedMessage as error:
-            _log.warning("%s", error, extra=connection.extra)
+            self._complaints.note(connection, error)
             connection.refuse(error)
         except (SignalingRefused, UnsupportedVersion) as error:
             connection.refuse(error)

@@ -522,3 +522,27 @@ def test_what_a_call_says_of_itself_is_data(town: Town, run: Run) -> None:
             await eve.close()
 
     run(main)
+
+
+def test_garbage_does_not_fill_the_log(town: Town, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Each message that is none is refused; of a user's together the log has one line, which says whose it was, and
+    one a minute after that, with how many there would have been, however often the device connects."""
+
+    async def main() -> None:
+        async with town() as t:
+            for conn in (1, 2):
+                raw = await Raw.of(t, "eve", conn=conn)
+                for _ in range(100):
+                    answer = await raw.say(b"{")
+                    assert isinstance(answer, Refused)
+                    assert answer.code == "malformed_message"
+            for _ in range(3):
+                await asyncio.sleep(20)
+                assert await raw.say(Beat()) == Beat()
+            await raw.say(b"{")
+            await raw.close()
+            lines = [record.getMessage() for record in caplog.records]
+            line = "user 'eve', device 'raw': malformed message: Input data was truncated"
+            assert lines == [line, f"{line} (100 more before it)"]
+
+    run(main)
