@@ -7,14 +7,14 @@ from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs
 
 import attrs
 import msgspec
 
 from statecore import CallQuery, CallService, CallSettings, User
-from statecore.errors import InvalidSettings, UnknownUser
+from statecore.errors import CallNotFound, InvalidArgument, InvalidSettings, UnknownUser
 
 from ._people import People
 from ._refusals import refusal
@@ -47,7 +47,12 @@ _SETTINGS = frozenset(
     )
 )  # fmt: skip
 """What the page can be told to start its sessions with."""
+_SOME = 30
+"""How many calls it is told of at a time, and about how many it may ask who is in them."""
 _ANSWERS = {"/page/me", "/page/people", "/page/calls"}
+
+Asked: TypeAlias = dict[str, list[str]]
+"""What the query of a request names, as often as it does."""
 
 
 class App(Protocol):
@@ -73,7 +78,9 @@ class Page:
         self._app = app
         self._known = People(app.service.presence) if directory else None
         self._authenticate = authenticate
-        self._config = msgspec.json.encode({"dev": dev, "settings": _told(settings) if settings else {}})
+        self._config = msgspec.json.encode(
+            {"dev": dev, "directory": directory, "settings": _told(settings) if settings else {}}
+        )
 
     async def serve(self, scope: Scope, send: Send, path: str, headers: dict[str, str]) -> bool:
         """Answer a request if it is for the page; tells whether it was. `path` has no slash at its end."""
@@ -86,36 +93,53 @@ class Page:
         elif path == "/page/config":
             await _answer(send, 200, self._config, _json())
         elif path in _ANSWERS:
-            await self._told(send, path, headers, _sought(scope))
+            await self._told(send, path, headers, _asked(scope))
         else:
             return await _file(send, "index.html" if path == "" else path.removeprefix("/page/"), headers)
         return True
 
-    async def _told(self, send: Send, path: str, headers: dict[str, str], sought: str) -> None:
+    async def _told(self, send: Send, path: str, headers: dict[str, str], asked: Asked) -> None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         try:
             user = await self._authenticate(token.strip() if scheme.lower() == "bearer" else "")
             find = {"/page/me": self._me, "/page/people": self._people, "/page/calls": self._calls}[path]
-            status, body = 200, msgspec.json.encode(await find(user, sought))
+            status, body = 200, msgspec.json.encode(await find(user, asked))
         except Exception as error:  # noqa: BLE001 - also the application's own, and whatever it is
             status, body, *_ = refusal(error)
         await _answer(send, status, body, _json())
 
-    async def _me(self, uid: str, _: str) -> dict[str, Any]:
+    async def _me(self, uid: str, _: Asked) -> dict[str, Any]:
         user = User(uid=uid)
         with suppress(UnknownUser):  # whom the application knows, and who has not connected yet
             user = await self._app.service.user(uid)
         return _shown(user)
 
-    async def _people(self, uid: str, sought: str) -> list[dict[str, Any]]:
-        """Others who are known, and whether they are there: `?q=` says how an id or name begins."""
-        found = await self._known.find(sought, but=uid) if self._known is not None else []
+    async def _people(self, uid: str, asked: Asked) -> list[dict[str, Any]]:
+        """Others who are known, and whether they are there: `?q=` says how an id or name begins. Or, by `?call=`, as
+        often as need be, those whom one's own calls tell of."""
+        if "call" in asked:
+            return [one for session in asked["call"][:_SOME] for one in await self._met(uid, session)]
+        found = await self._known.find(asked.get("q", [""])[0], but=uid) if self._known is not None else []
         return [{**_shown(user), "online": there} for user, there in found]
 
-    async def _calls(self, uid: str, _: str) -> list[dict[str, Any]]:
-        """The user's own call log, newest first."""
-        page = await self._app.service.find_calls(CallQuery(user=uid, live=False, limit=30))
-        return [
+    async def _met(self, uid: str, session: str) -> list[dict[str, Any]]:
+        """Who called one, and who was in a call with one; but where nobody is listed, not whom one called in vain: any
+        id would be told the name of."""
+        with suppress(CallNotFound, InvalidArgument):
+            call = await self._app.service.fetch(session)
+            there = {one.uid: User(uid=one.uid, name=one.name, avatar=one.avatar) for one in call.participants}
+            if uid in {call.initiator, call.receiver, *there}:
+                for other in {call.initiator, call.receiver if self._known is not None else uid} - {uid, "", *there}:
+                    with suppress(UnknownUser):
+                        there[other] = await self._app.service.user(other)
+                return [_shown(user) for user in there.values()]
+        return []
+
+    async def _calls(self, uid: str, asked: Asked) -> dict[str, Any]:
+        """The user's own call log, newest first, a part at a time: what is `older` is `?from=` there."""
+        cursor = asked.get("from", [""])[0]
+        page = await self._app.service.find_calls(CallQuery(user=uid, live=False, limit=_SOME, cursor=cursor))
+        calls = [
             {
                 "session_id": call.session_id,
                 "type": call.type,
@@ -128,11 +152,12 @@ class Page:
             }
             for call in page.calls
         ]
+        return {"calls": calls, "older": page.older}
 
 
-def _sought(scope: Scope) -> str:
+def _asked(scope: Scope) -> Asked:
     query: bytes = scope.get("query_string", b"")
-    return parse_qs(query.decode("latin-1")).get("q", [""])[0]
+    return parse_qs(query.decode("latin-1"))
 
 
 def _shown(user: User) -> dict[str, str]:

@@ -184,10 +184,16 @@ async def _browser(devtools: str) -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def _world(
-    devtools: str, origins: Sequence[str] = (), *, dev: bool = True, page: CallSettings | None = None, **more: Any
+    devtools: str,
+    origins: Sequence[str] = (),
+    *,
+    dev: bool = True,
+    page: CallSettings | None = None,
+    directory: bool = True,
+    **more: Any,
 ) -> AsyncIterator[World]:
     service = CallService(**more)
-    app = CallApp(service, api_key="key", dev=dev, origins=origins, page=page)
+    app = CallApp(service, api_key="key", dev=dev, origins=origins, page=page, directory=directory)
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, ws="websockets-sansio", log_level="warning", lifespan="on",
         timeout_graceful_shutdown=5,
@@ -273,7 +279,8 @@ def town(devtools: str) -> Iterator[Town]:
 @pytest.fixture
 def world(devtools: str) -> Callable[..., AbstractAsyncContextManager[World]]:
     """A service on a port of its own and a browser: `async with world() as all:`. Takes the origins whose pages may
-    connect, whether anybody may log in by name, the settings of the page, and whatever a service does."""
+    connect, whether anybody may log in by name, the settings of the page, whether it lists anybody, and whatever a
+    service does."""
     return lambda origins=(), **more: _world(devtools, origins, **more)
 
 

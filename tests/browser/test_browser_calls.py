@@ -218,6 +218,7 @@ def test_nobody_answers_a_page(town: Any) -> None:
         await bob.rings()
         await asyncio.gather(alice.at_home(), bob.at_home())
         await alice.until("document.querySelector('#notice').textContent === 'No answer'")
+        await bob.until("document.querySelector('#notice').textContent === 'Missed call from alice'")
         await bob.until(f"{_MISSED} === {missed + 1}")
         assert await all_.calls() == [("unanswered", "unanswered")]
         assert await bob.run("opened.length") == opened

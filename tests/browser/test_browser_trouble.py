@@ -71,6 +71,7 @@ def test_a_page_is_loaded_anew_while_it_rings(town: Any) -> None:
         await bob.rings()
         await alice.reload()
         await asyncio.gather(alice.at_home(), bob.at_home(), bob.off())
+        await bob.until("document.querySelector('#notice').textContent === 'Missed call from alice'")
         assert [status for status, _ in await all_.calls()][1] == "ended"
 
     town.run(main)

@@ -85,6 +85,7 @@ async function begin(me) {
   developer.watch(client);
   listen(client);
   $("me").replaceChildren(...(me.avatar ? [face(me)] : []), me.name);
+  $("own-id").textContent = me.uid;
   for (const id of ["me", "logout"]) $(id).hidden = false;
   link("lost", "Connecting…");
   await client.connect();
@@ -114,6 +115,7 @@ function leave({ forget = true } = {}) {
   client = null;
   joining = null;
   ring.shut();
+  people.forget();
   access.token = "";
   if (forget) sessionStorage.removeItem("statecore");
 }
@@ -163,9 +165,10 @@ function listen(to) {
 
 const INCOMING = { audio: "Incoming call", video: "Incoming video call" };
 
-function rings(call) {
+async function rings(call) {
   offer();
-  say(`${INCOMING[call.type]} from ${people.nameOf(call.with, call)}`);
+  if (await people.meet([{ session: call.sessionId, other: call.with }])) offer(); // by name
+  if (client?.calls.some((each) => each.sessionId === call.sessionId)) say(`${INCOMING[call.type]} from ${people.nameOf(call.with, call)}`);
 }
 
 /** Why nothing can be begun now, if so: one is in one call or session at a time. */
@@ -211,7 +214,7 @@ async function place(uid, type) {
   try {
     const made = await client.initiateCall(uid, { type, sessionId });
     if (made.sessionId !== sessionId && ring.shown()) $("ring").dataset.session = made.sessionId; // both called each other
-    if (made.state === "ringing" && ring.shown()) {
+    if (made.state === "ringing" && made.ringingAt && ring.shown()) {
       ring.say(STATES.ringing);
       sounds.ringOut();
     }
@@ -295,8 +298,6 @@ async function enter(sessionId, user, more, what) {
   ring.dialog(sessionId, user, STATES.accepted, [ring.answer("cancel", "danger", "end", "Cancel", () => giveUp(attempt))]);
   sounds.silence();
   const settings = { ...more, ...config.settings, listener: { onError: faulty } };
-  const title = settings.title ?? user.name;
-  document.title = title;
   try {
     const by = await what();
     if (joining !== attempt) return;
@@ -305,6 +306,8 @@ async function enter(sessionId, user, more, what) {
     ring.shut();
     sounds.connected();
     show("call");
+    const title = settings.title ?? titleOf(session.call);
+    document.title = title;
     screen.open(session, title);
     say("Connected");
   } catch (error) {
@@ -317,6 +320,9 @@ async function enter(sessionId, user, more, what) {
     offer();
   }
 }
+
+/** A call is named by whom it is with; several there may be in a session. */
+const titleOf = (call) => (call.role === "member" ? "Session" : people.nameOf(call.with, call));
 
 /** It is not to be joined any more, or cannot be. */
 function giveUp(attempt) {
@@ -382,7 +388,7 @@ async function copyLink() {
 
 // --- begin
 
-people.begin({ user: () => client?.user, place });
+people.begin({ user: () => client?.user, place, fault: (error) => notice(reason(error), true) });
 $("login").addEventListener("submit", logIn);
 $("logout").addEventListener("click", logOut);
 $("again").addEventListener("click", again);
@@ -398,6 +404,7 @@ addEventListener("pagehide", () => client?.connection.send({ m: "bye" }));
 
 async function start() {
   config = await ask("page/config");
+  people.arrange(config.directory);
   $("name-field").hidden = !config.dev;
   $("name").required = config.dev;
   $("token-field").hidden = config.dev;
