@@ -132,7 +132,8 @@ _TO_VIDEO = "document.querySelector('#to-video').innerText"
 
 
 def test_a_page_shares_its_screen(town: Any) -> None:
-    """The other page sees the screen beside the camera; once it is no longer shared, nothing of it stays open."""
+    """The other page sees the screen beside the camera, and says so; once it is no longer shared, nothing of it stays
+    open. Who closes what the browser asks is not told that it was not allowed."""
 
     async def main(all_: Any, alice: Any, bob: Any) -> None:
         await alice.call("bob")
@@ -140,13 +141,26 @@ def test_a_page_shares_its_screen(town: Any) -> None:
         await asyncio.gather(alice.in_call(), bob.in_call())
         await alice.click("#share")
         await asyncio.gather(bob.sees("alice", "screen"), bob.sees("alice"))
+        assert await bob.run("document.querySelector('#say').textContent") == "alice shares a screen."
         await alice.click("#share")
         await bob.until("!document.querySelector('[data-kind=screen]')")
         await alice.until("opened.filter((track) => track.readyState === 'live').length === 2")
+        await alice.run(_CLOSED)
+        await alice.click("#share")
+        await alice.until("document.querySelector('#notice').innerText === 'No screen was chosen.'")
+        await alice.run("navigator.mediaDevices.getDisplayMedia = asks")
         await bob.click("#end")
         await asyncio.gather(alice.at_home(), bob.at_home(), alice.off(), bob.off())
 
     town.run(main)
+
+
+# Whatever the browser asks is closed from now on.
+_CLOSED = """(() => {
+  globalThis.asks = navigator.mediaDevices.getDisplayMedia;
+  const closed = () => Promise.reject(new DOMException('Permission denied', 'NotAllowedError'));
+  navigator.mediaDevices.getDisplayMedia = closed;
+})()"""
 
 
 def test_python_calls_a_page(town: Any) -> None:

@@ -404,6 +404,8 @@ async def _asks_for_video(alice: Any, bob: Any) -> None:
     await bob.until(asked)
     assert await bob.run("document.querySelector('#say').textContent") == "alice asks to switch to video."
     await _fits(bob)
+    since = await alice.run("performance.now()")
+    await alice.until(f"performance.now() > {since} + 500")  # before, it would be a double click
     await alice.click("#to-video")
     await bob.until(f"!{asked}")
     assert await bob.run(_CAMERAS) == await alice.run(_CAMERAS) == 0
@@ -413,18 +415,19 @@ async def _asks_for_video(alice: Any, bob: Any) -> None:
 
 
 async def _pauses_and_raises_a_hand(alice: Any, bob: Any) -> None:
-    """A paused camera is shut; a hand is seen until it is lowered."""
+    """A paused camera is shut; a hand is seen until it is lowered; who does not see it is told."""
     dark = """document.querySelector('.tile[data-user="alice"] video').hidden"""
     hand = """Boolean(document.querySelector('.tile[data-user="alice"] [aria-label="Hand raised"]'))"""
     await alice.press("v")
-    await asyncio.gather(bob.until(dark), alice.until(f"{_CAMERAS} === 0"))
+    await asyncio.gather(bob.until(dark), bob.until(_SAYS % "has stopped the video."), alice.until(f"{_CAMERAS} === 0"))
     await alice.press("v")
     await alice.press("h")
     await asyncio.gather(
-        bob.until(f"!{dark}"), bob.until(hand), alice.until(hand)
+        bob.until(f"!{dark}"), bob.until(hand), bob.until(_SAYS % "has raised a hand."), alice.until(hand)
     )  # the key lowers what she sees is up
     await alice.press("h")
     await bob.until(f"!{hand}")
+    await bob.until(_SAYS % "has lowered the hand.")
 
 
 async def _chooses_devices(alice: Any, bob: Any) -> None:
@@ -459,6 +462,7 @@ async def _is_told(alice: Any, bob: Any) -> None:
     assert await bob.run("document.body.dataset.view") == "call"
 
 
+_SAYS = "document.querySelector('#say').textContent === 'alice %s'"
 _LIT = "[...document.querySelectorAll('#drawing .state.lit')].map((each) => each.dataset.state)"
 _CAMERAS = "opened.filter((track) => track.kind === 'video' && track.readyState === 'live').length"
 # Choose the last device of a kind, as a person does; gives its id.

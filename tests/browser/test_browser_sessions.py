@@ -55,7 +55,8 @@ _APART = """(() => {
 
 
 def test_who_is_alone_is_asked_and_then_it_ends(world: Any) -> None:
-    """The idle prompt says how long it still takes; somebody who joins takes it away; left alone, the session ends."""
+    """The idle prompt says how long it still takes, and that somebody has to join, whom the link can be sent to;
+    somebody who joins takes it away; left alone, the session ends."""
 
     async def main() -> None:
         async with world() as all_:
@@ -63,7 +64,12 @@ def test_who_is_alone_is_asked_and_then_it_ends(world: Any) -> None:
             await alice.run(_IMPATIENT)
             await alice.click("#new-session")
             await alice.in_call()
-            await alice.until("document.querySelector('#asked').innerText.includes('The call ends in')")
+            await alice.until(
+                "document.querySelector('#asked').innerText.includes('Unless somebody joins, the call ends in')"
+            )
+            await alice.click("#asked-yes")
+            await alice.until("document.querySelector('#notice').innerText")
+            assert not await alice.run("document.querySelector('#asked').hidden")
             await bob.run(f"location.hash = '{await alice.run('location.hash')}'")
             await bob.click("#meet")
             await bob.in_call()

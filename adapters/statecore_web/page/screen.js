@@ -20,6 +20,20 @@ const BUTTONS = {
 };
 
 const DOUBLE = 500; // milliseconds: as long as two clicks may be apart that are one double click
+// What is said of others, to whoever does not see it; and what only where there is one other: of many it would never end.
+const SAID = {
+  onScreenShareStarted: "shares a screen.",
+  onScreenShareStopped: "has stopped sharing.",
+  onHandRaised: "has raised a hand.",
+  onHandLowered: "has lowered the hand.",
+};
+const SAID_OF_ONE = {
+  onUserMuted: "is muted.",
+  onUserUnmuted: "is not muted any more.",
+  onUserVideoPaused: "has stopped the video.",
+  onUserVideoResumed: "has started the video.",
+};
+
 const PANELS = ["participants", "chat", "network", "devices"];
 
 export class CallScreen {
@@ -38,7 +52,7 @@ export class CallScreen {
       mute: () => this.session.toggleAudio(),
       camera: () => this.session.toggleVideo(),
       "to-video": () => this.toVideo(),
-      share: () => (this.own.presenting ? this.session.stopScreenShare() : this.session.startScreenShare()),
+      share: () => (this.own.presenting ? this.session.stopScreenShare() : this.share()),
       hand: () => (this.own.handRaised ? this.session.lowerHand() : this.session.raiseHand()),
       ...Object.fromEntries(PANELS.map((what) => [what, () => this.toggle(what)])),
       end: () => this.session.end(),
@@ -135,6 +149,8 @@ export class CallScreen {
       onMessageReceived: (who, data) => typeof data === "string" && session.settings.showChatButton && this.chat.wrote(who.name, data),
       onRemoteConnectionLost: (who) => this.connection(who, true),
       onRemoteConnectionRestored: (who) => this.connection(who, false),
+      ...this.sayings(SAID, () => true),
+      ...this.sayings(SAID_OF_ONE, () => session.participants.length === 2),
     });
     this.clock = setInterval(() => this.tick(), 1000);
     this.draw();
@@ -166,16 +182,22 @@ export class CallScreen {
     this.draw();
   }
 
+  sayings(texts, wanted) {
+    const say = (text) => (who) => who.pid !== this.own.pid && wanted() && this.page.say(`${who.name} ${text}`);
+    return Object.fromEntries(Object.entries(texts).map(([event, text]) => [event, say(text)]));
+  }
+
   // --- questions
 
-  /** Ask. The focus stays where it is: nobody's camera opens by a key that was meant for something else. */
-  question(text, yes, no, act, refuse) {
+  /** Ask. The focus stays where it is: nobody's camera opens by a key that was meant for something else. The question
+   * goes with its answer, unless it stays when that is yes. */
+  question(text, yes, no, act, refuse, stays = false) {
     $("asked-text").textContent = text;
     $("asked-yes").textContent = yes;
     $("asked-no").textContent = no;
     $("asked-no").hidden = !no;
     $("asked-yes").onclick = () => {
-      this.unasked();
+      if (!stays) this.unasked();
       this.act(act);
     };
     $("asked-no").onclick = () => {
@@ -227,10 +249,24 @@ export class CallScreen {
     }
   }
 
+  /** Whoever closes what the browser asks has chosen nothing, and was not kept from it. */
+  async share() {
+    try {
+      await this.session.startScreenShare();
+    } catch (error) {
+      if (error.name !== "NotAllowedError") throw error;
+      this.page.notice("No screen was chosen.");
+    }
+  }
+
+  /** Nothing that is pressed here lets it go on, but that somebody joins. */
   idle(seconds) {
     const until = performance.now() + seconds * 1000;
-    const left = () => `Nobody else is here. The call ends in ${Math.max(0, Math.round((until - performance.now()) / 1000))} seconds.`;
-    this.question(left(), "End now", "", () => this.session.end(), () => {});
+    const left = () =>
+      `Nobody else is here. Unless somebody joins, the call ends in ${Math.max(0, Math.round((until - performance.now()) / 1000))} seconds.`;
+    const end = () => this.session.end();
+    if ($("copy-link").hidden) this.question(left(), "End now", "", end);
+    else this.question(left(), "Copy link", "End now", () => $("copy-link").click(), end, true);
     this.left = left;
   }
 
