@@ -30,6 +30,8 @@ Authenticate: TypeAlias = Callable[[str], Awaitable[str]]
 SignalingRefused for a user who may not connect."""
 
 _ATTEMPTS = 32
+_LONGEST = 100 * 366 * 86_400
+"""The most seconds that an auth token is good for, unless it is for ever."""
 _SECRET = 32
 """Bytes of chance in a token."""
 
@@ -67,8 +69,7 @@ class AuthTokens:
         most: int = 100,
         now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        if lifetime is not None and not lifetime > 0:
-            raise InvalidArgument("the lifetime of auth tokens is seconds, or None for ever", name="lifetime")
+        _check_lifetime(lifetime)
         if most < 1:
             raise InvalidArgument("most is a whole number from 1: how many auth tokens one user may have", name="most")
         self._store = store
@@ -77,7 +78,8 @@ class AuthTokens:
         self._now = now
 
     async def issue(self, user: str, *, lifetime: float | None = None) -> tuple[str, AuthToken]:
-        """A new token, and what is kept of it. The token cannot be had again."""
+        """A new token, and what is kept of it. The token cannot be had again. Raises InvalidArgument, StoreConflict."""
+        _check_lifetime(lifetime)
         head = urlsafe_b64encode(user.encode()).rstrip(b"=")
         text = f"{head.decode()}.{secrets.token_urlsafe(_SECRET)}"
         now, seconds = self._now(), lifetime if lifetime is not None else self._lifetime
@@ -137,6 +139,12 @@ class AuthTokens:
     def _good(self, kept: tuple[AuthToken, ...]) -> tuple[AuthToken, ...]:
         now = self._now()
         return tuple(each for each in kept if not each.expires_at or each.expires_at > now)
+
+
+def _check_lifetime(lifetime: float | None) -> None:
+    if lifetime is not None and not 0 < lifetime <= _LONGEST:
+        why = f"the lifetime of auth tokens is more than 0 and at most {_LONGEST} seconds, or None for ever"
+        raise InvalidArgument(why, name="lifetime")
 
 
 def _key(user: str) -> Key:

@@ -26,6 +26,15 @@ def _page_size(_: object, __: object, value: Any) -> None:
         raise InvalidArgument("limit must be a whole number from 1 to 500", name="limit")
 
 
+def _moment(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value)):
+        raise InvalidArgument(f"{attribute.name} must be Unix seconds, a finite number", name=attribute.name)
+
+
+def _is_finite(value: float) -> bool:
+    return abs(value) < float("inf")  # of whole numbers, too, that no float can be
+
+
 @attrs.frozen(kw_only=True)
 class CallQuery:
     """Which calls, newest first, and which page of them. What is None does not matter. Raises InvalidArgument.
@@ -44,9 +53,9 @@ class CallQuery:
     """From `user`'s point of view, which has to be given then."""
     live: bool | None = None
     """Only those that live, or only those that have ended."""
-    since: float | None = None
+    since: float | None = attrs.field(default=None, validator=_moment)
     """Made at this Unix time in seconds, or later."""
-    until: float | None = None
+    until: float | None = attrs.field(default=None, validator=_moment)
     """Made before this Unix time in seconds."""
     limit: int = attrs.field(default=50, validator=_page_size)
     """How many calls a page has at most, from 1 to 500."""
@@ -86,7 +95,7 @@ class CallPage:
     older: str = ""
     """The cursor of the calls before these; empty if there are none."""
     newer: str = ""
-    """The cursor of the calls after these; empty if these are the newest. There may come some."""
+    """The cursor of the calls after these; empty if there are none."""
 
 
 def find(records: Iterable[Record], query: CallQuery) -> CallPage:
@@ -97,22 +106,27 @@ def find(records: Iterable[Record], query: CallQuery) -> CallPage:
         there = [r for r in fitting if _place(r) > place][-query.limit :]
     else:
         there = [r for r in fitting if not way or _place(r) < place][: query.limit]
-    return _page(query, there, older=bool(there) and _place(fitting[-1]) < _place(there[-1]))
+    newest, oldest = _ends(there, way, place)
+    older = bool(fitting) and _place(fitting[-1]) < oldest
+    return _page(query, there, older=older, newer=bool(fitting) and _place(fitting[0]) > newest)
 
 
 async def find_in(index: CallIndex, query: CallQuery) -> CallPage:
     """The page that a query asks for, of a store that finds calls without reading all of them."""
     way, place = _read(query.cursor)
     first, last = _bound(query.since, FIRST), _bound(query.until, LAST)
-    newer, one_more = way == "newer", query.limit + 1
-    if newer:
+    limit, one_more = query.limit, query.limit + 1
+    if way == "newer":
         found = await _fitting(index, query, max(first, place), last, newest=False, most=one_more)
-        there = found[: query.limit][::-1]
-        older = bool(there) and bool(await _fitting(index, query, first, _place(there[-1]), newest=True, most=1))
-    else:
-        found = await _fitting(index, query, first, min(last, place) if way else last, newest=True, most=one_more)
-        there, older = found[: query.limit], len(found) > query.limit
-    return _page(query, there, older=older)
+        there, more = found[:limit][::-1], len(found) > limit
+        oldest = _ends(there, way, place)[1]
+        older = bool(await _fitting(index, query, first, min(last, oldest), newest=True, most=1))
+        return _page(query, there, older=older, newer=more)
+    found = await _fitting(index, query, first, min(last, place) if way else last, newest=True, most=one_more)
+    there, more = found[:limit], len(found) > limit
+    newest = _ends(there, way, place)[0]
+    newer = way == "older" and bool(await _fitting(index, query, max(first, newest), last, newest=False, most=1))
+    return _page(query, there, older=more, newer=newer)
 
 
 async def _fitting(
@@ -134,19 +148,21 @@ async def _fitting(
             above = _place(read[-1])
 
 
-def _page(query: CallQuery, there: list[Record], *, older: bool) -> CallPage:
-    way, place = _read(query.cursor)
-    if not there:
-        return CallPage(
-            calls=(),
-            older=_write("older", place) if way == "newer" else "",
-            newer=_write("newer", place) if way else "",
-        )
+def _page(query: CallQuery, there: list[Record], *, older: bool, newer: bool) -> CallPage:
+    newest, oldest = _ends(there, *_read(query.cursor))
     return CallPage(
         calls=tuple(call_of_record(record, query.user) for record in there),
-        older=_write("older", _place(there[-1])) if older else "",
-        newer=_write("newer", _place(there[0])) if way else "",
+        older=_write("older", oldest) if older else "",
+        newer=_write("newer", newest) if newer else "",
     )
+
+
+def _ends(there: list[Record], way: str, place: Place) -> tuple[Place, Place]:
+    """After and before which places the calls are that a page does not have. One that is empty stands beyond the one
+    that led to it, which had what is at the place, and leads back to that."""
+    if there:
+        return _place(there[0]), _place(there[-1])
+    return (place[0], "") if way == "older" else place, (place[0] + 1, "") if way == "newer" else place
 
 
 def _bound(seconds: float | None, otherwise: Place) -> Place:

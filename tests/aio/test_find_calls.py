@@ -97,22 +97,62 @@ def test_pages_neither_skip_nor_repeat(kind: type[MemoryStore], made: list[int],
 
 
 @_stores
-def test_an_empty_page_leads_back(kind: type[MemoryStore]) -> None:
-    """Whoever asks for newer calls before there are any may ask again later with what came."""
+def test_a_page_names_another_only_if_there_is_one(kind: type[MemoryStore]) -> None:
+    """However it was come by: the newest has no newer one, until there is one, and the oldest no older one."""
 
     async def main() -> None:
-        service = await _service([_record(1, 1), _record(2, 2)], kind)
-        page = await service.find_calls(CallQuery(limit=1))
-        older = await service.find_calls(CallQuery(limit=1, cursor=page.older))
-        newest = await service.find_calls(CallQuery(limit=1, cursor=older.newer))
-        nothing = await service.find_calls(CallQuery(limit=1, cursor=newest.newer))
-        assert nothing.calls == ()
-        await service.store.commit({("call", "s3"): (0, _record(3, 3))})
-        for cursor, there in ((nothing.newer, ["s3"]), (nothing.older, ["s1"])):
-            again = await service.find_calls(CallQuery(limit=1, cursor=cursor))
-            assert [call.session_id for call in again.calls] == there
+        service = await _service([_record(1, 1), _record(2, 2), _record(3, 2)], kind)
+
+        async def page(cursor: str = "") -> tuple[list[str], str, str]:
+            found = await service.find_calls(CallQuery(limit=1, cursor=cursor))
+            return [call.session_id for call in found.calls], found.older, found.newer
+
+        newest, older, newer = await page()
+        assert (newest, newer) == (["s3"], "")
+        middle, oldest, back = await page(older)
+        assert middle == ["s2"]
+        last, older, _ = await page(oldest)
+        assert (last, older) == (["s1"], "")
+        newest, _, newer = await page(back)
+        assert (newest, newer) == (["s3"], "")
+        await service.store.commit({("call", "s4"): (0, _record(4, 2))})
+        newest, _, newer = await page(back)
+        assert newest == ["s3"]
+        assert (await page(newer))[::2] == (["s4"], "")
 
     asyncio.run(main())
+
+
+@_stores
+def test_an_empty_page_leads_back(kind: type[MemoryStore]) -> None:
+    """Where a page led to calls that are gone by now, the one that comes is empty, and leads back to what was there."""
+
+    async def main() -> None:
+        service = await _service([_record(number, number) for number in (1, 2, 3)], kind)
+        newest = await service.find_calls(CallQuery(limit=1))
+        middle = await service.find_calls(CallQuery(limit=1, cursor=newest.older))
+        for name in ("s1", "s3"):
+            await service.store.commit({("call", name): (1, None)})
+        for cursor in (middle.older, middle.newer):
+            nothing = await service.find_calls(CallQuery(limit=1, cursor=cursor))
+            assert nothing.calls == ()
+            (back,) = {nothing.older, nothing.newer} - {""}
+            again = await service.find_calls(CallQuery(limit=1, cursor=back))
+            assert [call.session_id for call in again.calls] == ["s2"]
+            assert again.older == again.newer == ""
+        assert (await service.find_calls(CallQuery(user="nobody"))).newer == ""
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), "1", True])
+def test_a_time_is_a_number(name: str, value: Any) -> None:
+    """What is none is refused by its name; the greatest that there are, are none too great."""
+    with pytest.raises(InvalidArgument, match=name):
+        CallQuery(**{name: value})
+    for most in (1e300, 10**400):
+        CallQuery(**{name: most})
 
 
 @_stores
@@ -135,8 +175,9 @@ def test_each_filter_counts(kind: type[MemoryStore]) -> None:
             "s2 s1": [{"category": "call"}, {"user": "bob", "direction": "incoming"}],
             "s3": [{"category": "direct"}],
             "": [
-                {"since": float("inf")},
-                {"until": float("-inf")},
+                {"since": 1e300},
+                {"until": -1e300},
+                {"since": 10**400},
                 {"user": "dora"},
                 {"user": "bob", "direction": "outgoing"},
             ],

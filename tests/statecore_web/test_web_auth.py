@@ -91,7 +91,22 @@ def test_a_user_has_so_many_at_most() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("wrong", [{"lifetime": 0}, {"lifetime": float("nan")}, {"most": 0}])
+@pytest.mark.parametrize("lifetime", [0, -1, float("nan"), float("inf"), 1e300])
+def test_a_lifetime_that_is_none(lifetime: float) -> None:
+    """A token cannot be issued for it either, and the error names it."""
+
+    async def main() -> None:
+        tokens = AuthTokens(MemoryStore())
+        with pytest.raises(InvalidArgument, match="lifetime"):
+            await tokens.issue("alice", lifetime=lifetime)
+        assert await tokens.list("alice") == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"lifetime": 0}, {"lifetime": float("nan")}, {"lifetime": float("inf")}, {"most": 0}]
+)
 def test_what_no_token_can_be_is_refused(wrong: dict[str, Any]) -> None:
     """Tokens that are good for no time, and users who may have none: none would mean as many as they like."""
     with pytest.raises(InvalidArgument, match=next(iter(wrong))):
