@@ -1,11 +1,16 @@
-"""Where a request goes: below what the application is mounted, and to which part of it."""
+"""Where a request goes, below what the application is mounted and to which part of it; and where pages are from."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
+
+from statecore.errors import InvalidArgument
 
 from ._socket import Scope
+
+_PORTS = {"http": 80, "https": 443}
 
 
 class Address(NamedTuple):
@@ -46,8 +51,23 @@ def escaped(part: str) -> str:
     return part.replace("%", "%25").replace("/", "%2F")
 
 
+def origin(text: str) -> str:
+    """A web origin as browsers say it: scheme, host, and the port unless it is the scheme's own. Raises InvalidArgument
+    for what no browser says, which would let nobody in."""
+    with suppress(ValueError):  # of a host or port that is none
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+        bare = parts.path in ("", "/") and not (parts.query or parts.fragment) and parts.username is None
+        if bare and parts.scheme and host and text.isascii() and text.isprintable() and " " not in text:
+            named = f"[{host}]" if ":" in host else host
+            return f"{parts.scheme}://{named}" + (f":{port}" if port not in (None, _PORTS.get(parts.scheme)) else "")
+    if text == "null":  # of a page that was read from a file
+        return text
+    raise InvalidArgument(f"{text!r} is no web origin: write it as https://example.org", name="origins")
+
+
 def _names(path: str) -> list[str]:
     return [name for name in path.split("/") if name]
 
 
-__all__ = ["Address", "address", "escaped", "path_below"]
+__all__ = ["Address", "address", "escaped", "origin", "path_below"]

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from statecore import CallService, CallSettings
 from statecore.errors import InvalidArgument, RateLimited, SignalingLost, SignalingRefused, UnsupportedVersion
 
-from ._address import address, escaped, path_below
+from ._address import address, escaped, origin, path_below
 from ._door import Door, Visitor, without_token
 from ._http import fits_a_header
 from ._ice import IceDesk
@@ -49,8 +49,8 @@ class CallApp:
     none. `dev` lets anybody log in by name who comes from this machine: behind a proxy on it, that is everybody whom
     the proxy lets through. `page` is what the page starts its sessions with: its title, layout, buttons and limits; for
     a setting that the page does not act on, InvalidSettings is raised; InvalidArgument for a key that is blank, since
-    anybody would have it, or that no header can carry, as one with a line's end. Without a `directory` the page tells
-    nobody who else can be called."""
+    anybody would have it, or that no header can carry, as one with a line's end, and for an origin that no browser
+    says. Without a `directory` the page tells nobody who else can be called."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class CallApp:
         self.tokens = tokens if tokens is not None else AuthTokens(service.store)
         """The auth tokens it gives out, unless the application has others."""
         self._door = Door(service, self.tokens, authenticate)
-        self._origins = frozenset(origins)
+        self._origins = frozenset(map(origin, origins))
         self._api_key = api_key
         self._dev = dev
         self._ice = IceDesk(self, self._door, self._origins)
@@ -153,8 +153,8 @@ class CallApp:
         headers = _headers(scope)
         if path_below(scope) != "/v1/signaling":
             raise SignalingRefused(why="no such address")
-        origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and not _is_own(origin, headers.get("host", "")):
+        page = headers.get("origin")
+        if page is not None and page not in self._origins and not _is_own(page, headers.get("host", "")):
             raise SignalingRefused(why="this web origin may not connect")
         offered = list(scope.get("subprotocols", []))
         if SUBPROTOCOL not in offered:
@@ -279,5 +279,5 @@ def _headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-def _is_own(origin: str, host: str) -> bool:
-    return origin.partition("://")[2].lower() == host.lower()
+def _is_own(page: str, host: str) -> bool:
+    return page.partition("://")[2].lower() == host.lower()

@@ -299,6 +299,36 @@ def test_a_browser_is_told_why_it_may_not_connect(served: Any, change: dict[str,
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("https://example.org", "https://example.org"),
+        ("HTTPS://Example.org:443/", "https://example.org"),
+        ("http://localhost:8000", "http://localhost:8000"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("null", "null"),
+    ],
+)
+def test_an_origin_is_what_browsers_say(given: str, said: str) -> None:
+    """However it is written that an application may be given."""
+    assert CallApp(CallService(), origins=[given])._origins == {said}
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        *(["foo"], ["*"], [""], ["example.org"], ["https://"], ["https://example.org/page"], ["https://a.org?x"]),
+        *(["https://me@a.org"], ["https://bücher.org"], ["https://a b.org"], ["https://a.org:port"], ["https://[::1"]),
+        "https://a.org",
+    ],
+)
+def test_what_no_browser_says_is_no_origin(origins: Any) -> None:
+    """It is refused, as it would let nobody in, and so is one text in the place of several."""
+    with pytest.raises(InvalidArgument, match="is no web origin"):
+        CallApp(CallService(), origins=origins)
+
+
 def test_an_application_may_know_its_users_itself(served: Any) -> None:
     """Its own check stands in for the service's tokens; one that breaks lets nobody in."""
 
