@@ -305,12 +305,18 @@ class Browser:
         """What pages threw and did not catch, and every other error that stands in their consoles."""
         self.offline = False
         """Whether it may stand there that something could not be reached."""
+        self.warned = 0
+        """How often somebody who left a page was asked whether they meant to; they did."""
         self.refused = False
         """Whether it may stand there that the service refused a token."""
 
     async def _read(self) -> None:
         async for text in self._socket:
             message = json.loads(text)
+            if message.get("method") == "Page.javascriptDialogOpening":
+                self.warned += 1
+                yes = self.send("Page.handleJavaScriptDialog", message["sessionId"], accept=True)
+                self._leaving = asyncio.create_task(yes)
             self._note(message.get("method", ""), message.get("params", {}))
             future = self._answers.pop(message.get("id"), None)
             if future is None or future.done():

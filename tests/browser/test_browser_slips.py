@@ -96,3 +96,58 @@ _HELD: Any = {
     "windowsVirtualKeyCode": 13,
     "text": "\r",
 }
+
+
+def test_a_link_that_is_opened_meanwhile_is_asked_about_afterwards(town: Any) -> None:
+    """In a session its own link is copied, whatever stands in the address; when it is over one is asked about the other
+    link, and again when a call rang before one had answered. What is no link of a session is none."""
+
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await all_.browser.allow("alice", "clipboardReadWrite", "clipboardSanitizedWrite")
+        await alice.send("Page.bringToFront")
+        await alice.click("#new-session")
+        await alice.in_call()
+        link = await alice.run("location.href")
+        await alice.run("location.hash = '#session=another'")
+        await alice.until("document.querySelector('#notice').innerText.startsWith('You are asked about the link')")
+        await alice.click("#copy-link")
+        await alice.until("document.querySelector('#notice').innerText.startsWith('The link is copied')")
+        assert await alice.run("navigator.clipboard.readText()") == link
+        await alice.click("#end")
+        await alice.until(_INVITED)
+        await bob.call("alice", "audio")
+        await alice.rings()
+        await bob.click("#cancel")
+        await asyncio.gather(bob.at_home(), alice.until(_INVITED))
+        await alice.click("#not-now")
+        await alice.at_home()
+        await alice.run("location.hash = '#session=a%20b'")
+        await alice.until("document.querySelector('#notice').innerText === 'This is not the link of a session.'")
+        assert await alice.run("location.hash") == ""
+
+    town.run(main)
+
+
+_INVITED = "document.querySelector('#meet')?.checkVisibility() && statecore.calls.length === 0"
+
+
+def test_whoever_logs_out_in_a_call_is_asked(town: Any) -> None:
+    """One may stay, in which case nothing comes of it; or leave, which ends the call at both sides."""
+
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.call("bob", "audio")
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        await alice.click("#logout")
+        assert ("dialog", "alice") in await alice.heard_as()
+        await alice.press("Escape")
+        assert await alice.run("document.body.dataset.view") == "call"
+        assert not await alice.run("document.querySelector('#ring').open")
+        before = all_.browser.warned
+        await alice.click("#logout")
+        await alice.click("#bye")
+        await asyncio.gather(bob.at_home(), alice.until("document.body.dataset.view === 'login'"))
+        assert all_.browser.warned == before
+        await alice.login(all_.url, "alice")
+
+    town.run(main)

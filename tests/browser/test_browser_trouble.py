@@ -35,15 +35,19 @@ def test_two_tabs_are_two_devices(town: Any) -> None:
 
 
 def test_a_page_is_loaded_anew_in_the_middle_of_a_call(town: Any) -> None:
-    """The call ends at both sides, at once and with its reason; nothing rings, no camera is on, both can call again."""
+    """Who does so is asked, but only in a call. It ends at both sides, at once and with its reason; nothing rings, no
+    camera is on, both can call again."""
 
     async def main(all_: Any, alice: Any, bob: Any) -> None:
         await alice.call("bob")
         await bob.click("#accept")
         await asyncio.gather(alice.in_call(), bob.in_call())
         await alice.sees("bob")
+        before = all_.browser.warned
         await alice.reload()
         await asyncio.gather(alice.at_home(), bob.at_home(), bob.off())
+        await alice.reload()
+        assert all_.browser.warned == before + 1
         assert await alice.run("opened.length") == 0
         assert [status for status, _ in await all_.calls()] == ["ended"]
         await bob.call("alice")

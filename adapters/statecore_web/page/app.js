@@ -3,6 +3,7 @@
 import { CallClient } from "./statecore.js";
 import { CallScreen } from "./screen.js";
 import { Developer } from "./developer.js";
+import * as login from "./login.js";
 import * as people from "./people.js";
 import * as ring from "./ring.js";
 import { access, ask } from "./service.js";
@@ -42,45 +43,12 @@ function showHome() {
 
 // --- logging in
 
-async function devLogin(name) {
-  const uid = name.trim().replace(/\s+/g, "-").toLowerCase();
-  const body = JSON.stringify({ uid, name: name.trim() });
-  const made = await ask("v1/dev/login", { method: "POST", body, headers: { "Content-Type": "application/json" } });
-  return made.token;
-}
-
-async function logIn(event) {
-  event.preventDefault();
-  sounds.unlock();
-  $("login-error").textContent = "";
-  const name = $("name").value;
-  try {
-    access.token = config.dev ? await devLogin(name) : $("token").value.trim();
-    await begin(await ask("page/me"));
-    keep();
-  } catch (error) {
-    leave();
-    $("login-error").textContent = error.status === 401 ? "This token is not good." : reason(error);
-  }
-}
-
-/** For this tab only: another tab is another device. */
-function keep() {
-  sessionStorage.setItem("statecore", JSON.stringify({ token: access.token, device: client.device }));
-}
-
-async function begin(me) {
-  const kept = JSON.parse(sessionStorage.getItem("statecore") ?? "{}");
-  const device = await claimed(kept.device);
+async function enterAs(me) {
+  const device = await login.device();
   const more = device ? { device } : {};
-  // The token is asked for anew at each connection: a development one may have gone with a restart of the service.
-  const renew = async () => {
-    if (config.dev && client?.endpoint.conn > 0 && !client.connected) await ask("page/me").catch(async (error) => {
-      if (error.status === 401) access.token = await devLogin(me.name);
-    });
-    return access.token;
-  };
-  client = new CallClient(new URL(".", location.href).href, { user: me.uid, name: me.name, token: renew, ...more });
+  // The token is asked for anew at each connection.
+  const token = () => (client?.endpoint.conn > 0 && !client.connected ? login.renewed(me.name) : access.token);
+  client = new CallClient(new URL(".", location.href).href, { user: me.uid, name: me.name, token, ...more });
   window.statecore = client; // for the console
   developer.watch(client);
   listen(client);
@@ -89,25 +57,26 @@ async function begin(me) {
   for (const id of ["me", "logout"]) $(id).hidden = false;
   link("lost", "Connecting…");
   await client.connect();
-  claim(client.device);
+  login.keep(client.device);
   showHome();
   invited();
 }
 
-/** A copied tab has the kept device of the first: whoever holds its lock is that device. */
-async function claimed(device) {
-  if (!device || !navigator.locks) return device;
-  const free = await navigator.locks.request(`statecore ${device}`, { ifAvailable: true }, async (lock) => Boolean(lock));
-  return free ? device : undefined;
-}
-
-function claim(device) {
-  navigator.locks?.request(`statecore ${device}`, () => new Promise(() => {}));
-}
-
+/** It ends the call that one is in: that is asked about. */
 function logOut() {
-  leave();
-  location.reload();
+  const call = client.activeCall;
+  if (!call) {
+    leave();
+    location.reload();
+    return;
+  }
+  ring.dialog(call.sessionId, client.user, "Logging out ends the call.", [
+    ring.answer("bye", "danger", "end", "Log out", () => {
+      leave();
+      location.reload();
+    }),
+    ring.answer("not-now", "good", "call", "Stay", () => ring.shut()),
+  ]);
 }
 
 function leave({ forget = true } = {}) {
@@ -117,15 +86,19 @@ function leave({ forget = true } = {}) {
   ring.shut();
   people.forget();
   access.token = "";
-  if (forget) sessionStorage.removeItem("statecore");
+  if (forget) login.forget();
+  for (const id of ["me", "logout", "link", "again"]) $(id).hidden = true;
+}
+
+function askWho(why = "") {
+  show("login");
+  login.focus(why);
 }
 
 /** The service does not take the token any more. */
 function loggedOut() {
   leave();
-  for (const id of ["me", "logout", "link", "again"]) $(id).hidden = true;
-  askWho();
-  $("login-error").textContent = "You have been logged out.";
+  askWho("You have been logged out.");
 }
 
 function link(state, text) {
@@ -367,6 +340,11 @@ function followed() {
 /** Somebody has opened a link: no camera opens before they agree. */
 function invited() {
   if (!linked() || taken() || ring.shown() || document.body.dataset.view !== "home") return;
+  if (!/^[^\s\p{Cc}]{1,128}$/u.test(linked())) {
+    unlink();
+    notice("This is not the link of a session.", true);
+    return;
+  }
   ring.dialog(linked(), { name: "Session" }, "You have opened the link of a session", [
     ring.answer("not-now", "danger", "end", "Not now", () => {
       ring.shut();
@@ -388,8 +366,8 @@ async function copyLink() {
 
 // --- begin
 
+login.begin({ enter: enterAs, leave });
 people.begin({ user: () => client?.user, place, fault: (error) => notice(reason(error), true) });
-$("login").addEventListener("submit", logIn);
 $("logout").addEventListener("click", logOut);
 $("again").addEventListener("click", again);
 $("new-session").addEventListener("click", startSession);
@@ -400,36 +378,24 @@ document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
   if (document.body.dataset.view === "call" && !ring.shown()) screen.key(event);
 });
+addEventListener("beforeunload", (event) => client?.activeCall && event.preventDefault());
 addEventListener("pagehide", () => client?.connection.send({ m: "bye" }));
 
 async function start() {
   config = await ask("page/config");
   people.arrange(config.directory);
-  $("name-field").hidden = !config.dev;
-  $("name").required = config.dev;
-  $("token-field").hidden = config.dev;
-  $("token").required = !config.dev;
-  $("login-title").textContent = config.dev ? "Who are you?" : "Log in";
-  $("login-text").textContent = config.dev
-    ? "Any name will do: this service is for development."
-    : "Your application gives you an auth token.";
-  const kept = JSON.parse(sessionStorage.getItem("statecore") ?? "{}");
-  access.token = kept.token ?? "";
-  if (access.token) {
-    try {
-      await begin(await ask("page/me"));
-      keep();
-      return;
-    } catch (error) {
-      leave({ forget: error.status === 401 });
-    }
+  login.arrange(config.dev);
+  access.token = login.kept().token ?? "";
+  if (!access.token) {
+    askWho();
+    return;
   }
-  askWho();
-}
-
-function askWho() {
-  show("login");
-  (config.dev ? $("name") : $("token")).focus();
+  try {
+    await enterAs(await ask("page/me"));
+  } catch (error) {
+    leave({ forget: error.status === 401 });
+    askWho(error.status === 401 ? "" : reason(error));
+  }
 }
 
 start().catch((error) => notice(reason(error), true));

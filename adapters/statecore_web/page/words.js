@@ -1,5 +1,7 @@
 // What the page says, and small things to build it with.
 
+import { ERRORS } from "./flows.js";
+
 export const $ = (id) => document.getElementById(id);
 
 /** An element with attributes and children; text is only ever text. */
@@ -76,23 +78,42 @@ export const ENDS = {
 
 export const STATES = { idle: "Calling…", ringing: "Ringing…", accepted: "Connecting…", active: "", ended: "Ended" };
 
+// By the code of an error, or of a kind of error that it is of.
+const REASONS = {
+  user_busy: "is busy.",
+  unknown_user: "is not known here.",
+  blank_id: "An id is needed.",
+  spaced_id: "This cannot be an id.",
+  calling_self: "You cannot call yourself.",
+  already_in_call: "You are in a call already.",
+  too_many_sessions: "You are in too many calls.",
+  call_gone: "The call is over.",
+  call_not_found: "The call is over.",
+  call: "That cannot be done now.",
+  token_lacks_grant: "You may not do that here.",
+  token_revoked: "You have been logged out.",
+  token_expired: "Your login has run out.",
+  token: "This token is not good.",
+  session_full: "As many are there as may be.",
+  consent_declined: "Video was declined.",
+  signaling_refused: "The service does not let this device in any more.",
+  unsupported_version: "The service is of another version than this page: load it anew.",
+  rate_limited: "That was too much at once.",
+  too_many_devices: "You are connected with too many devices.",
+  not_connected: "There is no connection to the service.",
+  command_timeout: "The service did not answer.",
+  signaling: "There is no connection to the service.",
+  media: "Media could not be connected.",
+  network: "The service cannot do that just now.",
+};
+
 /** Why something did not work, for people. */
 export function reason(error) {
   if (error?.name === "NotAllowedError") return "That was not allowed.";
   if (error?.name === "TimeoutError") return "The service did not answer.";
-  const texts = {
-    user_busy: "is busy.",
-    unknown_user: "is not known here.",
-    calling_self: "You cannot call yourself.",
-    already_in_call: "You are in a call already.",
-    signaling_refused: "The service does not let this device in any more.",
-    not_connected: "There is no connection to the service.",
-    command_timeout: "The service did not answer.",
-    consent_declined: "Video was declined.",
-    media_device: device(error),
-    token_lacks_grant: "You may not do that here.",
-  };
-  return texts[error?.code] ?? error?.message ?? String(error);
+  if (error?.code === "media_device") return device(error);
+  const kind = [error?.code, ...(ERRORS[error?.code]?.under ?? [])].find((each) => each in REASONS);
+  return REASONS[kind] ?? error?.message ?? String(error);
 }
 
 /** A microphone or camera that could not be opened. */
