@@ -76,6 +76,8 @@ PROMISES = {
     "media_adapter": ["bob heard 0.50 s of sound", "alice: ended by bob"],
 }
 """Lines that each example prints, among others."""
+APPLICATIONS = {"mount_fastapi", "mount_litestar", "mount_starlette"}
+"""Those that a server runs: `tests/statecore_web/test_web_mounted.py` does."""
 
 
 def run(name: str, folder: Path) -> list[str]:
@@ -99,7 +101,7 @@ def run(name: str, folder: Path) -> list[str]:
 
 def test_every_example_is_tested() -> None:
     """No example is left out."""
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(PROMISES)
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*PROMISES, *APPLICATIONS}
 
 
 @pytest.mark.parametrize("name", PROMISES)

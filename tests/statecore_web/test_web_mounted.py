@@ -3,51 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import time
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from fastapi import FastAPI
-from litestar import Litestar, asgi
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from statecore import CallClient, CallService, MemoryStore
 from statecore.errors import SignalingLost
 from statecore_web import CallApp, WebSocketSignaling
 from statecore_web._address import address
 
-
-def _under_litestar(app: CallApp, *, opened: bool) -> Any:
-    more: dict[str, Any] = {"lifespan": [app.lifespan]} if opened else {}
-    return Litestar([asgi("/calls", is_mount=True, copy_scope=True)(app)], logging_config=None, **more)
+_EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def _under_starlette(app: CallApp, *, opened: bool) -> Any:
-    return Starlette(routes=[Mount("/calls", app)], lifespan=app.lifespan if opened else None)
+def _example(name: str) -> ModuleType:
+    """An example, as a module."""
+    spec = importlib.util.spec_from_file_location(name, _EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def _under_fastapi(app: CallApp, *, opened: bool) -> Any:
-    api = FastAPI(lifespan=app.lifespan if opened else None)
-    api.mount("/calls", app)
-    return api
+_every = pytest.mark.parametrize("example", ["mount_fastapi", "mount_starlette", "mount_litestar"])
 
 
-_every = pytest.mark.parametrize(
-    "mount", [_under_litestar, _under_starlette, _under_fastapi], ids=lambda mount: mount.__name__.removeprefix("_")
-)
+@_every
+def test_the_example_runs(served: Any, ask: Any, example: str) -> None:
+    """As it stands: whoever is on this machine logs in, and connects; the page is there."""
+
+    async def main() -> None:
+        async with served(_example(example).api) as url:
+            login = await ask(f"{url}/calls", "POST", "/v1/dev/login", {"uid": "alice"}, None)
+            async with CallClient(WebSocketSignaling(f"{url}/calls", login[1]["token"])) as client:
+                assert client.connected
+            assert "<!doctype html>" in (await ask(f"{url}/calls", "GET", "/"))[1].lower()
+
+    asyncio.run(main())
 
 
 @_every
 @pytest.mark.parametrize("opened", [True, False])
-def test_it_stands_under_a_path_of_another_application(served: Any, ask: Any, mount: Any, *, opened: bool) -> None:
+def test_it_stands_under_a_path_of_another_application(served: Any, ask: Any, example: str, *, opened: bool) -> None:
     """Devices and back ends reach it there; it is closed with that application, if it is in its lifespan."""
 
     async def main() -> None:
         app = CallApp(CallService(), api_key="key")
-        async with served(mount(app, opened=opened)) as url:
+        async with served(_example(example).mount(app), lifespan="on" if opened else "off") as url:
             app.service.add_user("alice")
             token, _ = await app.tokens.issue("alice")
             async with CallClient(WebSocketSignaling(f"{url}/calls", token)) as client:
@@ -90,24 +98,24 @@ async def _unanswered(app: CallApp) -> None:
 
 
 @_every
-def test_what_a_killed_service_left_goes_on_with_the_application(served: Any, mount: Any) -> None:
+def test_what_a_killed_service_left_goes_on_with_the_application(served: Any, example: str) -> None:
     """A call that rang then ends when its time is over, although nobody has connected, or asked for anything."""
 
     async def main() -> None:
         app = CallApp(CallService(store=await _left_behind()))
-        async with served(mount(app, opened=True)):
+        async with served(_example(example).mount(app)):
             await _unanswered(app)
 
     asyncio.run(main())
 
 
 @_every
-def test_what_a_killed_service_left_goes_on_with_the_first_who_comes(served: Any, ask: Any, mount: Any) -> None:
+def test_what_a_killed_service_left_goes_on_with_the_first_who_comes(served: Any, ask: Any, example: str) -> None:
     """Under an application that does not open it, a question after its health is enough."""
 
     async def main() -> None:
         app = CallApp(CallService(store=await _left_behind()))
-        async with served(mount(app, opened=False)) as url:
+        async with served(_example(example).mount(app), lifespan="off") as url:
             assert (await ask(f"{url}/calls", "GET", "/healthz", None, None))[0] == 200
             await _unanswered(app)
         await app.close()
@@ -128,7 +136,7 @@ def test_one_that_cannot_be_opened_is_tried_again(served: Any, ask: Any, caplog:
 
         store.scan = away  # type: ignore[method-assign]
         app = CallApp(CallService(store=store))
-        async with served(_under_starlette(app, opened=False)) as url:
+        async with served(_example("mount_starlette").mount(app), lifespan="off") as url:
             for _ in range(2):
                 tried.clear()
                 assert (await ask(f"{url}/calls", "GET", "/healthz", None, None))[0] == 200
