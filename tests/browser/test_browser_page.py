@@ -445,7 +445,8 @@ async def _chooses_devices(alice: Any, bob: Any) -> None:
 
 
 async def _is_told(alice: Any, bob: Any) -> None:
-    """Everything has a role and a name; each control's key stands in its title, and no letter ends the call."""
+    """Everything has a role and a name; each control's key stands in its title, and no letter ends the call. The
+    drawing can be read."""
     await bob.press("p")
     await bob.until("document.querySelector('#panel').checkVisibility()")
     await _fits(alice, bob)
@@ -460,9 +461,19 @@ async def _is_told(alice: Any, bob: Any) -> None:
     assert [title[-3:] for title in keys] == ["(m)", "(v)", "(v)", "(s)", "(h)", "(p)", "(c)", "(n)", "(d)"]
     await bob.press("e")
     assert await bob.run("document.body.dataset.view") == "call"
+    await bob.click("#developer")
+    assert await bob.run(_DRAWN) >= 9
+    await _fits(bob)
+    await bob.click("#developer")
 
 
 _SAYS = "document.querySelector('#say').textContent === 'alice %s'"
+# How large its text is, in pixels.
+_DRAWN = """(() => {
+  const drawing = document.querySelector('#drawing svg');
+  const size = parseFloat(getComputedStyle(drawing.querySelector('text')).fontSize);
+  return size * drawing.getBoundingClientRect().width / drawing.viewBox.baseVal.width;
+})()"""
 _LIT = "[...document.querySelectorAll('#drawing .state.lit')].map((each) => each.dataset.state)"
 _CAMERAS = "opened.filter((track) => track.kind === 'video' && track.readyState === 'live').length"
 # Choose the last device of a kind, as a person does; gives its id.
@@ -487,7 +498,8 @@ _MISPLACED = """(() => {
     .filter((each) => outside(each.getBoundingClientRect(), each))
     .map((each) => each.id || each.className || each.outerHTML);
 })()"""
-# Texts whose contrast to what is behind them is too low to be read (WCAG 2.2, 1.4.3), on plain grounds.
+# Texts whose contrast to what is behind them is too low to be read (WCAG 2.2, 1.4.3), on plain grounds; and fields
+# whose borders can hardly be seen (1.4.11).
 _UNREADABLE = """(() => {
   const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 });
   const context = canvas.getContext('2d', { willReadFrequently: true });
@@ -507,13 +519,21 @@ _UNREADABLE = """(() => {
     return colour[3] === 255 || !each.parentElement ? colour : ground(each.parentElement);
   };
   const found = [];
+  const check = (what, colour, on, least) => {
+    const [one, other] = [light(rgba(colour)), light(ground(on))].sort((a, b) => b - a);
+    const contrast = (one + 0.05) / (other + 0.05);
+    if (contrast < least) found.push(`${what}: ${contrast.toFixed(2)}`);
+  };
   for (const each of document.querySelectorAll('body *')) {
     const text = [...each.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data.trim()).join('');
     if (!text || !each.checkVisibility() || each.matches('.avatar:has(img)')
       || each.closest('.hidden, .skip, .tile, svg, .notice, script')) continue;
-    const [one, other] = [light(rgba(getComputedStyle(each).color)), light(ground(each))].sort((a, b) => b - a);
-    const contrast = (one + 0.05) / (other + 0.05);
-    if (contrast < 4.5) found.push(`${text}: ${contrast.toFixed(2)}`);
+    check(text, getComputedStyle(each).color, each, 4.5);
+  }
+  for (const each of document.querySelectorAll('input, select')) {
+    if (!each.checkVisibility()) continue;
+    check(`border of ${each.id}`, getComputedStyle(each).borderTopColor, each.parentElement, 3);
+    if (each.placeholder) check(each.placeholder, getComputedStyle(each, '::placeholder').color, each, 4.5);
   }
   return found;
 })()"""

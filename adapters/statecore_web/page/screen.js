@@ -169,7 +169,7 @@ export class CallScreen {
 
   tick() {
     const { state } = this.session;
-    const more = this.asking ? "waiting for an answer" : this.alone ? "nobody else is here yet" : "";
+    const more = this.asking ? "waiting for an answer" : this.alone ? "nobody else yet" : "";
     $("call-state").textContent = [STATES[state] || duration(this.session.duration), more].filter(Boolean).join(" · ");
     if (this.left) $("asked-text").textContent = this.left();
     if (this.panel === "network") this.showNetwork().catch(() => {}); // it may have ended meanwhile
@@ -205,6 +205,7 @@ export class CallScreen {
       this.act(refuse);
     };
     $("asked").hidden = false;
+    $("asked").scrollIntoView({ block: "nearest" }); // it does not move what has room
     this.page.say(text);
   }
 
