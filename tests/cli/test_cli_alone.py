@@ -152,11 +152,23 @@ def test_a_webhook_that_cannot_work_is_refused(
     assert error.count("\n") == 1
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(proxy: str) -> None:
-    """Exit 1, with the address and what is wrong with it."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "statecore.cli", "serve", "--port", proxy.rpartition(":")[2]],
+def test_a_place_to_listen_that_cannot_be_had_is_told_in_one_line(proxy: str) -> None:
+    """Exit 1, with what is wrong with it, and which option takes another port."""
+    port = proxy.rpartition(":")[2]
+    for words in (["serve"], ["demo", "--web"]):
+        done = _run(*words, "--port", port)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+        assert done.stderr.startswith(
+            f"statecore: cannot listen on 127.0.0.1, port {port}: somebody else listens there"
+        )
+        assert "--port" in done.stderr
+    done = _run("serve", "--host", "192.0.2.1")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert "cannot assign requested address" in done.stderr.lower()
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "statecore.cli", *words],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
-    assert "address already in use" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 from collections.abc import Callable, Collection, Iterator
@@ -39,7 +40,8 @@ def serve(
 
     `running` is entered with the port once it listens, and left when it is to stop, before the service does; `grace` is
     how many seconds what is under way has then. `options`
-    are Uvicorn's: where to listen, and with which certificate. Raises AdapterMissing."""
+    are Uvicorn's: where to listen, and with which certificate. Raises AdapterMissing, and OSError where it cannot
+    listen."""
     try:
         import uvicorn
 
@@ -82,9 +84,32 @@ def serve(
                 await asyncio.sleep(0.02)
             self.config.timeout_graceful_shutdown = max(0.0, until - loop.time())  # type: ignore[assignment]
 
-    # Uvicorn takes a refusal with a reason for a mistake, and says so each time.
-    logging.getLogger("uvicorn.error").addFilter(lambda record: _OURS not in record.getMessage())
+    words = _Words()
+    logging.getLogger("uvicorn.error").addFilter(words)
     server = Server(config)
-    with contextlib.suppress(SystemExit):  # by which Uvicorn ends where it cannot listen, once it has said why
+    with contextlib.suppress(SystemExit):  # by which Uvicorn ends where it cannot listen
         server.run()
+    logging.getLogger("uvicorn.error").removeFilter(words)
+    if words.refused is not None:
+        raise _cannot_listen(words.refused, config.host, config.port)
     return 0 if server.started else 1
+
+
+class _Words(logging.Filter):
+    """What Uvicorn says that is better said otherwise, or not at all."""
+
+    refused: OSError | None = None
+    """Why it cannot listen."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is said; not so a refusal with a reason, which Uvicorn takes for a mistake each time."""
+        if isinstance(record.msg, OSError):
+            self.refused = record.msg
+        return self.refused is None and _OURS not in record.getMessage()
+
+
+def _cannot_listen(why: OSError, host: str, port: int) -> OSError:
+    """The same for people, and what they can do."""
+    taken = "somebody else listens there; --port N takes another, and --port 0 a free one"
+    what = taken if why.errno == errno.EADDRINUSE else why.strerror
+    return OSError(f"cannot listen on {host}, port {port}: {what}")
