@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from statecore import CallClient, CallService
+from statecore import CallClient, CallService, Timers
 from statecore.cli import main
 from statecore.cli.demo._web import BOT, announce, answering, media
 from statecore.testing.signals import dominant_hz, rms_dbfs, tone
@@ -64,26 +64,50 @@ def test_programs_are_told_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_bot_plays_a_tune_and_agrees_to_video() -> None:
-    """Whoever calls with sound only hears it, asks for video, and sees a picture; the bot is free afterwards."""
+    """Whoever calls with sound only hears it, asks for video, and sees a picture, also while another call goes on."""
 
     async def main() -> None:
         async with (
             CallService() as service,
             answering(service, media(None)),
             CallClient(service.signaling("alice"), AiortcMedia()) as alice,
+            CallClient(service.signaling("carol"), AiortcMedia()) as carol,
+            carol.call(BOT, type="audio"),
+            alice.call(BOT, type="audio") as session,
+            asyncio.timeout(20),
         ):
-            async with alice.call(BOT, type="audio") as session, asyncio.timeout(20):
-                async for frame in session.audio(BOT):
-                    if rms_dbfs(frame.samples) > -30:
-                        break
-                await session.switch_to_video()
-                async for picture in session.video(BOT):
-                    assert picture.pixels.std() > 8
+            async for frame in session.audio(BOT):
+                if rms_dbfs(frame.samples) > -30:
                     break
+            await session.switch_to_video()
+            async for picture in session.video(BOT):
+                assert picture.pixels.std() > 8
+                break
+
+    asyncio.run(main())
+
+
+def test_a_caller_who_does_not_connect_is_told_of_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing else is said of it, and the bot answers the next."""
+
+    async def main() -> None:
+        async with (
+            CallService(timers=Timers(connect=0.3)) as service,
+            answering(service, media(None)),
+            CallClient(service.signaling("alice"), AiortcMedia()) as alice,
+        ):
+            ended = asyncio.Event()
+            alice.on("call_ended_message_received", lambda _: ended.set())
+            call = await alice.initiate_call(BOT, type="audio")
+            await call.answered()
+            await asyncio.wait_for(ended.wait(), 10)  # without joining
             async with alice.call(BOT, type="audio"):
                 pass
 
     asyncio.run(main())
+    assert re.fullmatch(
+        r"The call of alice came to nothing: media could not reach the other side.*\n", capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("words", [["--only", "busy"], ["--break", "no-audio"]])

@@ -7,18 +7,22 @@ import asyncio
 import contextlib
 import json
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from ... import CallClient, CallService
 from ...aio import Call
+from ...errors import NetworkError
 from .._files import has_video
 from ..network._server import serve
 from . import _made
 
 BOT = "bot"
 """Who answers."""
+AT_ONCE = 10
+"""How many calls it is in at a time: each takes a part of a processor, for its sound and its picture."""
 
 
 def serve_page(args: argparse.Namespace) -> int:
@@ -47,16 +51,21 @@ def media(play: Path | None) -> Any:
 
 @contextlib.asynccontextmanager
 async def answering(service: CallService, media: Any) -> AsyncIterator[None]:
-    """Have the bot answer every call, and agree to video, for as long as one is in here. In a call, it is busy."""
+    """Have the bot answer every call, and agree to video, for as long as one is in here. A line tells of a call that
+    comes to nothing, such as one whose media does not connect."""
 
     async def answer(call: Call) -> None:
-        async with call.answer(type=call.type) as session:
-            asked = "call_switch_to_video_requested"
-            session.on(asked, lambda *_: session.accept_video(), snapshot=True)
-            await session.wait_ended()
+        try:
+            async with call.answer(type=call.type) as session:
+                asked = "call_switch_to_video_requested"
+                session.on(asked, lambda *_: session.accept_video(), snapshot=True)
+                await session.wait_ended()
+        except NetworkError as error:
+            print(f"The call of {call.initiator} came to nothing: {error}.", file=sys.stderr, flush=True)
 
+    service.add_user(BOT, "Bot", capacity=AT_ONCE)
     async with CallClient(service.signaling(BOT, name="Bot"), media) as bot:
-        serving = asyncio.create_task(bot.serve(answer))
+        serving = asyncio.create_task(bot.serve(answer, limit=AT_ONCE))
         try:
             yield
         finally:
