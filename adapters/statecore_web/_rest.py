@@ -16,175 +16,33 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
-from msgspec import Meta, Struct
 
 from statecore import CallQuery, StatecoreError, Status, __version__, errors
 
 from ._asyncapi import asyncapi
+from ._bodies import (
+    AuthTokenBody,
+    CallBody,
+    CallPageBody,
+    CallTokenBody,
+    ErrorBody,
+    GivenToken,
+    NewAuthToken,
+    NewCallToken,
+    NewSession,
+    NewUser,
+    OldToken,
+    SessionBody,
+    UserBody,
+    call_body,
+)
 from ._ice import ice_path
 from ._local import check_local
 from ._metrics import CONTENT_TYPE
+from ._refusals import refusal
 from .app import CallApp
 
 App: TypeAlias = NamedDependency[CallApp]
-Id = Annotated[str, Meta(min_length=1, max_length=128, description="An id: text without spaces, not `.` or `..`.")]
-Seconds = Annotated[float, Meta(ge=1, le=10 * 365 * 86_400, description="How long it is good for, in seconds.")]
-
-# --- what goes in and out ---------------------------------------------------------------------------------------------
-
-
-class NewUser(Struct, forbid_unknown_fields=True):
-    """Somebody who can call and be called."""
-
-    uid: Id
-    name: Annotated[str, Meta(max_length=256, description="A name to show.")] = ""
-    avatar: Annotated[str, Meta(max_length=2048, description="The address of a picture.")] = ""
-    capacity: (
-        Annotated[int, Meta(ge=1, le=100, description="How many calls the user may be in at once before being busy.")]
-        | None
-    ) = None
-
-
-class UserBody(Struct):
-    """A user, as the service knows them."""
-
-    uid: str
-    name: str
-    avatar: str
-    online: bool
-
-
-class NewAuthToken(Struct, forbid_unknown_fields=True):
-    """What an auth token is to be like."""
-
-    lifetime: Seconds | None = None
-
-
-class AuthTokenBody(Struct, omit_defaults=True):
-    """An auth token. The token itself is said once, when it is made."""
-
-    id: str
-    user: str
-    issued_at: int
-    expires_at: int
-    token: str = ""
-
-
-RoleName: TypeAlias = Literal["host", "moderator", "presenter", "participant", "viewer"]
-
-
-class NewCallToken(Struct, forbid_unknown_fields=True):
-    """What a call token is to be like."""
-
-    user: Id
-    role: RoleName = "participant"
-    lifetime: Seconds | None = None
-
-
-class NewSession(Struct, forbid_unknown_fields=True):
-    """A session to be, and who may come to it."""
-
-    users: Annotated[
-        dict[Id, RoleName], Meta(min_length=1, max_length=100, description="Who may join, and in which role.")
-    ]
-    lifetime: Seconds | None = None
-
-
-class SessionBody(Struct):
-    """A session that nobody has joined yet."""
-
-    session_id: str
-    tokens: dict[str, str]
-
-
-class CallTokenBody(Struct):
-    """A call token."""
-
-    token: str
-
-
-class GivenToken(Struct, forbid_unknown_fields=True):
-    """A call token that was given out. It stands in the body, since addresses are written to logs."""
-
-    token: Annotated[str, Meta(min_length=1, max_length=8192)]
-
-
-class OldToken(GivenToken, forbid_unknown_fields=True):
-    """A call token that is to be renewed."""
-
-    lifetime: Seconds | None = None
-
-
-class ErrorBody(Struct):
-    """Why something was refused: a stable code, a sentence, and what it is about."""
-
-    code: str
-    message: str
-    data: dict[str, Any] = {}
-
-
-class Participant(Struct):
-    """Somebody who joined."""
-
-    pid: str
-    uid: str
-    device: str
-    role: str
-
-
-class CallBody(Struct):
-    """A call or session, live or ended. Times are Unix seconds; `duration` runs from active. `ended_on` is the
-    device on which `ended_by` ended it."""
-
-    session_id: str
-    type: str
-    status: str
-    category: str
-    initiator: str
-    receiver: str
-    reason: str | None
-    ended_by: str | None
-    ended_on: str | None
-    initiated_at: float | None
-    ringing_at: float | None
-    answered_at: float | None
-    active_at: float | None
-    ended_at: float | None
-    duration: float
-    participants: list[Participant]
-    metadata: dict[str, Any] | None
-
-
-class CallPageBody(Struct):
-    """Some calls, newest first, and the cursors of the pages around them; empty where there is none."""
-
-    calls: list[CallBody]
-    older: str
-    newer: str
-
-
-def _call(call: Any) -> CallBody:
-    end, active = call.end_reason, call.active_at
-    return CallBody(
-        session_id=call.session_id,
-        type=call.type,
-        status=call.status,
-        category="call" if call.receiver else "direct",
-        initiator=call.initiator,
-        receiver=call.receiver,
-        reason=end.what if end else None,
-        ended_by=end.by if end else None,
-        ended_on=end.device if end else None,
-        initiated_at=call.initiated_at,
-        ringing_at=call.ringing_at,
-        answered_at=call.answered_at,
-        active_at=active,
-        ended_at=call.ended_at,
-        duration=max(0.0, call.ended_at - active) if active and call.ended_at else 0.0,
-        participants=[Participant(p.pid, p.uid, p.device, p.role) for p in call.participants],
-        metadata=call.metadata,
-    )
-
 
 REFUSALS = {
     400: "Something in the request is not as it must be.",
@@ -298,7 +156,7 @@ class Calls(Controller):
             live=live, since=since, until=until, limit=limit, cursor=cursor,
         )  # fmt: skip
         page = await app.service.find_calls(query)
-        return CallPageBody([_call(call) for call in page.calls], page.older, page.newer)
+        return CallPageBody([call_body(call) for call in page.calls], page.older, page.newer)
 
     @post(summary="Create a session", responses=_TOLD)
     async def create(self, app: App, data: JSONBody[NewSession]) -> SessionBody:
@@ -315,12 +173,12 @@ class Calls(Controller):
     @post("/{session_id:str}/end", summary="End a call", responses=_TOLD, status_code=200)
     async def end(self, app: App, session_id: FromPath[str]) -> CallBody:
         """End a call for everyone in it. One that has ended stays as it is."""
-        return _call(await app.service.end_call(session_id))
+        return call_body(await app.service.end_call(session_id))
 
     @get("/{session_id:str}", summary="Read a call", responses=_TOLD)
     async def read(self, app: App, session_id: FromPath[str]) -> CallBody:
         """One call, by its id or a second name."""
-        return _call(await app.service.fetch(session_id))
+        return call_body(await app.service.fetch(session_id))
 
     @post("/{session_id:str}/tokens", summary="Issue a call token", responses=_TOLD)
     async def token(
@@ -433,6 +291,17 @@ def _told(_: Request[Any, Any, Any], error: StatecoreError) -> Response[ErrorBod
     return Response(body_of(error), status_code=status_of(error))
 
 
+def _unreadable(_: Request[Any, Any, Any], _error: Exception) -> Response[ErrorBody]:
+    """A body that the framework cannot even find to be malformed. Nothing else here decodes, or goes deep."""
+    return Response(ErrorBody(errors.InvalidArgument.code, "the body is no UTF-8, or nested too deep"), status_code=400)
+
+
+def _failed(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Whatever else it is, of the store above all: it stands in the log."""
+    refused = refusal(error)
+    return Response(refused.body, status_code=refused.status, media_type=MediaType.JSON)
+
+
 def _refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
     """What the framework refuses: no such path, a body that does not fit."""
     extra = error.extra if isinstance(error.extra, list | dict) else []
@@ -477,7 +346,13 @@ def rest(app: CallApp, api_key: str | None, *, dev: bool, origins: Collection[st
         dependencies={"app": _given(app)},
         guards=[guard],
         before_request=_named,
-        exception_handlers={StatecoreError: _told, HTTPException: _refused},
+        exception_handlers={
+            StatecoreError: _told,
+            HTTPException: _refused,
+            UnicodeDecodeError: _unreadable,
+            RecursionError: _unreadable,
+            Exception: _failed,
+        },
         openapi_config=OpenAPIConfig(
             title="statecore",
             version=__version__,

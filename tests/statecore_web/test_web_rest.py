@@ -14,7 +14,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
 
-from statecore import CallClient, CallService, join_session
+from statecore import CallClient, CallService, MemoryStore, join_session
 from statecore.errors import CallCancelled, InvalidArgument, SignalingLost, TokenRevoked, UnknownUser, UserBusy
 from statecore.testing import FakeMedia
 from statecore.wire import Hello, Welcome, decode_down, encode
@@ -118,6 +118,8 @@ def test_users_come_a_page_at_a_time(served: Any, ask: Any) -> None:
         ("POST", "/v1/users", {"uid": "a", "capacity": 101}, 400, "invalid_argument"),
         ("POST", "/v1/users", b"{", 400, "invalid_argument"),
         ("POST", "/v1/users", b"[" * 100_000, 413, "invalid_argument"),
+        ("POST", "/v1/users", b"[" * 60_000, 400, "invalid_argument"),
+        ("POST", "/v1/users", b'{"uid": "\xff"}', 400, "invalid_argument"),
         ("GET", "/v1/calls?limit=501", None, 400, "invalid_argument"),
         ("GET", "/v1/users?limit=1001", None, 400, "invalid_argument"),
         ("GET", "/v1/calls?cursor=nonsense", None, 400, "invalid_argument"),
@@ -141,6 +143,25 @@ def test_a_wrong_request_is_told_why(
         assert told["message"]
 
     _run(served, main)
+
+
+def test_a_store_that_fails_is_told_and_logged(served: Any, ask: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """What went wrong stands in the log, and not in the answer, which has the form that all have."""
+
+    class Broken(MemoryStore):
+        async def load(self, keys: Any) -> Any:
+            raise OSError(f"the disk that has {[*keys]} is gone")
+
+    async def main() -> None:
+        app = CallApp(CallService(store=Broken()), api_key="key")
+        async with served(app, lifespan="off") as url:
+            status, told = await ask(url, "GET", "/v1/users/alice")
+            assert (status, told["code"]) == (503, "signaling_lost")
+            assert "disk" not in told["message"]
+        await app.close()
+
+    asyncio.run(main())
+    assert "OSError: the disk" in caplog.text
 
 
 def test_a_session_whose_id_has_a_slash(served: Any, ask: Any) -> None:
