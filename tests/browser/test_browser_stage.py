@@ -7,7 +7,7 @@ from typing import Any
 
 SCREENS = [
     (1280, 800, ""), (1280, 800, "p"), (800, 800, ""), (800, 800, "p"), (667, 375, ""), (640, 400, ""), (568, 320, ""),
-    (375, 667, ""), (320, 568, ""), (320, 256, ""),
+    (375, 667, ""), (320, 568, ""), (320, 480, ""), (320, 256, ""),
 ]  # fmt: skip
 
 
@@ -39,6 +39,7 @@ def test_every_layout_has_room_for_everybody_on_every_screen(world: Any) -> None
 _CROWD = """(() => {
   const [session] = [...statecore.sessions.values()];
   const [own] = session.participants;
+  session.settings = { ...session.settings, showChatButton: true, showNetworkButton: true };
   const canvas = document.createElement('canvas');
   canvas.getContext('2d');
   const [track] = canvas.captureStream().getVideoTracks();
