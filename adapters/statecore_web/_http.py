@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
 
 if TYPE_CHECKING:
     import httpx
@@ -39,6 +41,15 @@ def discreet(client: httpx.AsyncClient, url: str, **more: Any) -> httpx.Request:
     request = client.build_request("POST", url, **more)
     request.url = Discreet(request.url)
     return request
+
+
+def parts_of(url: str) -> SplitResult | None:
+    """The parts of an address; None if its host or port cannot be one."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.hostname and parts.port != 0:
+            return parts
+    return None
 
 
 def fits_a_header(secret: str) -> bool:

@@ -11,7 +11,6 @@ from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Self, TypeAlias
-from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -33,7 +32,7 @@ from statecore.errors import (
 )
 from statecore.settings import IceServers
 
-from ._http import fits_a_header, http_client, why_not
+from ._http import fits_a_header, http_client, parts_of, why_not
 from ._ice import from_body
 from ._outbox import Outbox
 
@@ -239,10 +238,11 @@ def _sayable(token: str) -> str:
 
 
 def _socket_url(url: str) -> str:
-    parts = urlsplit(url)
-    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
-    if scheme is None or not parts.hostname:
-        raise InvalidArgument("the service's address must begin with ws:, wss:, http: or https:", name="url")
+    parts = parts_of(url)
+    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme) if parts is not None else None
+    if parts is None or scheme is None:
+        why = "the service's address must begin with ws:, wss:, http: or https:, and a host, and a port if need be"
+        raise InvalidArgument(why, name="url")
     if parts.query or parts.fragment or parts.username or parts.password:
         raise InvalidArgument("the service's address must have no query, fragment or password", name="url")
     path = parts.path.rstrip("/")
@@ -279,7 +279,7 @@ def _refusal(status: int, body: bytes, after: str) -> StatecoreError:
     except (ValueError, KeyError, TypeError, RecursionError):
         code, data = "", {}
     if status == 429 or status >= 500:
-        more = {"seconds": int(after)} if after.isascii() and after.isdigit() else {}
+        more = {"seconds": int(after)} if after.isascii() and after.isdigit() and len(after) < 10 else {}
         if code == RateLimited.code:
             return RateLimited(**{**data, **more})
         return SignalingLost(f"the call service is not available now (HTTP status {status})", **more)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import attrs
 import msgspec
@@ -20,7 +20,7 @@ import msgspec
 from statecore.errors import InvalidArgument, NoticeRefused
 from statecore.ports import CHANGES, Change, Notice
 
-from ._http import discreet, http_client, why_not
+from ._http import discreet, http_client, parts_of, why_not
 
 if TYPE_CHECKING:
     import httpx
@@ -30,6 +30,8 @@ SIGNATURE = "Statecore-Signature"
 secret, of the seconds as they stand there, a full stop, and the body."""
 _LONGEST = 3600.0
 """How many seconds a receiver may have us wait."""
+_DOUBLED = 60
+"""How often a pause is doubled at the most: by then it is as long as it gets."""
 _PLAIN = "".join(sorted({chr(code) for code in range(0x21, 0x7F)} - {"%"}))
 """What stands in a header as it is."""
 _AGAIN = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
@@ -61,9 +63,15 @@ class Webhook:
         now: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        parts = parts_of(url)
+        if parts is None or parts.scheme not in ("http", "https") or parts.username or parts.password:
             raise InvalidArgument("a webhook's address begins with http: or https:, and has no password", name="url")
+        for name, value, least in (
+            ("attempts", attempts, 1), ("at_once", at_once, 1), ("timeout", timeout, 0.001), ("pause", pause, 0.0),
+            ("longest", longest, 0.0),
+        ):  # fmt: skip
+            if not least <= value < float("inf"):
+                raise InvalidArgument(f"{name} must be a number from {least:g}", name=name)
         self.wants = frozenset(wants)
         """What it is told."""
         self._url, self._secret = url, _octets(secret)
@@ -88,7 +96,7 @@ class Webhook:
             if why is None:
                 return
             if attempt < self._attempts:
-                pause = min(self._longest, self._pause * 2 ** (attempt - 1)) * (0.5 + self._jitter() / 2)
+                pause = min(self._longest, self._pause * 2 ** min(attempt - 1, _DOUBLED)) * (0.5 + self._jitter() / 2)
                 await sleep(max(pause, wait))
         raise NoticeRefused(why=f"{self._shown} was asked {self._attempts} times, and says {why}")
 
@@ -158,7 +166,7 @@ def verify_webhook(
     expected = sign(secret, body, int(when))
     if not hmac.compare_digest(f"t={when},v1={given}".encode(errors="replace"), expected.encode()):
         raise NoticeRefused(why="the signature is not that of this body and secret")
-    if abs((time.time() if now is None else now) - int(when)) > tolerance:
+    if not abs((time.time() if now is None else now) - int(when)) <= tolerance:  # nor if either is no number
         raise NoticeRefused(why="it was signed too long ago, or the clocks differ")
     try:
         return msgspec.json.decode(body, type=Notice)

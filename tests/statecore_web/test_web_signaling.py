@@ -193,7 +193,10 @@ def test_a_source_of_tokens_that_fails_is_tried_again() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "example.org", "ws://", "wss://x/?token=secret", "ws://u:p@x", "ws://x#f"])
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://x", "example.org", "ws://", "wss://x/?token=secret", "ws://u:p@x", "ws://x#f", "ws://x:99999", "ws://[::1"],
+)
 def test_an_address_that_cannot_be_one_is_refused(url: str) -> None:
     """At once, and a token in an address never leaves this machine."""
     with pytest.raises(InvalidArgument):

@@ -334,6 +334,7 @@ def test_a_genuine_request_is_its_notice() -> None:
         (sign(SECRET, BODY, 1_000).replace("1000", "1001"), BODY, 1_000, "secret"),
         (sign(SECRET, BODY, 1_000), BODY, 1_301, "too long ago"),
         (sign(SECRET, BODY, 1_000), BODY, 699, "clocks"),
+        (sign(SECRET, BODY, 1_000), BODY, float("nan"), "clocks"),
         (sign(SECRET, b"{}", 1_000), b"{}", 1_000, "malformed"),
         ("t=1000,v1=\ud800", BODY, 1_000, "secret"),
         (sign(SECRET, b"\xff", 1_000), b"\xff", 1_000, "malformed"),
@@ -353,6 +354,8 @@ def test_what_is_not_genuine_is_refused(signature: str | None, body: bytes, now:
     [
         ("ftp://a.example.org", SECRET),
         ("https://", SECRET),
+        ("https://a.example.org:99999", SECRET),
+        ("https://[::1", SECRET),
         ("https://me:pass@a.example.org", SECRET),
         ("https://a.example.org", ""),
         ("https://a.example.org", b"short"),
@@ -364,6 +367,36 @@ def test_a_webhook_that_cannot_be_safe_is_refused(url: str, secret: Any) -> None
     with pytest.raises(InvalidArgument) as caught:
         Webhook(url, secret)
     assert "pass@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["attempts", "at_once", "timeout"])
+def test_a_webhook_that_would_never_send_is_refused(name: str, wrong: float) -> None:
+    """By the name of what is wrong with it."""
+    with pytest.raises(InvalidArgument, match=name):
+        Webhook("https://a.example.org", SECRET, **{name: wrong})
+
+
+def test_however_often_a_notice_is_sent_again(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause stays the longest that it may be."""
+    slept: list[float] = []
+
+    async def short(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def main() -> None:
+        monkeypatch.setattr("statecore_web.webhook.sleep", short)
+        async with _hook(_nowhere(), attempts=1_100, longest=5.0, jitter=lambda: 1.0) as hook:
+            monkeypatch.setattr(hook, "_post", refuse)
+            with pytest.raises(NoticeRefused):
+                await hook.notify(NOTICE)
+
+    async def refuse(_: Notice) -> tuple[str, float]:
+        return "no", 0.0
+
+    asyncio.run(main())
+    assert len(slept) == 1_099
+    assert slept[-1] == 5.0
 
 
 def test_an_address_shows_no_query() -> None:
