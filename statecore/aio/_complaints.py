@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 
 from ..errors import StatecoreError
@@ -11,6 +12,8 @@ from ._served import Served
 
 _log = logging.getLogger("statecore.service")
 _A_MINUTE = 1 / 60
+_VALUE = re.compile(r"""['"].*['"]""", re.DOTALL)
+"""What was said, as the decoder quotes it: as long as a message, with lines' ends, and maybe a token."""
 
 
 class Complaints:
@@ -28,8 +31,8 @@ class Complaints:
             return
         more = f" ({connection.unlogged} more before it)" if connection.unlogged else ""
         connection.unlogged = 0
-        who = connection.user, connection.device
-        _log.warning("user %r, device %r: %s%s", *who, error, more, extra=connection.extra)
+        what = _VALUE.sub("...", str(error))
+        _log.warning("user %r, device %r: %s%s", connection.user, connection.device, what, more, extra=connection.extra)
 
 
 __all__ = ["Complaints"]

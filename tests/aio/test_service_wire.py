@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -544,5 +545,26 @@ def test_garbage_does_not_fill_the_log(town: Town, run: Run, caplog: pytest.LogC
             lines = [record.getMessage() for record in caplog.records]
             line = "user 'eve', device 'raw': malformed message: Input data was truncated"
             assert lines == [line, f"{line} (100 more before it)"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("said", ["a\nWARNING it's forged", "x" * 60_000, "'"])
+@pytest.mark.parametrize("field", ["m", "kind"])
+def test_what_was_said_does_not_stand_in_the_log(
+    town: Town, run: Run, caplog: pytest.LogCaptureFixture, said: str, field: str
+) -> None:
+    """Of a message that is none the log has where and what is wrong with it, and not the value that is."""
+
+    async def main() -> None:
+        async with town() as t:
+            raw = await Raw.of(t, "eve")
+            relay = {"m": "relay", "session": "S", "to": "1", "kind": "offer", "body": "", field: said}
+            assert isinstance(await raw.say(json.dumps(relay).encode()), Refused)
+            await raw.close()
+        (line,) = [record.getMessage() for record in caplog.records]
+        assert re.fullmatch(
+            rf"user 'eve', device 'raw': malformed message: Invalid [a-z ]+ \.\.\. - at `\$\.{field}`", line
+        )
 
     run(main)
