@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import queue
 import re
+import tempfile
 import threading
 from collections.abc import Callable
 from fractions import Fraction
@@ -33,6 +34,8 @@ _GAP = 0.06
 """Seconds between two frames of sound that are taken for jitter instead of silence."""
 _BACKLOG = 500
 """Frames that may wait for the disk; more are dropped, and time stays true."""
+_SURE = frozenset({".wav", ".webm", ".mkv", ".mp4", ".mov"})
+"""Forms that hold what is written to them; another is tried first."""
 _AUDIO = {".wav": "pcm_s16le", ".mp4": "aac", ".mov": "aac"}
 _VIDEO = {".mp4": "libx264", ".mov": "libx264"}
 _OPTIONS = {
@@ -56,6 +59,7 @@ class Names:
         except (KeyError, IndexError, ValueError, AttributeError) as error:
             why = f"record path {self._template!r}: {error!r} is no placeholder"
             raise InvalidArgument(why, name="record") from None
+        _check_form(self._format("session", "uid", "pid", "audio").suffix, video=self.video)
 
     @property
     def video(self) -> bool:
@@ -81,6 +85,21 @@ class Names:
 
     def _format(self, session: str, uid: str, pid: str, kind: str) -> Path:
         return Path(self._template.format(session=session, uid=uid, pid=pid, kind=kind))
+
+
+def _check_form(suffix: str, *, video: bool) -> None:
+    """A call is over when it turns out that it cannot be recorded: of an unusual form one of silence is made before."""
+    if suffix in _SURE:
+        return
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            file = _File(Path(folder) / f"form{suffix}", True, video)
+            with contextlib.closing(file):
+                file.add("audio", silence(_RATE // 50), 0.0)
+                file.finish()
+    except (OSError, ValueError) as error:  # of FFmpeg, whose own are both
+        why = f"nothing can be recorded as {suffix!r} ({getattr(error, 'strerror', None) or error}): say .wav or .webm"
+        raise InvalidArgument(why, name="record") from None
 
 
 class Recorder:

@@ -39,7 +39,8 @@ class AiortcMedia:
 
     `ice_servers` and `ice_policy` hold for sessions whose settings name no servers, or leave the policy at "all"; with
     no servers there either, those that the service hands out are used, with its policy. aiortc uses one STUN and one
-    TURN address, the first of each. Raises InvalidArgument or SourceError."""
+    TURN address, the first of each. Raises InvalidArgument, also for a suffix by which nothing can be recorded, or
+    SourceError."""
 
     def __init__(
         self,

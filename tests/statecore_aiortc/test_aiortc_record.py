@@ -171,6 +171,16 @@ def test_unknown_placeholder() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with names")
+@pytest.mark.parametrize("suffix", [".foo", ".mp3", ".flac", ".WAV", ".h264"])
+def test_a_form_that_cannot_be_written_is_refused_before_the_call(tmp_path: Path, suffix: str) -> None:
+    """One that FFmpeg does not know, or that does not hold what is recorded; an unusual one that does is taken. Nothing
+    is written for that where the recording would be."""
+    with pytest.raises(InvalidArgument, match=f"nothing can be recorded as '{suffix}'"):
+        AiortcMedia(record=tmp_path / f"heard{suffix}")
+    AiortcMedia(record=tmp_path / "heard.ogg")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_disk_that_takes_nothing_holds_up_nobody(tmp_path: Path) -> None:
     """Closing can be given up, the program ends, and the file is finished if the disk goes on after that."""
     path = tmp_path / "stuck.wav"
