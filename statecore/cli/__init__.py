@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from .. import __version__
 from ..errors import StatecoreError, UsageError
@@ -25,14 +27,16 @@ _COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit code: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted."""
+    """Run a command; gives the exit code: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted, 143 terminated.
+    Whatever is not 0 has a line on standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser(arguments).parse_args(arguments)
         return int(args.run(args))
-    except KeyboardInterrupt:
-        print("statecore: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        number = next(iter(stopped.args), signal.SIGINT)
+        print(f"statecore: {'interrupted' if number == signal.SIGINT else 'terminated'}", file=sys.stderr)
+        return 128 + int(number)
     except UsageError as error:
         return _failed(error, 2)
     except (StatecoreError, OSError) as error:
@@ -40,12 +44,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _failed(error: Exception, code: int) -> int:
-    print(f"statecore: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"statecore: {' '.join(str(error).split())}{_wait(error)}", file=sys.stderr)
     return code
 
 
+def _wait(error: Exception) -> str:
+    """When it may succeed, where that is known."""
+    seconds = error.data.get("seconds") if isinstance(error, StatecoreError) and error.retryable else None
+    return f": wait {seconds:g} s" if isinstance(seconds, int | float) else ""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"statecore: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="statecore", description="Call sessions as explicit state machines.")
+    parser = _Parser(prog="statecore", description="Call sessions as explicit state machines.")
     parser.add_argument("--version", action="version", version=f"statecore {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     wanted = next((word for word in arguments if not word.startswith("-")), None)

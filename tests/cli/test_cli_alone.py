@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -47,6 +48,48 @@ def test_an_answer_that_is_not_the_services_is_told_by_its_status(
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert "HTTP status 502" in err
+
+
+class Site(Proxy):
+    """Somebody else's web site."""
+
+    def do_GET(self) -> None:
+        """Answer, as one does, to whatever is asked; by what its address begins with."""
+        body = {"/html": b"<!doctype html>", "/list": b'[{"id": 1}]', "/deep": b"[" * 100_000}[self.path[:5]]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize("path", ["html", "list", "deep"])
+def test_what_is_no_call_service_is_told_so(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A site that answers everything, with a page or with JSON of its own: one line, and no traceback."""
+    with HTTPServer(("127.0.0.1", 0), Site) as server:
+        serving = threading.Thread(target=server.handle_request)
+        serving.start()
+        assert main(["users", "--url", f"http://127.0.0.1:{server.server_port}/{path}/"]) == 1
+        serving.join()
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "is no call service of this version" in err
+
+
+def test_what_speaks_something_else_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """A port at which no HTTP is spoken, and a host's name that can be none."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def speak() -> None:
+            link, _ = server.accept()
+            link.sendall(b"220 mail.example.org\r\n")
+            link.close()
+
+        serving = threading.Thread(target=speak)
+        serving.start()
+        assert main(["users", "--url", f"http://127.0.0.1:{server.getsockname()[1]}"]) == 1
+        serving.join()
+    assert main(["users", "--url", f"http://{'a' * 70}.example.org"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n"), err.count("no service answers at")) == ("", 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import math
 from typing import Any
 
 from ...aio import Call
-from ._talk import Talker, add_talk_options, told
+from ...errors import CallEnded, CallGone, MediaDeviceError, SessionInactive, StatecoreError
+from .._stopping import run as run_until_told
+from .._types import whole
+from ._talk import Talker, add_talk_options, complain, told
 
 
 def register(commands: Any) -> None:
@@ -17,52 +21,68 @@ def register(commands: Any) -> None:
     parser.add_argument("--echo", action="store_true", help="say back what is heard")
     parser.add_argument(
         "--limit",
-        type=int,
+        type=whole(1, 100),
         default=10,
         metavar="N",
         help="calls at once; above it is busy (default: 10); with --token also above what the user was registered with",
     )
     parser.add_argument(
-        "--calls", type=int, default=math.inf, metavar="N", help="stop after so many calls, whatever came of them"
+        "--calls",
+        type=whole(1, 1_000_000_000),
+        default=math.inf,
+        metavar="N",
+        help="stop after so many calls, whatever came of them",
     )
     add_talk_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer until interrupted, or until so many calls were answered."""
-    return asyncio.run(_answer(args))
-
-
-async def _answer(args: argparse.Namespace) -> int:
+    """Answer until interrupted or terminated, until so many calls were answered, or until the service will not have
+    this device any more; 1 then, and if something was not played or recorded."""
     talker = Talker(args, capacity=args.limit)
-    enough = asyncio.Event()
-    left = args.calls
+    return run_until_told(_answer(talker, args))
+
+
+async def _answer(talker: Talker, args: argparse.Namespace) -> int:
+    over = asyncio.Event()
+    left, code = args.calls, 0
 
     async def handle(call: Call) -> None:
-        nonlocal left
+        nonlocal left, code
         talker.say(f"{call.initiator} calls")
         try:
-            with told(as_json=args.json, call=call) as about:
-                about["caller"] = call.initiator
+            with told(as_json=args.json, call=call, caller=call.initiator) as about:
                 async with call.answer(type=call.type) as session:
-                    talker.watch(session)
-                    asked = "call_switch_to_video_requested"
-                    session.on(asked, lambda *_: session.accept_video(), snapshot=True)
                     talker.say(f"{call.initiator}: connected")
-                    if args.echo:
-                        await session.play(session.audio(call.initiator))
-                    await talker.lasted(session, about)
-                    talker.say(f"{call.initiator}: over, {about['reason']}, {about['seconds']:.1f} s")
+                    with contextlib.suppress(SessionInactive):  # it may be over by now
+                        talker.watch(session, about)
+                        asked = "call_switch_to_video_requested"
+                        session.on(asked, lambda *_: session.accept_video(), snapshot=True)
+                        if args.echo:
+                            await session.play(session.audio(call.initiator))
+                    await talker.lasted(session, about, f"{call.initiator}: ")
+        except (CallGone, CallEnded) as error:
+            talker.say(f"{call.initiator}: {error}")
+        except StatecoreError as error:  # others go on
+            complain(error)
+            code = code or int(isinstance(error, MediaDeviceError))
         finally:  # one that came to nothing counts, too
             left -= 1
             if left <= 0:
-                enough.set()
+                over.set()
 
     async with talker.client as client:
+        client.on("connection_failed", lambda *_: over.set())
         talker.say(f"{client.user.uid} answers (Ctrl-C stops)")
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(client.serve(handle, limit=args.limit))
-            await enough.wait()
+            await over.wait()
             serving.cancel()
-    return 0
+    failure = client.failure if left > 0 else None
+    if failure is None:
+        return code
+    with contextlib.suppress(type(failure)), told(as_json=args.json):
+        raise failure
+    complain(failure)
+    return 1

@@ -6,8 +6,10 @@ import argparse
 import contextlib
 import ipaddress
 import json
+import math
 import os
 import secrets
+import ssl
 import threading
 from collections.abc import AsyncIterator
 from importlib.metadata import EntryPoint, entry_points
@@ -17,12 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from ...errors import AdapterMissing, InvalidArgument, StoreUnusable
+from .._types import DAY, check_given, number, openable, port
 from ._server import GRACE, serve
+from ._service import add_key
 
 if TYPE_CHECKING:
     from ... import CallService, ServiceSettings, Timers
     from ...ports import Bus, IceSource, Notifier, Store
 
+_TTL = 3600.0
 _DATABASES = ("sqlite", "postgresql", "postgres")
 
 
@@ -30,13 +35,8 @@ def register(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser("serve", help="run the call service", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8765, help="the port; 0 takes a free one (default: 8765)")
-    parser.add_argument(
-        "--api-key",
-        default=os.environ.get("STATECORE_API_KEY"),
-        metavar="KEY",
-        help="what back ends show; better in the variable STATECORE_API_KEY (default: a new one, printed)",
-    )
+    parser.add_argument("--port", type=port, default=8765, help="the port; 0 takes a free one (default: 8765)")
+    add_key(parser, "what back ends show; better in the variable STATECORE_API_KEY (default: a new one, printed)")
     parser.add_argument(
         "--store",
         metavar="STORE",
@@ -46,7 +46,7 @@ def register(commands: Any) -> None:
     )
     parser.add_argument(
         "--keep",
-        type=float,
+        type=number(36_500, "days"),
         metavar="DAYS",
         help="how long a database keeps a call in the log after its end (default: for ever)",
     )
@@ -68,7 +68,10 @@ def register(commands: Any) -> None:
         help="what the TURN server shares (coturn: static-auth-secret); or the variable STATECORE_TURN_SECRET",
     )
     parser.add_argument(
-        "--turn-ttl", type=float, default=3600.0, metavar="SECONDS", help="how long its logins are good"
+        "--turn-ttl",
+        type=number(365 * DAY, "seconds"),
+        metavar="SECONDS",
+        help="how long its logins are good (an hour)",
     )
     parser.add_argument("--relay-only", action="store_true", help="have clients go through the TURN server only")
     parser.add_argument("--webhook", metavar="URL", help="post every change in the life of calls to this address")
@@ -79,7 +82,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--tls-key", metavar="FILE", help="its private key, as PEM")
     parser.add_argument(
         "--grace",
-        type=float,
+        type=number(DAY, "seconds"),
         default=GRACE,
         metavar="SECONDS",
         help=f"how long what is under way has to finish when it is to stop (default: {GRACE:g})",
@@ -90,13 +93,13 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted or terminated; both are a clean end."""
-    _check_given(args)
+    check_given(args)
+    _check_needed(args)
     if args.dev and not _is_loopback(args.host):
         raise InvalidArgument("--dev lets anybody in: it is for a loopback address only", name="dev")
     if bool(args.tls_cert) != bool(args.tls_key):
         raise InvalidArgument("--tls-cert and --tls-key belong together", name="tls-cert")
-    if not args.grace > 0:
-        raise InvalidArgument("--grace is a number of seconds", name="grace")
+    _check_certificate(args)
     from ... import CallService
 
     settings, timers = _settings(args.set)
@@ -122,15 +125,25 @@ def run(args: argparse.Namespace) -> int:
         gone.cancel()
 
 
-def _check_given(args: argparse.Namespace) -> None:
-    """An option that is there and says nothing, as of a variable that is not set, is a mistake: its default may be less
-    safe than what was meant. Raises InvalidArgument."""
-    for name, value in vars(args).items():
-        said = value if isinstance(value, list) else [value]
-        if any(isinstance(each, str) and not each.strip() for each in said):
+def _check_needed(args: argparse.Namespace) -> None:
+    """What does nothing without something else is there by mistake. Raises InvalidArgument."""
+    for name, need in (("turn_secret_file", "turn"), ("turn_ttl", "turn"), ("webhook_secret_file", "webhook")):
+        if getattr(args, name) is not None and not getattr(args, need):
             option = name.replace("_", "-")
-            where = ", or the variable STATECORE_API_KEY" if option == "api-key" else ""
-            raise InvalidArgument(f"--{option}{where} is empty: say what it is, or leave it out", name=option)
+            raise InvalidArgument(f"--{option} does nothing without --{need}", name=option)
+
+
+def _check_certificate(args: argparse.Namespace) -> None:
+    """Raises InvalidArgument for files that are missing, hold something else, or do not belong together."""
+    if args.tls_cert is None:
+        return
+    for option, path in (("tls-cert", args.tls_cert), ("tls-key", args.tls_key)):
+        openable(path, option)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(args.tls_cert, args.tls_key)
+    except ssl.SSLError:
+        why = f"--tls-cert {args.tls_cert!r} and --tls-key {args.tls_key!r} are no certificate and its key, as PEM"
+        raise InvalidArgument(why, name="tls-cert") from None
 
 
 def _serve(args: argparse.Namespace, service: CallService, key: str, gone: threading.Timer) -> int:
@@ -165,7 +178,9 @@ def _settings(words: list[str]) -> tuple[ServiceSettings, Timers]:
         name, _, text = word.partition("=")
         if name not in kinds or not text:
             raise InvalidArgument(f"--set is NAME=VALUE, with a name of {', '.join(sorted(kinds))}", name="set")
-        given[kinds[name]][name] = _value(text)
+        value = given[kinds[name]][name] = _value(text)
+        if kinds[name] is Timers and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise InvalidArgument(f"--set {name}: {text!r} is no number of seconds", name="set")
     return ServiceSettings(**given[ServiceSettings]), Timers(**given[Timers])
 
 
@@ -182,9 +197,10 @@ def _ice(args: argparse.Namespace) -> IceSource | None:
         return None
     from ... import TurnCredentials
 
-    secret = _secret(args.turn_secret_file, "turn-secret-file") or os.environ.get("STATECORE_TURN_SECRET", "")
+    secret = _secret(args.turn_secret_file, "turn-secret-file") or os.environ.get("STATECORE_TURN_SECRET", "").strip()
     policy: Literal["all", "relay"] = "relay" if args.relay_only else "all"
-    return TurnCredentials(turn=args.turn, stun=args.stun, secret=secret, ttl=args.turn_ttl, policy=policy)
+    ttl = args.turn_ttl if args.turn_ttl is not None else _TTL
+    return TurnCredentials(turn=args.turn, stun=args.stun, secret=secret, ttl=ttl, policy=policy)
 
 
 def _notifier(args: argparse.Namespace) -> Notifier | None:
@@ -197,7 +213,7 @@ def _notifier(args: argparse.Namespace) -> Notifier | None:
         raise AdapterMissing(what="statecore_web", extra="'statecore[web]'") from missing
 
     secret = _secret(args.webhook_secret_file, "webhook-secret-file")
-    return Webhook(args.webhook, secret or os.environ.get("STATECORE_WEBHOOK_SECRET", ""))
+    return Webhook(args.webhook, secret or os.environ.get("STATECORE_WEBHOOK_SECRET", "").strip())
 
 
 def _secret(path: str | None, option: str) -> str:
@@ -239,8 +255,8 @@ def _usual_store(args: argparse.Namespace) -> str:
 def _opened(spec: str, keep: float | None) -> Store | None:
     """The store that is meant: None for the service's own, in memory."""
     name, _, where = spec.partition(":")
-    if keep is not None and (name not in _DATABASES or not keep > 0):
-        raise InvalidArgument("--keep is a number of days, for a database", name="keep")
+    if keep is not None and name not in _DATABASES:
+        raise InvalidArgument("--keep is for a database: memory keeps what it has", name="keep")
     if spec == "memory":
         return None
     if name not in (*_DATABASES, *_others()):

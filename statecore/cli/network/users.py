@@ -7,7 +7,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from ._service import add_options, ask
+from ._service import Known, add_options, ask
 
 _PAGE = 1000
 
@@ -22,8 +22,8 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print them."""
-    users, after = list[Any](), ""
-    while len(page := ask(args, "GET", f"/v1/users?limit={_PAGE}&after={quote(after, safe='')}")) == _PAGE:
+    users, after = list[Known](), ""
+    while len(page := _page(args, after)) == _PAGE:
         users, after = users + page, page[-1]["uid"]
     users += page
     if args.json:
@@ -34,3 +34,7 @@ def run(args: argparse.Namespace) -> int:
             f"{'online ' if user['online'] else 'offline'}  {user['uid']}{'  ' + user['name'] if user['name'] else ''}"
         )
     return 0
+
+
+def _page(args: argparse.Namespace, after: str) -> list[Known]:
+    return ask(args, "GET", f"/v1/users?limit={_PAGE}&after={quote(after, safe='')}", kind=list[Known])

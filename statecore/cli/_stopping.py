@@ -1,0 +1,40 @@
+"""Work that ends in its order when it is told to: by Ctrl-C, and by what `kill` sends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+_PATIENCE = 10.0
+"""For how many seconds what is being ended may go on, before it is told once more, as by a second Ctrl-C."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A command was told to end, by the signal that is its argument, and has."""
+
+
+def run(work: Coroutine[Any, Any, int]) -> int:
+    """What the work comes to. SIGINT and SIGTERM cancel it, and it ends in its order what it has begun: whoever is in a
+    call hangs up. A second signal does not wait for that. What a shell starts in the background ignores SIGINT; as of
+    `serve`, that does not count here: whoever sends it means it. Raises Stopped."""
+    return asyncio.run(_watched(work))
+
+
+async def _watched(work: Coroutine[Any, Any, int]) -> int:
+    loop, task, told = asyncio.get_running_loop(), asyncio.current_task(), list[int]()
+    if task is None:
+        raise AssertionError("a coroutine runs in a task")
+
+    def stop(number: int) -> None:
+        told.append(number)
+        task.cancel()
+        loop.call_later(_PATIENCE, task.cancel)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        raise Stopped(*told[:1]) from None
