@@ -132,13 +132,17 @@ _INVITED = "document.querySelector('#meet')?.checkVisibility() && statecore.call
 
 
 def test_whoever_logs_out_in_a_call_is_asked(town: Any) -> None:
-    """One may stay, in which case nothing comes of it; or leave, which ends the call at both sides."""
+    """One may stay, in which case nothing comes of it; or leave, which ends the call at both sides. What is said while
+    the question stands is seen in front of it, and heard."""
 
     async def main(all_: Any, alice: Any, bob: Any) -> None:
         await alice.call("bob", "audio")
         await bob.click("#accept")
         await asyncio.gather(alice.in_call(), bob.in_call())
         await alice.click("#logout")
+        await alice.run("statecore.listeners.emit('error', { code: 'rate_limited' })")
+        assert ("StaticText", "That was too much at once.") in await alice.heard_as()
+        assert await alice.run(_IN_FRONT)
         assert ("dialog", "alice") in await alice.heard_as()
         await alice.press("Escape")
         assert await alice.run("document.body.dataset.view") == "call"
@@ -149,5 +153,47 @@ def test_whoever_logs_out_in_a_call_is_asked(town: Any) -> None:
         await asyncio.gather(bob.at_home(), alice.until("document.body.dataset.view === 'login'"))
         assert all_.browser.warned == before
         await alice.login(all_.url, "alice")
+
+    town.run(main)
+
+
+_IN_FRONT = """(() => {
+  const { x, y, width, height } = document.querySelector('#notice').getBoundingClientRect();
+  return document.elementFromPoint(x + width / 2, y + height / 2).id === 'notice';
+})()"""
+
+
+def test_a_panel_has_the_focus_for_as_long_as_it_is_open(town: Any) -> None:
+    """Whoever opens one is in it, Escape leaves it also from a field, and the control that opened it has the focus
+    then; and a key that is held is one press."""
+
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.call("bob", "audio")
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        await alice.send("Page.bringToFront")
+        held = {"type": "keyDown", "key": "m", "code": "KeyM", "text": "m", "windowsVirtualKeyCode": 77}
+        for repeat in (False, True):
+            await alice.send("Input.dispatchKeyEvent", autoRepeat=repeat, **held)
+        await alice.until("document.querySelector('#mute').innerText === 'Unmute'")
+        await alice.press("p")
+        assert await alice.run("document.activeElement.id") == "panel"
+        await alice.press("Escape")
+        assert await alice.run("[document.querySelector('#panel').hidden, document.activeElement.id]") == [
+            True,
+            "participants",
+        ]
+        await alice.press("d")
+        await alice.until("document.querySelector('#panel select')")
+        await alice.press("Tab")
+        assert await alice.run("document.activeElement.tagName") == "SELECT"
+        await alice.press("Escape")
+        assert await alice.run("[document.querySelector('#panel').hidden, document.activeElement.id]") == [
+            True,
+            "devices",
+        ]
+        assert await alice.run("document.querySelector('#mute').innerText") == "Unmute"
+        await alice.click("#end")
+        await asyncio.gather(alice.at_home(), bob.at_home())
 
     town.run(main)

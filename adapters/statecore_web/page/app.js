@@ -375,7 +375,8 @@ addEventListener("hashchange", followed);
 $("developer").addEventListener("click", () => developer.toggle());
 for (const act of ["click", "keydown"]) document.addEventListener(act, sounds.unlock);
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("input, select, textarea") && (event.key !== "Escape" || event.isComposing)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (document.body.dataset.view === "call" && !ring.shown()) screen.key(event);
 });
 addEventListener("beforeunload", (event) => client?.activeCall && event.preventDefault());

@@ -8,6 +8,9 @@ export function answer(id, kind, picture, text, act) {
   return make("button", { id, class: `round ${kind}`, onclick: act }, icon(picture), make("span", {}, text));
 }
 
+/** Where it is said what happens. */
+const tellers = () => [$("notice"), $("say")];
+
 const SETTLE = 500; // milliseconds: as long as two clicks may be apart that are one double click
 
 /** Something else is under the pointer now: a second click was meant for what was there before. */
@@ -28,12 +31,15 @@ function keepOff(event) {
 export function dialog(sessionId, user, what, buttons) {
   $("ring-name").textContent = user.name;
   say(what);
-  const shown = face(user, { big: true });
-  shown.id = "ring-avatar";
-  $("ring-avatar").replaceWith(shown);
+  const portrait = face(user, { big: true });
+  portrait.id = "ring-avatar";
+  $("ring-avatar").replaceWith(portrait);
   $("answers").replaceChildren(...buttons);
   $("ring").dataset.session = sessionId ?? "";
-  if (!$("ring").open) $("ring").showModal();
+  if (!shown()) {
+    $("ring").append(...tellers()); // what stands outside it is neither heard nor in front
+    $("ring").showModal();
+  }
   settle();
   buttons.at(-1)?.focus();
 }
@@ -49,6 +55,7 @@ export const shown = () => $("ring").open;
 export function shut(sessionId) {
   if (!shown() || (sessionId && $("ring").dataset.session !== sessionId)) return false;
   $("ring").close();
+  document.body.append(...tellers());
   settle();
   sounds.silence();
   return true;

@@ -101,6 +101,7 @@ export class CallScreen {
   /** One letter for each control, which stands in its title; but the call does not end by a letter. */
   key(event) {
     const { key } = event;
+    if (event.repeat) return; // one press is one act, however long
     const control = [...$("controls").children].find((each) => !each.hidden && each.dataset.key === key.toLowerCase());
     if (control) event.preventDefault(); // what it opens has a field, perhaps, which is not what the letter is for
     control?.click();
@@ -345,9 +346,12 @@ export class CallScreen {
   // --- the panel
 
   toggle(what) {
+    const within = $("panel").contains(document.activeElement);
     this.panel = this.panel === what ? "" : what;
     for (const id of PANELS) $(id).setAttribute("aria-expanded", this.panel === id);
     $("panel").hidden = !this.panel;
+    if (this.panel) $("panel").focus();
+    else if (within) $(what).focus();
     if (this.panel === "participants") this.listParticipants();
     if (this.panel === "chat") {
       this.fillPanel("Chat", this.chat.list, this.chat.form);
