@@ -5,6 +5,7 @@ import { pathToFileURL } from "node:url";
 const page = pathToFileURL(`${process.argv[2]}/`).href;
 export const { CallClient, CallError, TIMERS } = await import(`${page}statecore.js`);
 const { MediaSession } = await import(`${page}media.js`);
+export const { Peer } = await import(`${page}peer.js`);
 
 let time = 1000;
 performance.now = () => time;
@@ -154,8 +155,9 @@ export function fate(promise) {
 export async function report(tests) {
   const wrong = {};
   for (const [name, test] of Object.entries(tests)) {
+    const late = new Promise((_, reject) => setTimeout(() => reject(new Error("it does not end")), 5000));
     try {
-      await test();
+      await Promise.race([test(), late]);
       wrong[name] = "";
     } catch (error) {
       wrong[name] = error.stack;

@@ -6,10 +6,17 @@ const page = pathToFileURL(`${process.argv[2]}/`).href;
 const client = await import(`${page}statecore.js`);
 const { BUTTONS, Session } = await import(`${page}session.js`);
 const { checked } = await import(`${page}settings.js`);
+const { counters } = await import(`${page}media.js`);
+const { joined } = await import("./fakes.mjs");
 
 const device = new client.CallClient("https://calls.example.org", { user: "alice", token: "t" });
 const session = new Session(device, "room", checked({}));
-const names = (one) => [...Object.getOwnPropertyNames(Object.getPrototypeOf(one)), ...Object.keys(one)];
+// Every member of an object: how many arguments a method needs, and null for what is no method.
+const names = (one) => {
+  const members = { ...Object.getOwnPropertyDescriptors(Object.getPrototypeOf(one)), ...Object.getOwnPropertyDescriptors(one) };
+  const needs = ({ value }) => (typeof value === "function" ? value.length : null);
+  return Object.fromEntries(Object.entries(members).map(([name, member]) => [name, needs(member)]));
+};
 const wrong = {
   type: "film", layout: "", audioOnly: 1, startAudioMuted: null, startVideoPaused: "no", audioInput: " ", videoInput: 3,
   cameraFacing: "up", idleTimeout: -1, idlePrompt: 0, maxDuration: NaN, idle_timeout: 3, title: "", showEndButton: 0,
@@ -34,25 +41,27 @@ for (const button of [...BUTTONS].sort()) press(button);
 press("coffee");
 session.over = true;
 press("mute");
-const ringing = [["bob", { receiverType: "group" }], [" ", {}]].map(async (args) => {
-  try {
-    await device.initiateCall(...args);
-  } catch (error) {
-    return [error.code, error.data.name];
-  }
-  return null;
-});
+const live = (await joined({ peers: [{ pid: "2", user: "bob", joined: 2 }] })).session;
+const [own, other] = live.participants;
+live.end();
+const kept = {
+  Call: Object.keys(live.call),
+  EndReason: Object.keys(live.call.endReason),
+  Participant: [...new Set([...Object.keys(own), ...Object.keys(other)])],
+  StreamStats: Object.keys(counters("2", "audio", "in", {}, [])),
+};
 const found = {
-  unrung: await Promise.all(ringing),
-  exports: Object.keys(client),
+  kept,
+  exports: Object.fromEntries(Object.entries(client).map(([name, one]) => [name, one.length ?? null])),
   CallClient: names(device),
   Session: names(session),
-  CallError: [...names(new client.CallError("call_gone")), "call"],
+  CallError: { ...names(new client.CallError("call_gone")), call: null },
+  EndpointMachine: names(device.core),
+  BrowserMedia: names(device.media),
   CallSettings: Object.keys(checked({})),
   defaults: checked({}),
   pressed,
   refused,
   frozen: Object.isFrozen(session.settings),
 };
-console.log(JSON.stringify(found));
-device.alarm.close();
+process.stdout.write(JSON.stringify(found), () => process.exit(0));

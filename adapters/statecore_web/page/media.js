@@ -260,8 +260,9 @@ export class MediaSession {
   async stats() {
     const found = [];
     for (const [pid, peer] of this.peers) {
-      for (const [kind, line] of peer.link?.lines ?? []) {
-        const report = [...(await peer.link.pc.getStats()).values()];
+      const { link } = peer;
+      for (const [kind, line] of link?.lines ?? []) {
+        const report = [...(await link.pc.getStats()).values()];
         for (const direction of ["in", "out"]) {
           const stream = report.find((each) => each.type === `${direction}bound-rtp` && each.mid === line.mid);
           if (stream) found.push(counters(pid, kind, direction, stream, report));
@@ -285,7 +286,7 @@ export class MediaSession {
 
 const mark = (set, kind, on) => (on ? set.add(kind) : set.delete(kind));
 
-function counters(pid, kind, direction, stream, report) {
+export function counters(pid, kind, direction, stream, report) {
   const heard = direction === "in" ? stream : report.find((each) => each.localId === stream.id);
   const inwards = direction === "in";
   return {

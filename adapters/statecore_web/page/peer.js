@@ -35,7 +35,8 @@ export class Peer {
   }
 
   post(job) {
-    this.chain = this.chain.then(() => (this.over ? null : job())).catch((error) => this.host.fault(error));
+    const failed = (error) => this.over || this.host.fault(error); // whose connection was closed meanwhile has no fault
+    this.chain = this.chain.then(() => (this.over ? null : job())).catch(failed);
   }
 
   // --- from the session

@@ -1,5 +1,6 @@
 // A session: one device's part in a call once it has joined, with its media, its actions and its listeners.
 
+import * as check from "./arguments.js";
 import { tookRequest, whoAsked } from "./asking.js";
 import { CallError } from "./errors.js";
 import { Host } from "./host.js";
@@ -107,8 +108,13 @@ export class Session {
 
   // --- actions
 
-  async act(trigger, data = null) {
-    await this.client.do(this.sessionId, trigger, data ? { data } : {});
+  async act(trigger, more = {}) {
+    this.needLife(trigger);
+    return this.client.do(this.sessionId, trigger, more);
+  }
+
+  needLife(trigger) {
+    if (this.over) throw new CallError("session_inactive", { session_id: this.sessionId, state: this.state, trigger });
   }
 
   /**
@@ -117,7 +123,7 @@ export class Session {
    */
   async turn(kind, on) {
     if (on && kind !== "audio" && this.settings.audioOnly) {
-      throw new CallError("invalid_argument", { name: "kind", why: "this session is audio only" });
+      throw check.invalid("kind", "this session is audio only");
     }
     const wishes = this.wishes[kind];
     const wish = { on };
@@ -188,20 +194,21 @@ export class Session {
     return this.turn("video", !this.isOn("video"));
   }
 
-  switchCamera() {
-    return this.ready().switchCamera();
+  async switchCamera() {
+    await this.ready().switchCamera();
   }
 
-  raiseHand() {
-    return this.act("raise_hand");
+  async raiseHand() {
+    await this.act("raise_hand");
   }
 
-  lowerHand() {
-    return this.act("lower_hand");
+  async lowerHand() {
+    await this.act("lower_hand");
   }
 
   /** Share a screen. To be called from a click: the browser asks what to share, and does so once at a time. */
   async startScreenShare(stream = null) {
+    if (stream && !stream.getVideoTracks?.().length) throw check.invalid("stream", "it has no picture");
     const shown = stream ?? (await this.pick());
     try {
       await this.turn("screen", true);
@@ -226,43 +233,55 @@ export class Session {
 
   /** Ask the others to make this a video call; resolves when somebody agreed, rejects with `consent_declined`. */
   async switchToVideo() {
-    const leg = await this.client.do(this.sessionId, "switch_to_video", { until: "wants_video" });
-    if (leg.reason !== null) throw new CallError("call_ended", { session_id: this.sessionId, reason: leg.reason });
+    const leg = await this.act("switch_to_video", { until: "wants_video" });
+    const { reason } = leg;
+    if (reason !== null) throw this.client.withCall(new CallError("call_ended", { session_id: this.sessionId, reason }), leg);
     if (leg.type !== "video") throw new CallError("consent_declined", { what: "video" });
   }
 
-  acceptVideo() {
-    return this.act("accept_video");
+  async acceptVideo() {
+    await this.act("accept_video");
   }
 
-  declineVideo() {
-    return this.act("decline_video");
+  async declineVideo() {
+    await this.act("decline_video");
   }
 
-  withdrawVideo() {
-    return this.act("withdraw_video");
+  async withdrawVideo() {
+    await this.act("withdraw_video");
   }
 
-  /** Send anything that JSON can carry; resolves when all who are to have it have it. */
+  /** Send anything that JSON can carry, to a participant (by user id or pid) or to all; resolves when they have it. */
   async sendMessage(data, to = null) {
-    await this.client.say(this.sessionId, JSON.stringify(data), to ?? "");
+    this.needLife("send_message");
+    const text = check.json("data", data);
+    await this.client.say(this.sessionId, text, to === null ? "" : this.pidOf(to));
+  }
+
+  /** What is one's user id and another's pid means the user. */
+  pidOf(name) {
+    const found = this.leg.peers.find((peer) => peer.user === name) ?? this.leg.peers.find((peer) => peer.pid === name);
+    if (!found) throw check.invalid("participant", `nobody here is called ${name}`);
+    return found.pid;
   }
 
   /** A trigger of a flow of one's own. */
-  trigger(name, data = {}) {
-    return this.act(name, data);
+  async trigger(name, data = {}) {
+    const text = check.object("data", data);
+    await this.act(name, text === "{}" ? {} : { data });
   }
 
   setLayout(layout) {
-    if (!["tile", "sidebar", "spotlight"].includes(layout)) throw new CallError("invalid_argument", { name: "layout" });
+    check.choice("layout", layout, ["tile", "sidebar", "spotlight"]);
+    this.needLife("set_layout");
     this.layout = layout;
     this.listeners.emit("layout_changed", layout);
   }
 
   /** A button of the page was pressed: told, and does nothing by itself. */
   press(button) {
-    if (!BUTTONS.includes(button)) throw new CallError("invalid_argument", { name: "button", why: `there is no button ${button}` });
-    if (this.over) throw new CallError("session_inactive", { session_id: this.sessionId });
+    check.choice("button", button, BUTTONS);
+    this.needLife("press");
     this.listeners.emit(`${button}_button_pressed`);
   }
 
@@ -297,11 +316,13 @@ export class Session {
     return this.media?.track(kind) ?? null;
   }
 
-  chooseDevice(kind, deviceId) {
-    return this.ready().choose(kind, deviceId);
+  async chooseDevice(kind, deviceId) {
+    check.choice("kind", kind, ["audio", "video"]);
+    if (deviceId !== null && !(typeof deviceId === "string" && deviceId.trim())) throw check.invalid("deviceId", "it must be an id, or null");
+    await this.ready().choose(kind, deviceId);
   }
 
-  stats() {
+  async stats() {
     return this.ready().stats();
   }
 

@@ -7,6 +7,7 @@ const BEARER = "statecore.token."; // a browser cannot set headers on a WebSocke
 const GUEST = "statecore.guest."; // the same for a call token that is shown without a login
 const BACKOFF = [20, 100, 200, 500, 1000, 2000, 5000]; // milliseconds; shortened by chance, so that not all come at once
 const STEADY = 5000; // only a connection that lasted so long shows that the next may be tried at once
+const LONGEST = 2 ** 31 - 1; // milliseconds of a timer
 const WELCOME = 10000; // milliseconds in which a connection has to be welcomed
 
 /** Keeps a device connected. `device` has online, linkUp, linkTook(message), linkDown, linkFailed(error). */
@@ -52,7 +53,16 @@ export class Connection {
       return;
     }
     if (this.socket !== attempt) return; // it took too long, or nobody wants it any more
-    const socket = new WebSocket(this.url, [PROTOCOL, (this.guest ? GUEST : BEARER) + token]);
+    let socket;
+    try {
+      socket = new WebSocket(this.url, [PROTOCOL, (this.guest ? GUEST : BEARER) + token]);
+    } catch (error) {
+      const malformed = error.name === "SyntaxError"; // the message would quote the token
+      const why = malformed ? "it has a character that no token has" : error.message;
+      this.refused(new CallError(malformed ? "token_malformed" : "signaling_refused", { why }));
+      this.give(attempt, began);
+      return;
+    }
     this.socket = socket;
     socket.onopen = () => this.device.linkUp();
     socket.onmessage = ({ data }) => this.take(data);
@@ -109,7 +119,7 @@ export class Connection {
   spend() {
     clearTimeout(this.budget);
     if (!this.giveUpAfter) return;
-    this.budget = setTimeout(() => this.fail(new CallError("signaling_lost")), this.giveUpAfter * 1000);
+    this.budget = setTimeout(() => this.fail(new CallError("signaling_lost")), Math.min(this.giveUpAfter * 1000, LONGEST));
   }
 
   /** There is no use in trying again. */

@@ -10,6 +10,8 @@ export type Unsubscribe = () => boolean;
 
 /** Every error. `code` is stable, `retryable` says whether the same thing may succeed later. */
 export class CallError extends Error {
+  /** `code` is one of the Python side's; the message is made of it, and of `why` in its data. */
+  constructor(code: string, data?: Record<string, unknown>);
   code: string;
   data: Record<string, unknown>;
   retryable: boolean;
@@ -72,9 +74,11 @@ export interface InitiateOptions {
   type?: CallType;
   /** What is rung. A group cannot be in this version. */
   receiverType?: "user";
-  timeout?: number;
-  metadata?: unknown;
-  sessionId?: string;
+  /** Seconds to ring, at most 3600; null, 0 or less are the service's. */
+  timeout?: number | null;
+  metadata?: Record<string, unknown> | null;
+  sessionId?: string | null;
+  /** One of the client's flows that rings. */
   flow?: string;
 }
 
@@ -154,6 +158,9 @@ export interface ClientOptions {
   media?: BrowserMedia;
   /** Seconds without a link after which it is given up; 0, the default, is never. */
   giveUpAfter?: number;
+  /** The flows that calls may run, by name, and their hashes: those of the service. */
+  flows?: Record<string, unknown>;
+  hashes?: Record<string, string>;
 }
 
 /**
@@ -167,11 +174,17 @@ export class CallClient {
   /** The picture's address is empty until the device is connected. */
   readonly user: { uid: string; name: string; avatar: string };
   readonly device: string;
+  /** What others are shown; the user's id if it is empty. */
+  readonly name: string;
   readonly connected: boolean;
+  /** Whether `close` was called. */
+  readonly closed: boolean;
   /** The time by the service's clock, in Unix seconds: once a call was told of, else by this device's. */
   readonly serviceTime: number;
   readonly calls: Call[];
   readonly activeCall: Call | null;
+  /** Whether a call rings here for its user to answer. */
+  ringsHere(call: Call): boolean;
   /** Again after `connection_failed`. */
   connect(): Promise<void>;
   reconnect(): void;
@@ -179,7 +192,7 @@ export class CallClient {
   on(event: string, handler: (...args: any[]) => void): Unsubscribe;
   addCallListener(id: string, listener: CallListener): Unsubscribe;
   removeCallListener(id: string): boolean;
-  /** Resolves when it rings. `timeout` is in seconds. */
+  /** Resolves when it rings. What is wrong with an argument rejects before anything is sent, by Python's errors. */
   initiateCall(receiver: string, options?: InitiateOptions): Promise<Call>;
   answered(sessionId: string): Promise<Call>;
   acceptCall(sessionId: string): Promise<Call>;
@@ -189,7 +202,7 @@ export class CallClient {
   clearActiveCall(): Promise<void>;
   generateToken(sessionId: string): Promise<string>;
   /** By the id of an accepted call, or by a call token. Resolves when active. */
-  startSession(sessionIdOrToken: string, settings?: CallSettings): Promise<Session>;
+  startSession(what: string, settings?: CallSettings): Promise<Session>;
 }
 
 /**
@@ -203,9 +216,11 @@ export function joinSession(
   more?: Partial<Omit<ClientOptions, "token" | "guest">>,
 ): Promise<Session>;
 
-/** One device's part in a call. Every action rejects with a typed error where it is not legal. */
-export class Session {
+/** One device's part in a call, as a client starts it. Every action rejects with a typed error where it is not legal. */
+export interface Session {
   readonly sessionId: string;
+  /** What it was started with, and the defaults of the rest. Frozen. */
+  readonly settings: Readonly<CallSettings>;
   readonly call: Call;
   readonly state: string;
   readonly over: boolean;
@@ -246,7 +261,7 @@ export class Session {
   toggleVideo(): Promise<void>;
   switchCamera(): Promise<void>;
   /** To be called from a click, unless a stream is given. */
-  startScreenShare(stream?: MediaStream): Promise<void>;
+  startScreenShare(stream?: MediaStream | null): Promise<void>;
   stopScreenShare(): Promise<void>;
   raiseHand(): Promise<void>;
   lowerHand(): Promise<void>;
@@ -256,7 +271,8 @@ export class Session {
   acceptVideo(): Promise<void>;
   declineVideo(): Promise<void>;
   withdrawVideo(): Promise<void>;
-  sendMessage(data: unknown, to?: string): Promise<void>;
+  /** To a participant, by user id or pid, or to everyone; resolves when all of them have it. */
+  sendMessage(data: unknown, to?: string | null): Promise<void>;
   trigger(name: string, data?: Record<string, unknown>): Promise<void>;
   setLayout(layout: Layout): void;
   /** Tell `<button>_button_pressed`; it does nothing by itself. */
@@ -267,6 +283,20 @@ export class Session {
   localTrack(kind?: MediaKind): MediaStreamTrack | null;
   chooseDevice(kind: "audio" | "video", deviceId: string | null): Promise<void>;
   stats(): Promise<StreamStats[]>;
+}
+
+/**
+ * One device's side of every call it has a part in, without clock and socket: state and input in, state and effects out.
+ * `CallClient` runs one.
+ */
+export class EndpointMachine {
+  constructor(flows: Record<string, unknown>, timers: Record<string, number>);
+  /** A device that knows nothing yet; `epoch` is new at each start of the process. */
+  start(user: string, device: string, epoch: string): object;
+  /** `now` is the device's monotonic clock in milliseconds. */
+  step(endpoint: object, given: { do: string }, now: number): { endpoint: object; effects: { do: string }[] };
+  /** When to tick next; 0 for never. */
+  nextDue(endpoint: object): number;
 }
 
 export const FLOWS: Record<string, unknown>;

@@ -10,8 +10,9 @@
  * No dependencies. The types are in statecore.d.ts.
  */
 
+import * as check from "./arguments.js";
 import { EndpointMachine } from "./endpoint.js";
-import { CallError } from "./errors.js";
+import { CallError, refusal } from "./errors.js";
 import { FLOWS, HASHES, STATUS, TIMERS } from "./flows.js";
 import { FreshIce } from "./ice.js";
 import { Listeners } from "./listeners.js";
@@ -37,12 +38,12 @@ export class CallClient {
     user, token, guest = false, device = identity(), name = "", media = new BrowserMedia(), giveUpAfter = 0, flows = FLOWS,
     hashes = HASHES,
   }) {
-    this.device = device;
-    this.name = name;
+    this.device = check.id("device", device);
+    this.name = check.label("name", name);
     this.media = media;
     this.hashes = hashes;
     this.core = new EndpointMachine(flows, TIMERS);
-    this.endpoint = this.core.start(user, device, identity());
+    this.endpoint = this.core.start(check.id("user", user), device, identity());
     this.listeners = new Listeners();
     this.sessions = new Map();
     this.waits = new Map();
@@ -52,7 +53,7 @@ export class CallClient {
     this.draining = false;
     this.ticket = 0;
     this.closed = false;
-    this.connection = new Connection(url, token, this, { guest, giveUpAfter });
+    this.connection = new Connection(url, token, this, { guest, giveUpAfter: check.patience("giveUpAfter", giveUpAfter) });
     this.ice = new FreshIce(url, token, guest);
     this.alarm = new Alarm(() => this.tick());
     this.welcomed = null;
@@ -100,6 +101,7 @@ export class CallClient {
     this.connection.close();
     this.ice.stop();
     this.alarm.close();
+    this.giveUp(new CallError("client_closed"));
     for (const { reject } of this.waits.values()) reject(new CallError("client_closed"));
     this.waits.clear();
   }
@@ -157,31 +159,34 @@ export class CallClient {
 
   // --- ringing
 
-  /** Ring a user; resolves when it rings. `timeout` is in seconds. Rejects as the Python client raises. */
+  /** Ring a user; resolves when it rings. `timeout` is in seconds; null is the service's. Rejects as Python's raises. */
   async initiateCall(receiver, more = {}) {
-    const { type = "video", receiverType = "user", timeout = 0, metadata = null, sessionId = identity(), flow = "ringing" } = more;
-    if (!receiver?.trim?.()) throw new CallError("blank_id", { name: "receiver" });
-    if (receiverType !== "user") throw new CallError("invalid_argument", { name: "receiver_type" });
+    const { type = "video", receiverType = "user", timeout = null, metadata = null, sessionId = null, flow = "ringing" } = more;
+    check.id("receiver", receiver);
+    check.choice("type", type, ["audio", "video"]);
+    check.choice("receiver_type", receiverType, ["user"]);
+    const session = sessionId === null ? identity() : check.id("session_id", sessionId);
+    const machine = this.core.machines.get(flow);
+    if (!machine?.ring) throw check.invalid("flow", "this client has no flow of that name that rings");
     const consent = type === "video" ? ["audio", "video"] : ["audio"];
-    const start = this.core.machines.get(flow)?.flow.start;
-    const command = { flow, receiver, type, consent, timeout: Math.max(0, Math.round(timeout * 1000)) };
-    command.metadata = metadata ? JSON.stringify(metadata) : "";
-    return this.callOf(await this.do(sessionId, start, command));
+    const command = { flow, receiver, type, consent, timeout: check.ringTime(timeout), metadata: check.metadata(metadata) };
+    return this.callOf(await this.do(session, machine.flow.start, command));
   }
 
   /** Wait until a call is accepted; rejects with how it ended otherwise. */
   async answered(sessionId) {
-    const ended = this.endedLegs.get(sessionId);
-    if (ended && !this.leg(sessionId)) throw new CallError("call_ended", { session_id: sessionId, reason: ended.reason });
+    const ended = this.endedLegs.get(check.id("session_id", sessionId));
+    if (ended && !this.leg(sessionId)) throw this.withCall(refusal(ended, "joinable"), ended);
     return this.callOf(await this.wait((ticket) => ({ do: "Await", session: sessionId, ticket })));
   }
 
   async acceptCall(sessionId) {
-    return this.callOf(await this.do(sessionId, "accept"));
+    return this.callOf(await this.do(check.id("session_id", sessionId), "accept"));
   }
 
   async rejectCall(sessionId, reason = "rejected") {
-    await this.do(sessionId, reason === "busy" ? "reject_busy" : "reject");
+    const trigger = { rejected: "reject", busy: "reject_busy" }[check.choice("reason", reason, ["rejected", "busy"])];
+    await this.do(check.id("session_id", sessionId), trigger);
   }
 
   async cancelCall(sessionId) {
@@ -199,7 +204,10 @@ export class CallClient {
   // --- tokens and sessions
 
   /** A call token for this user and a session. */
-  generateToken(sessionId) {
+  async generateToken(sessionId) {
+    check.id("session_id", sessionId);
+    if (this.closed) throw new CallError("client_closed");
+    if (!this.connected) throw new CallError("not_connected");
     this.ticket += 1;
     const n = this.ticket;
     const request = { m: "token?", session: this.named(sessionId), n };
@@ -292,11 +300,15 @@ export class CallClient {
     this.waits.delete(ticket);
     if (!wait) return;
     if (error) {
-      if (leg && (error.is("call_declined") || error.is("call_ended"))) error.call = this.callOf(leg);
-      wait.reject(error);
+      wait.reject(this.withCall(error, leg));
     } else {
       wait.resolve(leg);
     }
+  }
+
+  withCall(error, leg) {
+    if (leg && (error.is("call_declined") || error.is("call_ended"))) error.call = this.callOf(leg);
+    return error;
   }
 
   reply({ n, token, error }) {
@@ -346,7 +358,7 @@ export class CallClient {
   /** There is no link any more: what lives is over, at once; by the token that ran out, where that may be. */
   linkFailed(error) {
     this.ice.stop();
-    this.welcomed?.reject(error);
+    this.giveUp(error);
     this.welcomed = null;
     this.tellOfLink("connection_failed", error.code, false);
     for (const call of this.calls) {
@@ -354,6 +366,12 @@ export class CallClient {
       const triggers = error.code === "token_expired" ? [expire, lost] : [lost];
       for (const trigger of triggers.filter(Boolean)) this.feed({ do: "Do", session: call.sessionId, trigger });
     }
+  }
+
+  /** What waits for the link waits in vain. */
+  giveUp(error) {
+    this.welcomed?.reject(error);
+    for (const n of [...this.requests.keys()]) this.reply({ n, error });
   }
 
   tellOfLink(event, reason, recoverable) {
@@ -381,7 +399,7 @@ export class CallClient {
   }
 
   async endLeg(session, trigger) {
-    const leg = this.leg(session);
+    const leg = this.leg(check.id("session_id", session));
     if (leg?.reason === null) await this.do(session, trigger);
     else if (!leg && !this.endpoint.tombs.has(this.named(session))) throw new CallError("call_not_found", { session_id: session });
   }
@@ -418,14 +436,15 @@ function parsed(text) {
 }
 
 /** The session a call token is for. Nothing is verified: that is the service's. */
-const sessionOf = (token) => claimsOf(token).sid;
+const sessionOf = (token) => claimOf(token, "sid", "session");
 
-function claimsOf(token) {
+function claimOf(token, name, what) {
   try {
     const octets = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
-    return JSON.parse(new TextDecoder().decode(Uint8Array.from(octets, (octet) => octet.charCodeAt(0))));
+    const claims = JSON.parse(new TextDecoder().decode(Uint8Array.from(octets, (octet) => octet.charCodeAt(0))));
+    return check.id(name, claims[name]);
   } catch {
-    throw new CallError("token_malformed", { why: "it is not a call token" });
+    throw new CallError("token_malformed", { why: `it names no ${what}` });
   }
 }
 
@@ -434,7 +453,7 @@ function claimsOf(token) {
  * client; a `device` that stays the same is let in again after a reload, as the token is bound to the first.
  */
 export async function joinSession(url, token, settings = {}, more = {}) {
-  const client = new CallClient(url, { user: claimsOf(token).sub, token, guest: true, ...more });
+  const client = new CallClient(url, { user: claimOf(token, "sub", "user"), token, guest: true, ...more });
   try {
     await client.connect();
     const session = await client.startSession(token, settings);
