@@ -12,7 +12,7 @@ SCREENS = [
 
 
 def test_every_layout_has_room_for_everybody_on_every_screen(world: Any) -> None:
-    """One to eight people, one of whom may show a screen, in each layout: every tile lies within the stage or can be
+    """One to thirteen people, one of whom may show a screen, in each layout: every tile lies within the stage or can be
     scrolled there, shows its face and its label whole and stands in no other's way, one's own is seen at once, and
     nothing covers a control."""
 
@@ -44,7 +44,8 @@ _CROWD = """(() => {
   canvas.getContext('2d');
   const [track] = canvas.captureStream().getVideoTracks();
   session.track = (pid, kind) => (kind === 'screen' ? track : null);
-  const names = ['Bartholomew Montgomery-Featherstone', 'Chloe', 'Li', 'Dimitri Papadopoulos', 'Eve', 'Zoe', 'Hiro'];
+  const names = ['Bartholomew Montgomery-Featherstone', 'Chloe', 'Li', 'Dimitri Papadopoulos', 'Eve', 'Zoe', 'Hiro',
+    'Kim', 'Abdul', 'Ines', 'Per', 'Yu'];
   const others = names.map((name, n) => ({
     ...own, pid: `other-${n}`, uid: `other-${n}`, name, videoOn: false,
     audioMuted: n % 2 === 0, handRaised: n % 3 === 1,
@@ -99,7 +100,7 @@ _MEASURED = """(async () => {
     const title = document.querySelector('#call-with');
     if (title.scrollWidth > title.clientWidth) say('title');
   };
-  for (const [count, shares] of [[1, false], [2, false], [3, true], [5, false], [8, true]]) {
+  for (const [count, shares] of [[1, false], [2, false], [3, true], [8, true], [13, false]]) {
     crowd(count, shares);
     for (const layout of ['tile', 'sidebar', 'spotlight']) {
       document.querySelector(`#layouts [data-layout=${layout}]`).click();

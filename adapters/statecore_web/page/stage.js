@@ -5,7 +5,7 @@ import { face, icon, make } from "./words.js";
 const SLIM = 3 / 4; // width to height: between these a face is seen whole
 const WIDE = 16 / 9;
 const LEAST = [90, 60]; // pixels, width and height: on a tile that is smaller nobody is seen
-const MANY = { columns: 0, wide: 116, high: 87 }; // where the stage does not hold all
+const MANY = { columns: 0, wide: 112, high: 84 }; // where the stage does not hold all
 
 /** In how many columns so many tiles are as large as can be in this room, and how large; 0 if they would be too small. */
 export function fit(count, width, height, gap) {
