@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from ..errors import StoreConflict
-from ..model import FORGOTTEN, Line, Record
+from ..model import FORGOTTEN, Line, Record, people
 from ..ports import Key, Store
 from ..switchboard import (
     Act,
@@ -19,7 +19,6 @@ from ..switchboard import (
     Done,
     Due,
     End,
-    Forget,
     Goodbye,
     Input,
     Need,
@@ -97,31 +96,21 @@ class Decisions:
 
     async def _take(self, given: Input | Leave, keys: tuple[Key, ...]) -> Done:
         for _ in range(self._attempts):
-            loaded = await self._load(given, keys)
+            loaded = await self._store.load(keys)
             view = _view(loaded)
             said = given.said(view["line", given.user]) if isinstance(given, Leave) else given
-            decision = self._decide(view, said)
+            decision, again = self._decide(view, said), False
             while isinstance(decision, Need):
-                more = await self._store.load(decision.keys)
+                more = await self._store.load(_and_the_like(decision.keys, loaded) if again else decision.keys)
                 loaded.update(more)
                 view.update(_view(more))
-                decision = self._decide(view, said)
+                decision, again = self._decide(view, said), True
             told = await self._outbox.enclose(decision, loaded)
             if await self._commit(decision, loaded, told):
                 self._committed(said, decision, view, told)
                 return decision
             keys = tuple(loaded)
         raise StoreConflict(attempts=self._attempts)
-
-    async def _load(self, given: Input | Leave, keys: tuple[Key, ...]) -> Loaded:
-        """These, and what they say is to be read besides: one by one, each would have the decision begin anew, and of
-        many sessions that is the square."""
-        loaded = await self._store.load(keys)
-        if isinstance(given, _EVERYWHERE):
-            for more in _calls_of, _calls_by_another_name:
-                if lacking := [key for key in more(loaded) if key not in loaded]:
-                    loaded.update(await self._store.load(lacking))
-        return loaded
 
     async def _commit(self, decision: Done, loaded: Loaded, told: Loaded) -> bool:
         if not decision.writes:
@@ -162,19 +151,19 @@ def _likely(given: Input | Leave) -> tuple[Key, ...]:
     return (given.key,) if isinstance(given, Due) else (("line", given.user),)
 
 
-_EVERYWHERE = (Confirm, Connect, Due, Forget, Goodbye, Leave)
-"""What is decided about all that a user is in."""
-
-
-def _calls_of(loaded: Loaded) -> list[Key]:
-    """What users are in."""
-    lines = [line for _, line in loaded.values() if isinstance(line, Line)]
-    return [("call", session) for line in lines for session in (*line.holds, *line.sessions)]
-
-
-def _calls_by_another_name(loaded: Loaded) -> list[Key]:
-    """What calls were merged into."""
-    return [("call", call.merged_into) for _, call in loaded.values() if isinstance(call, Record) and call.merged_into]
+def _and_the_like(keys: tuple[Key, ...], loaded: Loaded) -> tuple[Key, ...]:
+    """What is needed, and what is going to be after that: it is asked for one by one, and each time the decision begins
+    anew, so that of many it would take the square. Next to a call are those that lines have or calls were merged into,
+    next to a line those of everybody who has a part in a call."""
+    values = [value for _, value in loaded.values()]
+    calls = [value for value in values if isinstance(value, Record)]
+    if keys[0][0] == "line":
+        like = {("line", user) for call in calls for user in people(call)}
+    else:
+        like = {("call", call.merged_into) for call in calls if call.merged_into}
+        lines = [value for value in values if isinstance(value, Line)]
+        like |= {("call", session) for line in lines for session in (*line.holds, *line.sessions)}
+    return *keys, *sorted(like - loaded.keys() - {*keys})
 
 
 __all__ = ["Decisions", "Leave"]
