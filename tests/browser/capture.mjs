@@ -101,6 +101,7 @@ async function a_device_that_cannot_be_opened_leaves_the_one_before() {
   for (const kind of ["audio", "video"]) {
     assert.equal(await session.chooseDevice(kind, "usb").catch((error) => error.code), "media_device");
     assert.equal(session.localTrack(kind).sends, true);
+    assert.equal(session.device(kind), { audio: "any", video: "user" }[kind]);
   }
   devices.broken.add("environment");
   assert.equal(await session.switchCamera().catch((error) => error.code), "media_device");
@@ -111,6 +112,7 @@ async function a_device_that_cannot_be_opened_leaves_the_one_before() {
   devices.broken.add("environment");
   await session.chooseDevice("video", "usb").catch(() => {});
   await settle();
+  assert.equal(session.device("video"), null);
   assert.deepEqual([session.localTrack("video"), session.isOn("video")], [null, false]);
   assert.deepEqual(faults, ["video: NotReadableError"]);
   assert.deepEqual(service.took.slice(2), ["pause_video"]);

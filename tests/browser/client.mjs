@@ -79,7 +79,7 @@ async function what_makes_no_sense_is_refused_before_anything_is_sent() {
     participant: ["carol", "", 7, {}].map((to) => () => session.sendMessage("x", to)),
     layout: ["wall", null].map((layout) => () => session.setLayout(layout)),
     button: ["coffee", undefined].map((button) => () => session.press(button)),
-    kind: ["film", "screen"].map((kind) => () => session.chooseDevice(kind, null)),
+    kind: ["film", "screen"].flatMap((kind) => [() => session.chooseDevice(kind, null), () => session.device(kind)]),
     deviceId: [7, " ", undefined].map((device) => () => session.chooseDevice("audio", device)),
     stream: [{}, { getVideoTracks: () => [] }].map((stream) => () => session.startScreenShare(stream)),
     name: ["x".repeat(257), 7, null].map((name) => () => new CallClient("https://x.org", { user: "u", name, token: "t" })),

@@ -24,6 +24,10 @@ class Track extends EventTarget {
     return this.enabled && this.readyState === "live";
   }
 
+  getSettings() {
+    return { deviceId: this.device };
+  }
+
   stop() {
     this.readyState = "ended";
   }

@@ -163,6 +163,56 @@ _CLOSED = """(() => {
 })()"""
 
 
+def test_a_page_changes_its_devices(town: Any) -> None:
+    """The menu shows the devices that are used, also after a change that failed; a microphone that goes by itself is
+    told, and the other sees its user muted."""
+
+    async def main(all_: Any, alice: Any, bob: Any) -> None:
+        await alice.call("bob")
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call(), bob.sees("alice"))
+        await alice.press("d")
+        await alice.until(f"{_CAMERA}?.options.length > 2")
+        cameras = await alice.run(f"[...{_CAMERA}.options].map((each) => each.value)")
+        assert await alice.run(f"{_CAMERA}.value") == await alice.run(_USED) == cameras[0]
+        await alice.run(_CHOOSE % cameras[2])
+        await alice.until(f"{_CAMERA}.value === '{cameras[2]}' && {_USED} === {_CAMERA}.value")
+        await alice.run(_BREAK % cameras[1])
+        await alice.run(_CHOOSE % cameras[1])
+        await alice.until("document.querySelector('#notice').innerText === 'The camera could not be opened.'")
+        await alice.until(f"{_CAMERA}.value === '{cameras[2]}' && {_USED} === {_CAMERA}.value")
+        await asyncio.gather(alice.sees("alice"), bob.sees("alice"))
+        await alice.run(_PULL)
+        await alice.until("document.querySelector('#notice').innerText === 'The microphone is gone.'")
+        await bob.until("document.querySelector('.tile[data-user=alice] .label').innerText.includes('muted')")
+        await alice.press("Tab")
+        await alice.run("document.activeElement.blur()")
+        await alice.press("m")
+        await bob.hears()
+        await alice.run("navigator.mediaDevices.getUserMedia = unbroken")
+
+    town.run(main)
+
+
+_CAMERA = "document.querySelectorAll('#panel select')[1]"
+_USED = "[...statecore.sessions.values()][0].localTrack('video').getSettings().deviceId"
+_CHOOSE = f"(() => {{ {_CAMERA}.value = '%s'; {_CAMERA}.dispatchEvent(new Event('change')); }})()"
+# This camera cannot be opened any more.
+_BREAK = """(() => {
+  globalThis.unbroken = navigator.mediaDevices.getUserMedia;
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    if (wanted.video?.deviceId?.exact === '%s') throw new DOMException('in use', 'NotReadableError');
+    return unbroken(wanted);
+  };
+})()"""
+# As the browser does once the microphone's cable is out.
+_PULL = """(() => {
+  const track = [...statecore.sessions.values()][0].localTrack('audio');
+  track.stop();
+  track.dispatchEvent(new Event('ended'));
+})()"""
+
+
 def test_python_calls_a_page(town: Any) -> None:
     """A program rings a page, whose user accepts: each hears the other's tone and sees moving pictures."""
 

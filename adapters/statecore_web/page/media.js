@@ -213,6 +213,11 @@ export class MediaSession {
     this.sources.set(kind, device ? { deviceId: { exact: device } } : any);
   }
 
+  /** The device that a kind is captured from, or would be; null where the system chooses. */
+  device(kind) {
+    return this.sent.get(kind)?.getSettings().deviceId ?? this.sources.get(kind).deviceId?.exact ?? null;
+  }
+
   /** Capture from another device; null is the system's choice. If it cannot be opened, it is the one before again. */
   choose(kind, device) {
     return this.next(() => this.change(kind, () => this.source(kind, device)));

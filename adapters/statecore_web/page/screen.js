@@ -62,6 +62,7 @@ export class CallScreen {
       button.addEventListener("click", () => this.press("layouts", () => this.session.setLayout(button.dataset.layout)));
       button.addEventListener("keydown", (event) => this.arrows(event, button));
     }
+    navigator.mediaDevices?.addEventListener("devicechange", () => this.listDevices());
   }
 
   get alone() {
@@ -388,21 +389,25 @@ export class CallScreen {
   }
 
   async listDevices() {
-    const all = await navigator.mediaDevices.enumerateDevices();
+    const all = this.panel === "devices" ? await navigator.mediaDevices.enumerateDevices() : [];
+    if (this.panel !== "devices") return;
     const chooser = (kind, text, chosen, choose) => {
       const found = all.filter((each) => each.kind === kind && each.deviceId);
       if (!found.length) return null;
-      const options = found.map((each) => make("option", { value: each.deviceId, selected: each.deviceId === chosen }, each.label || text));
-      const chose = (event) => this.act(() => choose(event.target.value)).then(() => this.panel === "devices" && this.listDevices());
+      if (!found.some((each) => each.deviceId === chosen)) found.unshift({ deviceId: "", label: "System's choice" });
+      const options = found.map((each) => make("option", { value: each.deviceId, selected: each.deviceId === (chosen ?? "") }, each.label || text));
+      const chose = (event) => this.act(() => choose(event.target.value || null)).then(() => this.listDevices());
       return make("label", {}, text, make("select", { onchange: chose }, ...options));
     };
-    const inUse = (kind) => this.session.localTrack(kind)?.getSettings().deviceId;
-    if (this.panel !== "devices") return;
+    const inUse = (kind) => this.session.device(kind);
+    const selects = () => [...$("panel").querySelectorAll("select")];
+    const focus = selects().indexOf(document.activeElement);
     this.fillPanel("Devices", ...[
       chooser("audioinput", "Microphone", inUse("audio"), (id) => this.session.chooseDevice("audio", id)),
       chooser("videoinput", "Camera", inUse("video"), (id) => this.session.chooseDevice("video", id)),
-      "setSinkId" in HTMLMediaElement.prototype ? chooser("audiooutput", "Speaker", this.output, (id) => this.speaker(id)) : null,
+      "setSinkId" in HTMLMediaElement.prototype ? chooser("audiooutput", "Speaker", this.output, (id) => this.speaker(id ?? "")) : null,
     ].filter(Boolean));
+    selects()[focus]?.focus();
   }
 
   async speaker(id) {

@@ -322,6 +322,12 @@ export class Session {
     await this.ready().choose(kind, deviceId);
   }
 
+  /** The id of the device that a kind is captured from, or would be; null where the system chooses, or has yet to. */
+  device(kind) {
+    check.choice("kind", kind, ["audio", "video"]);
+    return this.media?.device(kind) ?? null;
+  }
+
   async stats() {
     return this.ready().stats();
   }

@@ -281,7 +281,11 @@ export interface Session {
   /** What is heard and seen of a participant: stays, and changes with what arrives. */
   stream(pid: string): MediaStream;
   localTrack(kind?: MediaKind): MediaStreamTrack | null;
+  /** Capture from another device; null is the system's choice. If it cannot be opened, it is the one before again, and this
+   * rejects with `media_device`. */
   chooseDevice(kind: "audio" | "video", deviceId: string | null): Promise<void>;
+  /** The device that a kind is captured from, or would be; null where the system chooses. */
+  device(kind: "audio" | "video"): string | null;
   stats(): Promise<StreamStats[]>;
 }
 
