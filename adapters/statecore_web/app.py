@@ -248,14 +248,16 @@ class CallApp:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, headers = path_below(scope), _headers(scope)
+        if scope["method"] == "HEAD":  # as GET is answered, but for the body
+            send = partial(_without_body, send)
         if await self._ice.serve(scope, send, path, headers) or await self._page.serve(scope, send, path, headers):
             return
         rest = self._rest or await self._loaded()
         mount, parts = address(scope)
         root = unquote(mount)
         asked = {**scope, "root_path": root, "path": "/".join((root, *map(escaped, parts)))}
-        if scope["method"] == "HEAD":  # as GET is answered, but for the body
-            asked["method"], send = "GET", partial(_without_body, send)
+        if scope["method"] == "HEAD":
+            asked["method"] = "GET"
         await rest(asked, receive, send)  # type: ignore[arg-type]  # the same protocol, by other names
 
     async def _loaded(self) -> Litestar:

@@ -164,6 +164,28 @@ def test_a_store_that_fails_is_told_and_logged(served: Any, ask: Any, caplog: py
     assert "OSError: the disk" in caplog.text
 
 
+def test_no_body_follows_a_head() -> None:
+    """Whatever answers it, the application itself sends none: not every server takes it away."""
+    app, sent = CallApp(CallService()), list[bytes]()
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message.get("body", b""))
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def main() -> None:
+        for path in ("/", "/page/config", "/v1/ice", "/healthz", "/v1/users"):
+            headers = [(b"host", b"localhost")]
+            scope = {"type": "http", "method": "HEAD", "path": path, "query_string": b"", "headers": headers}
+            await app(scope, receive, send)
+        await app.close()
+
+    asyncio.run(main())
+    assert len(sent) == 10
+    assert not any(sent)
+
+
 def test_a_session_whose_id_has_a_slash(served: Any, ask: Any) -> None:
     """A back end reads a call by it, gives a token for it, and ends it; a path with a real slash is another one."""
 
@@ -186,7 +208,11 @@ def test_what_can_be_read_has_a_head(served: Any, ask: Any) -> None:
     async def main(_: CallApp, url: str) -> None:
         for path in ("/healthz", "/readyz", "/openapi.json", "/metrics", "/v1/users", "/v1/calls", "/v1/calls?limit=1"):
             assert await ask(url, "HEAD", path) == (200, "")
-        assert await ask(url, "HEAD", "/v1/users/nobody") == (404, "")
+        for path in ("/", "/page/config", "/page/app.js"):
+            assert await ask(url, "HEAD", path) == (200, "")
+        for path in ("/v1/users/nobody", "/nowhere"):
+            assert await ask(url, "HEAD", path) == (404, "")
+        assert await ask(url, "HEAD", "/v1/ice") == (401, "")
         assert await ask(url, "HEAD", "/v1/users", None, None) == (401, "")
         assert await ask(url, "HEAD", "/v1/call-tokens/revoke") == (405, "")
 
