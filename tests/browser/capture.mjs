@@ -81,11 +81,14 @@ async function a_camera_and_a_screen_are_closed_at_once_too() {
   assert.deepEqual(session.flags, ["camera", "joined"]);
 }
 
-async function a_mute_does_not_wait_for_a_device_that_is_being_opened() {
-  const { session } = await joined({ settings: { startVideoPaused: true } });
+async function a_microphone_does_not_wait_for_a_camera_that_is_being_opened() {
+  const { session } = await joined({ settings: { startVideoPaused: true, startAudioMuted: true } });
   let allow;
   devices.asked = { video: new Promise((done) => (allow = done)) };
   await session.resumeVideo();
+  await session.unmuteAudio();
+  await settle();
+  assert.equal(microphone().sends, true);
   await session.muteAudio();
   assert.equal(microphone().sends, false);
   await session.pauseVideo();
@@ -166,7 +169,7 @@ await report({
   a_toggle_goes_by_what_is_under_way,
   a_mute_that_is_refused_leaves_what_is_confirmed,
   a_camera_and_a_screen_are_closed_at_once_too,
-  a_mute_does_not_wait_for_a_device_that_is_being_opened,
+  a_microphone_does_not_wait_for_a_camera_that_is_being_opened,
   a_device_that_cannot_be_opened_leaves_the_one_before,
   a_device_that_goes_is_told_and_the_next_is_opened_when_it_is_wanted,
   a_screen_is_asked_for_once_at_a_time_and_only_where_it_may_be_sent,

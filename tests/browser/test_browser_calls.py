@@ -104,7 +104,7 @@ def test_a_page_calls_a_python_bot(town: Any) -> None:
 
 def test_an_audio_call_becomes_video_by_consent(town: Any) -> None:
     """No camera is shown before the other side agrees; after it both see each other. Two clicks ask once, and who takes
-    the request back is not told that it was declined."""
+    the request back is not told that it was declined. An answer that the service did not hear can be given again."""
 
     async def main(all_: Any, alice: Any, bob: Any) -> None:
         await alice.call("bob", "audio")
@@ -122,12 +122,25 @@ def test_an_audio_call_becomes_video_by_consent(town: Any) -> None:
         )
         assert await alice.run("document.querySelector('#notice').hidden")
         await alice.click("#to-video")
+        await bob.until("!document.querySelector('#asked').hidden")
+        all_.browser.offline = True
+        all_.wire.cut()
+        await bob.run(_HURRIED)
         await bob.click("#asked-yes")
+        await bob.until("document.querySelector('#notice').innerText === 'The service did not answer.'")
+        all_.wire.mend()
+        await bob.run("statecore.core.timers = patient")
+        await bob.click("#asked-yes")  # which is asked again
         await asyncio.gather(alice.sees("bob"), bob.sees("alice"))
 
     town.run(main)
 
 
+# From now on a command that is not heard within a moment has failed.
+_HURRIED = """(() => {
+  globalThis.patient = statecore.core.timers;
+  statecore.core.timers = { ...patient, command: 300 };
+})()"""
 _TO_VIDEO = "document.querySelector('#to-video').innerText"
 
 

@@ -48,12 +48,12 @@ export class MediaSession {
     this.source("video", host.settings.videoInput);
     this.peers = new Map();
     this.closed = false;
-    this.work = Promise.resolve();
+    this.work = new Map(); // kind -> when what is being opened is
   }
 
   async begin(capture) {
     if (capture.includes("video") && !this.audioOnly) this.want("video");
-    await Promise.all(capture.map((kind) => this.enable(kind, true)));
+    for (const kind of capture) await this.enable(kind, true); // the browser may ask for each
   }
 
   // --- who is there
@@ -117,21 +117,21 @@ export class MediaSession {
     return possible && this.asked.has(kind) && !this.hushed.has(kind);
   }
 
-  /** What is not to be sent stops at once, also while a device is being opened; those are opened one after the other. */
+  /** What is not to be sent stops at once, also while a device is being opened. */
   apply(kind) {
     const track = this.sent.get(kind);
     if (track && this.goes(kind)) track.enabled = true;
     // A muted microphone stays open, so that it speaks again at once; a camera that is off shows no light.
     else if (track && kind === "audio") track.enabled = false;
     else if (track) this.replace(kind, null);
-    else if (this.goes(kind) && kind !== "screen") return this.next(() => this.open(kind));
-    return this.work;
+    else if (this.goes(kind) && kind !== "screen") this.next(kind, () => this.open(kind));
+    return this.work.get(kind);
   }
 
-  /** One device after the other. */
-  next(job) {
-    const done = this.work.then(job);
-    this.work = done.catch(() => {}); // the next is opened all the same
+  /** One device of a kind after the other. */
+  next(kind, job) {
+    const done = Promise.resolve(this.work.get(kind)).then(job);
+    this.work.set(kind, done.catch(() => {})); // the next is opened all the same
     return done;
   }
 
@@ -220,11 +220,11 @@ export class MediaSession {
 
   /** Capture from another device; null is the system's choice. If it cannot be opened, it is the one before again. */
   choose(kind, device) {
-    return this.next(() => this.change(kind, () => this.source(kind, device)));
+    return this.next(kind, () => this.change(kind, () => this.source(kind, device)));
   }
 
   switchCamera() {
-    return this.next(() =>
+    return this.next("video", () =>
       this.change("video", () => {
         this.facing = this.facing === "user" ? "environment" : "user";
         this.source("video", null);

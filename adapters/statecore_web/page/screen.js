@@ -220,8 +220,17 @@ export class CallScreen {
   asked(uid) {
     const { session } = this;
     const name = session.participants.find((one) => one.uid === uid)?.name ?? uid;
+    const answer = async (act) => {
+      try {
+        await act();
+      } catch (error) {
+        const asks = session.participants.some((one) => one.uid === uid && one.flags.includes("wants_video"));
+        if (asks && this.session === session) this.asked(uid); // the answer was not heard
+        throw error;
+      }
+    };
     this.question(`${name} asks to switch to video.`, "Accept with video", "Decline",
-      () => session.acceptVideo(), () => session.declineVideo());
+      () => answer(() => session.acceptVideo()), () => answer(() => session.declineVideo()));
   }
 
   answered() {
