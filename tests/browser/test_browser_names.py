@@ -46,7 +46,8 @@ def test_where_nobody_is_listed_one_calls_by_id_and_is_called_by_name(world: Any
 
 
 def test_a_log_is_read_to_its_beginning(world: Any) -> None:
-    """It shows thirty calls, and older ones when asked to, which stay when a new one comes."""
+    """It shows thirty calls, and older ones when asked to, which stay when a new one comes. On a phone it is still seen
+    whole what there is to say of somebody who is not there."""
 
     async def main() -> None:
         async with world() as all_:
@@ -55,6 +56,9 @@ def test_a_log_is_read_to_its_beginning(world: Any) -> None:
             await alice.run(_MANY)
             await alice.run("document.dispatchEvent(new Event('visibilitychange'))")
             await alice.until(f"{_SHOWN} === 30")
+            await alice.looks(width=375)
+            await alice.until("document.querySelector('#people small')")
+            assert await alice.run(_STATE) == ["Offline, can be rung", True]
             await alice.click("#older")
             await alice.until(f"{_SHOWN} === 33 && document.querySelector('#older').hidden")
             await alice.call("carol", "audio")
@@ -67,6 +71,8 @@ def test_a_log_is_read_to_its_beginning(world: Any) -> None:
 
 
 _SHOWN = "document.querySelectorAll('#log time').length"
+_STATE = """(({ innerText, scrollWidth, clientWidth }) => [innerText, scrollWidth <= clientWidth])(
+  document.querySelector('#people small'))"""
 _MANY = """(async () => {
   for (let n = 0; n < 33; n++) {
     const sessionId = crypto.randomUUID();
