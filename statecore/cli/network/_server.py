@@ -103,8 +103,7 @@ class _Words(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it is said; not so a refusal with a reason, which Uvicorn takes for a mistake each time."""
-        if isinstance(record.msg, OSError):
-            self.refused = record.msg
+        self.refused = record.msg if isinstance(record.msg, OSError) else self.refused
         return self.refused is None and _OURS not in record.getMessage()
 
 
