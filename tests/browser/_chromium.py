@@ -148,8 +148,13 @@ class Tab:
 
     async def call(self, user: str, kind: str = "video") -> None:
         """Press the button that calls a user."""
-        await self.run("document.dispatchEvent(new Event('visibilitychange'))")  # look who is there now
-        await self.click(f'[data-user="{user}"][data-call="{kind}"]')
+        button = f'[data-user="{user}"][data-call="{kind}"]'
+        for _ in range(20):  # look who is there now: what the service tells may be a second old
+            await self.run("document.dispatchEvent(new Event('visibilitychange'))")
+            with contextlib.suppress(AssertionError):
+                await self.until(f"document.querySelector('{button}')", 0.5)
+                break
+        await self.click(button)
 
     async def in_call(self) -> None:
         """Wait for the call screen."""

@@ -54,8 +54,8 @@ _ASKED = """(() => {
 
 
 def test_the_second_click_of_two_is_not_for_what_appears_there(town: Any) -> None:
-    """Who clicks twice on what takes a ring away calls nobody by the second, whatever is beneath; and a key that is
-    held, or pressed at once, does what a key does."""
+    """Who clicks twice on what takes a ring or a call away calls nobody by the second, whatever is beneath; and a key
+    that is held does nothing, and one that is pressed at once what it is for."""
 
     async def main(all_: Any, alice: Any, bob: Any) -> None:
         for tab, user in ((alice, "bob"), (bob, "alice")):
@@ -78,6 +78,12 @@ def test_the_second_click_of_two_is_not_for_what_appears_there(town: Any) -> Non
         await alice.press("Enter")
         await asyncio.gather(alice.at_home(), bob.at_home())
         assert len(await all_.calls()) == 3
+        await alice.call("bob", "audio")
+        await bob.click("#accept")
+        await asyncio.gather(alice.in_call(), bob.in_call())
+        await alice.double_click("#end")
+        await asyncio.gather(alice.at_home(), bob.at_home())
+        assert len(await all_.calls()) == 4
         for tab in (alice, bob):
             await tab.run("document.querySelector('#beneath').remove()")
 

@@ -19,6 +19,7 @@ const screen = new CallScreen({ notice, say, copyLink });
 // --- views
 
 function show(view) {
+  if (document.body.dataset.view !== view) ring.settle();
   document.body.dataset.view = view;
   for (const name of ["login", "home", "call"]) $(`view-${name}`).hidden = name !== view;
 }
@@ -36,7 +37,7 @@ function say(text) {
 }
 
 function showHome() {
-  if (!client) return;
+  if (!client || screen.session) return;
   show("home");
   people.look();
 }

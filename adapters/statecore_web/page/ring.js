@@ -14,7 +14,7 @@ const tellers = () => [$("notice"), $("say")];
 const SETTLE = 500; // milliseconds: as long as two clicks may be apart that are one double click
 
 /** Something else is under the pointer now: a second click was meant for what was there before. */
-function settle() {
+export function settle() {
   clearTimeout(settle.timer);
   document.body.classList.add("settling");
   settle.timer = setTimeout(() => document.body.classList.remove("settling"), SETTLE);
