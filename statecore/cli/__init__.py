@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -27,12 +29,17 @@ _COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit code: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted, 143 terminated.
-    Whatever is not 0 has a line on standard error."""
+    """Run a command; gives the exit code: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted, 143 terminated,
+    141 if nobody reads its output any more. Whatever else is not 0 has a line on standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser(arguments).parse_args(arguments)
-        return int(args.run(args))
+        code = int(args.run(args))
+        print(end="", flush=True)
+        return code
+    except BrokenPipeError:  # whoever read the output wants no more of it
+        _let_go()
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt as stopped:
         number = next(iter(stopped.args), signal.SIGINT)
         print(f"statecore: {'interrupted' if number == signal.SIGINT else 'terminated'}", file=sys.stderr)
@@ -43,7 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(error, 1)
 
 
+def _let_go() -> None:
+    """What waits to be written could not be, and would be complained of once more as the process ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _failed(error: Exception, code: int) -> int:
+    try:
+        print(end="", flush=True)
+    except OSError:
+        _let_go()
     print(f"statecore: {' '.join(str(error).split())}{_wait(error)}", file=sys.stderr)
     return code
 

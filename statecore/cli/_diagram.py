@@ -14,6 +14,7 @@ from ..diagram import dot, mermaid, svg
 from ..errors import InvalidArgument
 from ..flow import FLOWS, Flow
 from ..trace import read
+from ._types import path
 
 _DRAW: dict[str, Any] = {"mermaid": mermaid, "svg": svg, "dot": dot}
 
@@ -28,26 +29,28 @@ def register(commands: Any) -> None:
     parser.add_argument("--guards", action="store_true", help="with the conditions of each trigger")
     parser.add_argument("--effects", action="store_true", help="with what each trigger does")
     parser.add_argument("--highlight", default="", metavar="STATES", help="a path to light up, as idle,ringing,ended")
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="light up the way that a recorded device took")
+    parser.add_argument("--trace", type=path, metavar="FILE", help="light up the way that a recorded device took")
     parser.add_argument("--session", help="the session in that trace (default: its first)")
     parser.add_argument(
         "--json", action="store_true", help="print the table itself, as one JSON object, and draw nothing"
     )
-    parser.add_argument("-o", "--output", type=Path, help="a file to write (default: standard output)")
+    parser.add_argument("-o", "--output", type=path, help="a file to write (default: standard output)")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    path = tuple(filter(None, args.highlight.split(",")))
+    way = tuple(filter(None, args.highlight.split(",")))
     if args.trace is not None:
-        path = _recorded(args.trace, args.session)
+        way = _recorded(args.trace, args.session)
+    elif args.session is not None:
+        raise InvalidArgument("--session does nothing without --trace", name="session")
     flow = find(args.flow)
     if args.json:
         text = json.dumps(flow.export())
     else:
-        text = _DRAW[args.format](flow, guards=args.guards, effects=args.effects, highlight=path)
+        text = _DRAW[args.format](flow, guards=args.guards, effects=args.effects, highlight=way)
     if args.output is None:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        print(text.removesuffix("\n"))
     else:
         args.output.write_text(text, encoding="utf-8")
     return 0
@@ -67,17 +70,20 @@ def find(name: str) -> Flow:
     if name in FLOWS:
         return FLOWS[name]
     place, _, attribute = name.rpartition(":")
-    try:
-        found = getattr(load(place), attribute)
-    except (ImportError, AttributeError, OSError, ValueError):
-        found = None
+    found, why = None, ""
+    if place and attribute:
+        try:
+            found = getattr(load(place), attribute, None)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a module of the user's does
+            why = f" ({place} cannot be loaded: {type(error).__name__}: {error})"
     if not isinstance(found, Flow):
-        raise InvalidArgument(f"no flow {name!r}: give {', '.join(FLOWS)}, module:NAME or file.py:NAME", name="flow")
+        known = f"give {', '.join(FLOWS)}, module:NAME or file.py:NAME"
+        raise InvalidArgument(f"no flow {name!r}{why}: {known}", name="flow")
     return found
 
 
 def load(place: str) -> Any:
-    """A module, by its name or its file."""
+    """A module, by its name or its file. Raises whatever that does."""
     if not place.endswith(".py"):
         return importlib.import_module(place)
     spec = importlib.util.spec_from_file_location("statecore_diagram_of", place)

@@ -52,6 +52,13 @@ port = whole(0, 65_535)
 """Where to listen; 0 takes a free one."""
 
 
+def path(text: str) -> Path:
+    """A file or a directory."""
+    if not text.strip():
+        raise ArgumentTypeError("it is empty: say what it is, or leave it out")
+    return Path(text)
+
+
 def secret(text: str) -> str:
     """A token or a key, without the white space around it: what is wrong is said, and never what it is."""
     text = text.strip()
@@ -105,6 +112,14 @@ def writable(folder: Path, option: str) -> None:
     except (OSError, ValueError) as error:
         why = f"--{option}: nothing can be written to {str(folder)!r}: {_why(error)}"
         raise InvalidArgument(why, name=option) from None
+
+
+def output(path: Path, option: str) -> None:
+    """Raises InvalidArgument, with what it is, for a file that cannot be written, before there is what to write."""
+    if path.exists():
+        openable(path, option, "ab")
+    else:
+        writable(path.parent, option)
 
 
 def _why(error: Exception) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .._types import output, path
 from ._harness import FULL, QUICK, Effort, Figure
 
 
@@ -84,16 +85,19 @@ def register(subparsers: Any) -> None:
         help=f"measure only this; may be given several times. One of: {', '.join(GROUPS)}",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of a table")
-    parser.add_argument("--out", type=Path, default=Path("out/bench.json"), help="where to write them (%(default)s)")
-    parser.add_argument("--page", type=Path, help="a Markdown page whose block of figures is to be written anew")
+    parser.add_argument("--out", type=path, default=Path("out/bench.json"), help="where to write them (%(default)s)")
+    parser.add_argument("--page", type=path, help="a Markdown page whose block of figures is to be written anew")
     parser.add_argument("--xstate", action="store_true", help="let npm install XState into out/bench if it is missing")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, write. Returns 0 whatever the figures are."""
-    from ._report import as_json, rewrite, show, write
+    from ._report import as_json, check_page, rewrite, show, write
 
+    output(args.out, "out")
+    if args.page:
+        check_page(args.page)
     effort = QUICK if args.quick else FULL
     figures: list[Figure] = []
     for name in args.only or GROUPS:

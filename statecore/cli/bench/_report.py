@@ -10,6 +10,8 @@ from pathlib import Path
 
 import attrs
 
+from ...errors import InvalidArgument
+from .._types import output
 from ._harness import Figure
 
 _BEGIN, _END = "<!-- figures -->", "<!-- /figures -->"
@@ -27,18 +29,26 @@ def _rounded(_: object, __: object, value: object) -> object:
 
 def write(figures: list[Figure], path: Path) -> None:
     """Write the figures to a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(as_json(figures) + "\n", encoding="utf-8")
 
 
+def check_page(page: Path) -> None:
+    """Raises InvalidArgument for a page that cannot be rewritten, or has no marks to put figures between."""
+    output(page, "page")
+    try:
+        _, begins, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+    except (OSError, ValueError):
+        begins = rest = ""
+    if not begins or _END not in rest:
+        raise InvalidArgument(f"--page {page} has no {_BEGIN} and {_END}", name="page")
+
+
 def rewrite(figures: list[Figure], page: Path) -> None:
-    """Put the figures of this run into a page, between its marks. Raises ValueError if it has none."""
-    before, begins, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
-    _, ends, after = rest.partition(_END)
-    if not begins or not ends:
-        raise ValueError(f"{page} has no {_BEGIN} and {_END}")
+    """Put the figures of this run into a page, between its marks."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+    _, _, after = rest.partition(_END)
     lines = [f"| {' | '.join(row)} |" for row in (_HEADS, ("---",) * len(_HEADS), *map(_cells, figures))]
-    page.write_text("\n".join([before + begins, *_machine(), "", *lines, ends + after]), encoding="utf-8")
+    page.write_text("\n".join([before + _BEGIN, *_machine(), "", *lines, _END + after]), encoding="utf-8")
 
 
 def _machine() -> list[str]:

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ...errors import AdapterMissing, InvalidArgument
 from ...flow import FLOWS, Flow, Row
 from .._diagram import find, load
+from .._types import output, path, whole
 
 if TYPE_CHECKING:
     from ...testing.check import Result, Scenario
@@ -32,11 +32,11 @@ def register(commands: Any) -> None:
     parser.add_argument("what", nargs="*", metavar="SCENARIO", help="a scenario, or FILE.py:FLOW for one's own flow")
     parser.add_argument("--list", action="store_true", help="name the scenarios")
     parser.add_argument("--deep", action="store_true", help="those that are too large for every day")
-    parser.add_argument("--limit", type=int, metavar="N", help="fail above so many states")
+    parser.add_argument("--limit", type=whole(1, 1 << 62), metavar="N", help="fail above so many states")
     parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="at once (default: one a core)"
+        "--jobs", type=whole(1, 1024), default=os.cpu_count() or 1, metavar="N", help="at once (default: one a core)"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--out", type=path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.set_defaults(run=run)
 
@@ -48,12 +48,17 @@ def run(args: argparse.Namespace) -> int:
         from ...testing._core import stamp
     except ImportError as error:
         raise AdapterMissing(what="numpy", extra="'statecore[testing]'") from error
+    if args.list and args.json:
+        print(json.dumps([{"name": s.name, "help": s.help, "deep": s.deep} for s in check.SCENARIOS.values()]))
+        return 0
     if args.list:
         for scenario in check.SCENARIOS.values():
             print(f"{scenario.name:12} {scenario.help}{' (deep)' if scenario.deep else ''}")
         return 0
     names = args.what or [s.name for s in check.SCENARIOS.values() if s.deep == args.deep]
     chosen = {name: _scenarios(name) for name in names}
+    if args.out is not None:
+        output(args.out, "out")
     begun = stamp()
     results = _explore(chosen, args)
     complete = FLOWS.values() if not args.what and not args.deep else ()
@@ -62,7 +67,6 @@ def run(args: argparse.Namespace) -> int:
     missing = {one.flow.name: check.never_taken(one.flow, found, one.unreached) for one in wholes}
     reports = [{**_report(result, missing), **begun} for result in found]
     if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
     if args.json:
         print(json.dumps(reports))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import AdapterMissing, InvalidArgument, SourceError
+from .._types import path, port, writable
 
 BREAKS = ("no-audio", "no-tune", "frozen-video", "swapped-reason")
 CALLS = ("video call", "call by tokens", "rejected", "cancelled", "busy", "unanswered", "wrong token")
@@ -23,13 +24,13 @@ CALLS = ("video call", "call by tokens", "rejected", "cancelled", "busy", "unans
 def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("demo", help="two people call each other, in both flows, with real media")
-    parser.add_argument("--play", type=Path, metavar="FILE", help="an audio or video file for Alice to play")
-    parser.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="where the report goes")
+    parser.add_argument("--play", type=path, metavar="FILE", help="an audio or video file for Alice to play")
+    parser.add_argument("--out", type=path, default=Path("out/demo"), metavar="DIR", help="where the report goes")
     parser.add_argument("--only", action="append", choices=CALLS, metavar="CALL", help="only this call, by its name")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--break", dest="broken", choices=BREAKS, help="break something, to see that it is noticed")
     parser.add_argument("--web", action="store_true", help="a page to call a bot from, in place of the two people")
-    parser.add_argument("--port", type=int, default=8765, help="the page's port; 0 takes a free one (default: 8765)")
+    parser.add_argument("--port", type=port, default=8765, help="the page's port; 0 takes a free one (default: 8765)")
     parser.set_defaults(run=run)
 
 
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from ._scenario import Demo
     from ._show import Show
 
-    args.out.mkdir(parents=True, exist_ok=True)
+    writable(args.out, "out")
     show = Show(quiet=args.json)
     before = _held()
     demo = Demo(args.out, only=args.only or CALLS, broken=args.broken, play=args.play, say=show.say)

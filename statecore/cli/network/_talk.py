@@ -26,7 +26,7 @@ from ...errors import (
 from ...model import EndReason, Reason
 from ...settings import IceServer
 from .._files import has_video
-from .._types import check_given, number, openable, secret, writable
+from .._types import check_given, number, output, secret, writable
 from ._service import add_options
 from ._who import EXTRA, link
 
@@ -155,12 +155,12 @@ def _check_record(record: str) -> None:
     """Raises InvalidArgument for what could not be written once the call is under way. Of directories that are named
     after the call nothing is known yet."""
     path = Path(record)
-    folder = path if path.is_dir() or not path.suffix else path.parent
-    while "{" in str(folder):
-        folder = folder.parent
-    writable(folder, "record")
-    if path.is_file():
-        openable(path, "record", "ab")
+    while "{" in str(path.parent):
+        path = path.parent
+    if path.is_dir() or not path.suffix:
+        writable(path, "record")
+    else:
+        output(path, "record")
 
 
 async def hung_up(call: Call, about: dict[str, Any]) -> None:

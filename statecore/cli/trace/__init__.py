@@ -15,15 +15,16 @@ from ...errors import InvalidArgument
 from ...flow import FLOWS, Flow
 from ...trace import Trace, read, replay
 from .._diagram import find
+from .._types import path
 from ._timeline import Line, timeline
 
 
 def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("trace", help="show and replay what devices recorded")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a trace of a device; several are merged")
+    parser.add_argument("files", nargs="+", type=path, metavar="FILE", help="a trace of a device; several are merged")
     parser.add_argument("--session", help="only this session")
-    parser.add_argument("--html", type=Path, metavar="PAGE", help="write a self-contained page")
+    parser.add_argument("--html", type=path, metavar="PAGE", help="write a self-contained page")
     parser.add_argument("--replay", action="store_true", help="give the core the same again; exit 1 where it differs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
