@@ -16,12 +16,30 @@ def _when(milliseconds: int) -> float | None:
     return milliseconds / 1000 if milliseconds else None
 
 
+DEEPEST = 64
+"""How many values may stand within one another in metadata. It is a stranger's: of much more neither what reads JSON
+nor what writes it makes anything but an error, and one call would be the end of every list that it stands in."""
+
+
+def is_deep(data: Any) -> bool:
+    """Whether values stand within one another more often than that."""
+    inner: list[Any] = [data]
+    for _ in range(DEEPEST):
+        values = [each.values() if isinstance(each, dict) else each for each in inner if isinstance(each, dict | list)]
+        if not values:
+            return False
+        inner = [child for each in values for child in each]
+    return True
+
+
 def _metadata(text: str) -> dict[str, Any] | None:
+    """What a caller attached; None if that is nothing, no object, or too deep."""
     try:
         data = msgspec.json.decode(text) if text else None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
-    return data if isinstance(data, dict) else None
+    deep = text.count("{") + text.count("[") >= DEEPEST and is_deep(data)
+    return data if isinstance(data, dict) and not deep else None
 
 
 def _reason(record: Record) -> Reason:

@@ -24,6 +24,7 @@ from ..settings import CallSettings, check_kept
 from ..switchboard import check_id
 from ..tokens import session_of
 from ._driver import Driver
+from ._log import DEEPEST, is_deep
 from ._part import Part
 from ._tasks import cancel
 from ._time import LoopClock, new_id
@@ -463,8 +464,11 @@ def _metadata(metadata: Any) -> str:
         return ""
     try:
         text = json.dumps(metadata, allow_nan=False, separators=(",", ":"))
+        deep = is_deep(json.loads(text))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"metadata cannot be JSON: {error}", name="metadata") from None
+    if deep:
+        raise InvalidArgument(f"metadata has more than {DEEPEST} values within one another", name="metadata")
     if not isinstance(metadata, dict) or len(text) > _MOST_METADATA:
         raise InvalidArgument(f"metadata must be a dictionary of at most {_MOST_METADATA} characters", name="metadata")
     return text

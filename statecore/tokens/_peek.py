@@ -33,5 +33,5 @@ def _peek(token: str) -> _Names:
     try:
         payload = token.split(".")[1].replace("-", "+").replace("_", "/")
         return _read(a2b_base64(payload + "=" * (-len(payload) % 4)))
-    except (AttributeError, IndexError, Error, ValueError, msgspec.MsgspecError):
+    except (AttributeError, IndexError, Error, ValueError, RecursionError, msgspec.MsgspecError):
         raise TokenMalformed(why="it names no session") from None

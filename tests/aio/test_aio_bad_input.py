@@ -45,6 +45,13 @@ from statecore.tokens import JwtSigner, Keys, Role, issue
 Town, Run = Callable[..., Any], Callable[..., Any]
 
 
+def _nested(depth: int) -> Any:
+    value: Any = ()
+    for _ in range(depth):
+        value = (value,)
+    return value
+
+
 @pytest.mark.parametrize(
     ("receiver", "more", "error"),
     [
@@ -67,6 +74,8 @@ Town, Run = Callable[..., Any], Callable[..., Any]
         ("bob", {"metadata": "text"}, InvalidArgument),
         ("bob", {"metadata": {"x": object()}}, InvalidArgument),
         ("bob", {"metadata": {"x": float("nan")}}, InvalidArgument),
+        ("bob", {"metadata": {"x": _nested(64)}}, InvalidArgument),
+        ("bob", {"metadata": {"x": _nested(5_000)}}, InvalidArgument),
         ("bob", {"metadata": {"x": "y" * 20_000}}, InvalidArgument),
         ("bob", {"metadata": {"x": "y" * 5_000}}, InvalidArgument),
         ("bob", {"session_id": ""}, BlankId),

@@ -507,19 +507,25 @@ def test_a_service_that_will_not_do(run: Run, answer: bytes, error: type[Excepti
 
 
 def test_what_a_call_says_of_itself_is_data(town: Town, run: Run) -> None:
-    """Metadata that is no JSON object, from a client that checks nothing, is None and not an error."""
+    """Metadata that is no JSON object, or one that is nested without end, from a client that checks nothing, is None
+    and not an error: neither to whom it rings nor where the call is listed."""
+    deepest: Any = 1
+    for _ in range(63):
+        deepest = {"a": deepest}
+    said = ("{", "[1]", '{"a":' * 64 + "[1]" + "}" * 64, '{"a":' * 680 + "1" + "}" * 680, "[" * 2048 + "]" * 2048)
+    good = ({"a": 1}, {"a": [[]] * 200}, deepest)
 
     async def main() -> None:
         async with town("alice") as t:
             eve, calls = await Raw.of(t, "eve"), list[Call]()
             t.clients["alice"].on("incoming_call_received", calls.append)
-            for n, metadata in enumerate(("{", "[1]", '{"a": 1}')):
+            for n, metadata in enumerate((*said, *map(json.dumps, good))):
                 command = Command(f"S{n}", 1, "initiate", flow="ringing", receiver="alice", metadata=metadata)
                 assert isinstance(await eve.say(command), View)
                 await t.until(lambda n=n: len(calls) == n + 1)
                 assert isinstance(await eve.say(Command(f"S{n}", 2, "cancel")), View)
-            assert [call.metadata for call in calls] == [None, None, {"a": 1}]
-            assert [call.metadata for call in await t.service.call_log()] == [None, None, {"a": 1}]
+            for listed in (calls, await t.service.call_log()):
+                assert [call.metadata for call in listed] == [*[None] * 5, *good]
             await eve.close()
 
     run(main)
