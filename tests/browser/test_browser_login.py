@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+import statecore_web
 
 
 def test_what_hinders_a_login_is_said(world: Any) -> None:
@@ -75,3 +84,28 @@ def test_a_token_that_is_none_is_said_not_to_be_good(world: Any) -> None:
                 await page.run("document.querySelector('#login-error').innerText = ''")
 
     asyncio.run(main())
+
+
+def test_every_error_has_words_for_people() -> None:
+    """Whatever the library or the browser throws: what is said of it is neither the sentence for programmers nor the
+    browser's."""
+    node = shutil.which("node")
+    if node is None:
+        assert os.environ.get("CI") != "true", "Node is missing"
+        pytest.skip("Node is missing: apt-get install nodejs")
+    page = (Path(statecore_web.__file__).parent / "page").as_uri()
+    program = [node, "--input-type=module", "-e", _SAID.replace("PAGE", page)]
+    told = json.loads(subprocess.run(program, text=True, capture_output=True, check=True, timeout=30).stdout)
+    assert len(told) > 50
+    for code, said, meant in told:
+        assert said.endswith("."), code
+        assert said != meant, code
+
+
+_SAID = """
+const { reason } = await import("PAGE/words.js");
+const { CallError } = await import("PAGE/errors.js");
+const { ERRORS } = await import("PAGE/flows.js");
+const all = [...Object.keys(ERRORS).map((code) => new CallError(code)), new TypeError("x is undefined"), "text."];
+console.log(JSON.stringify(all.map((error) => [error.code ?? "", reason(error), error.message ?? error])));
+"""

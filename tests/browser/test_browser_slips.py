@@ -106,7 +106,7 @@ _HELD: Any = {
 
 def test_a_link_that_is_opened_meanwhile_is_asked_about_afterwards(town: Any) -> None:
     """In a session its own link is copied, whatever stands in the address; when it is over one is asked about the other
-    link, and again when a call rang before one had answered. What is no link of a session is none."""
+    link, and again when a call rang before one had answered. One that leads nowhere leaves the address."""
 
     async def main(all_: Any, alice: Any, bob: Any) -> None:
         await all_.browser.allow("alice", "clipboardReadWrite", "clipboardSanitizedWrite")
@@ -129,6 +129,12 @@ def test_a_link_that_is_opened_meanwhile_is_asked_about_afterwards(town: Any) ->
         await alice.at_home()
         await alice.run("location.hash = '#session=a%20b'")
         await alice.until("document.querySelector('#notice').innerText === 'This is not the link of a session.'")
+        assert await alice.run("location.hash") == ""
+        over = next(call for call in (await all_.service.find_calls()).calls if call.receiver)
+        await alice.run(f"location.hash = '#session={over.session_id}'")
+        await alice.click("#meet")
+        await alice.until("document.querySelector('#notice').innerText === 'The call is over.'")
+        await alice.at_home()
         assert await alice.run("location.hash") == ""
 
     town.run(main)

@@ -89,7 +89,10 @@ const REASONS = {
   too_many_sessions: "You are in too many calls.",
   call_gone: "The call is over.",
   call_not_found: "The call is over.",
+  call_ended: "The call is over.",
+  call_declined: "The call came to nothing.",
   call: "That cannot be done now.",
+  not_ready: "That cannot be done now.",
   token_lacks_grant: "You may not do that here.",
   token_revoked: "You have been logged out.",
   token_expired: "Your login has run out.",
@@ -105,15 +108,18 @@ const REASONS = {
   signaling: "There is no connection to the service.",
   media: "Media could not be connected.",
   network: "The service cannot do that just now.",
+  error: "That did not work.",
 };
 
-/** Why something did not work, for people. */
+/** Why something did not work, for people: what it says to programmers is in the console. */
 export function reason(error) {
   if (error?.name === "NotAllowedError") return "That was not allowed.";
   if (error?.name === "TimeoutError") return "The service did not answer.";
   if (error?.code === "media_device") return device(error);
-  const kind = [error?.code, ...(ERRORS[error?.code]?.under ?? [])].find((each) => each in REASONS);
-  return REASONS[kind] ?? error?.message ?? String(error);
+  if (error?.status) return error.message; // the service's own words
+  const kind = [error?.code, ...(ERRORS[error?.code]?.under ?? [])].find((each) => each in REASONS) ?? "error";
+  if (kind === "error") console.warn(error);
+  return REASONS[kind];
 }
 
 /** A microphone or camera that could not be opened. */
