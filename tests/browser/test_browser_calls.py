@@ -195,7 +195,11 @@ def test_a_page_changes_its_devices(town: Any) -> None:
         await alice.until("document.querySelector('#notice').innerText === 'The camera could not be opened.'")
         await alice.until(f"{_CAMERA}.value === '{cameras[2]}' && {_USED} === {_CAMERA}.value")
         await asyncio.gather(alice.sees("alice"), bob.sees("alice"))
+        await alice.click("#camera")
+        await alice.until("[...statecore.sessions.values()][0].localTrack('video') === null")
+        assert await alice.run(f"{_CAMERA}.value") == cameras[2]
         await alice.run(_PULL)
+        await alice.until("document.querySelector('#panel select').selectedOptions[0].text === \"System's choice\"")
         await alice.until("document.querySelector('#notice').innerText === 'The microphone is gone.'")
         await bob.until("document.querySelector('.tile[data-user=alice] .label').innerText.includes('muted')")
         await alice.press("Tab")

@@ -46,6 +46,7 @@ export class CallScreen {
     this.asking = null; // one's request for video
     this.chat = new Chat(page, () => this.draw());
     this.clock = 0;
+    this.listed = ""; // the devices that were used when they were listed
     this.left = null; // what there is to say of the time left, while it is asked about
     const acts = {
       "copy-link": () => this.page.copyLink(),
@@ -298,6 +299,7 @@ export class CallScreen {
     this.sounds(others);
     this.controls(own);
     if (this.panel === "participants") this.listParticipants();
+    if (this.panel === "devices" && String(this.used()) !== this.listed) this.listDevices();
     this.tick();
   }
 
@@ -408,15 +410,20 @@ export class CallScreen {
       const chose = (event) => this.act(() => choose(event.target.value || null)).then(() => this.listDevices());
       return make("label", {}, text, make("select", { onchange: chose }, ...options));
     };
-    const inUse = (kind) => this.session.device(kind);
+    const [microphone, camera] = this.used();
+    this.listed = String([microphone, camera]);
     const selects = () => [...$("panel").querySelectorAll("select")];
     const focus = selects().indexOf(document.activeElement);
     this.fillPanel("Devices", ...[
-      chooser("audioinput", "Microphone", inUse("audio"), (id) => this.session.chooseDevice("audio", id)),
-      chooser("videoinput", "Camera", inUse("video"), (id) => this.session.chooseDevice("video", id)),
+      chooser("audioinput", "Microphone", microphone, (id) => this.session.chooseDevice("audio", id)),
+      chooser("videoinput", "Camera", camera, (id) => this.session.chooseDevice("video", id)),
       "setSinkId" in HTMLMediaElement.prototype ? chooser("audiooutput", "Speaker", this.output, (id) => this.speaker(id ?? "")) : null,
     ].filter(Boolean));
     selects()[focus]?.focus();
+  }
+
+  used() {
+    return ["audio", "video"].map((kind) => this.session.device(kind));
   }
 
   async speaker(id) {
