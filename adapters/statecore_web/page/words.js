@@ -117,10 +117,13 @@ export function reason(error) {
   if (error?.name === "TimeoutError") return "The service did not answer.";
   if (error?.code === "media_device") return device(error);
   if (error?.status) return error.message; // the service's own words
+  if (error?.code === "invalid_argument" && error.data?.why) return sentence(error.data.why);
   const kind = [error?.code, ...(ERRORS[error?.code]?.under ?? [])].find((each) => each in REASONS) ?? "error";
   if (kind === "error") console.warn(error);
   return REASONS[kind];
 }
+
+const sentence = (why) => `${why[0].toUpperCase()}${why.slice(1)}.`;
 
 /** A microphone or camera that could not be opened. */
 function device(error) {
