@@ -78,9 +78,9 @@ class Admitting(Governing):
 
     def count_connection(self, user: str, guest: Claims | None = None) -> None:
         """One more connection is to be opened: it counts as a message. For transports, which ask before they open one
-        for `serve`. Raises RateLimited, and SignalingRefused for the ids `.` and `..`."""
+        for `serve`. Raises RateLimited, and SignalingRefused for what is no user's id."""
         try:
-            addressable("user", user)
+            addressable("user", check_id("user", user))
         except InvalidArgument as error:
             raise SignalingRefused(why=str(error)) from None
         if wait := self._said.take(whose(user, guest), "", self._clock.monotonic()):

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from statecore import Call, CallClient, CallService, MemoryStore
-from statecore.errors import InvalidArgument, SignalingLost, TokenExpired, TokenMalformed, TokenMissing, TokenRevoked
+from statecore.errors import (
+    InvalidArgument,
+    SignalingLost,
+    SignalingRefused,
+    TokenExpired,
+    TokenMalformed,
+    TokenMissing,
+    TokenRevoked,
+)
 from statecore.testing import FakeMedia, SignalingConformance
 from statecore.testing.signaling import Reach
 from statecore_web import CallApp, WebSocketSignaling
@@ -351,6 +359,23 @@ def test_an_application_may_know_its_users_itself(served: Any) -> None:
             for token, error in (("old", TokenExpired), ("odd", SignalingLost)):
                 with pytest.raises(error):
                     await WebSocketSignaling(url, token, user="alice").connect()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("odd", [None, 5, "", "a b", "a\nb", "x" * 129, ".."])
+def test_an_application_s_check_gives_a_user_s_id(served: Any, odd: Any) -> None:
+    """One that gives anything else lets nobody in, and nobody becomes known by it."""
+
+    async def check(_: str) -> Any:
+        return odd
+
+    async def main() -> None:
+        app = CallApp(CallService(), authenticate=check)
+        async with served(app) as url:
+            with pytest.raises(SignalingRefused):
+                await WebSocketSignaling(url, "token", user="alice").connect()
+            assert await app.service.users() == []
 
     asyncio.run(main())
 
