@@ -56,13 +56,16 @@ async function a_toggle_goes_by_what_is_under_way() {
 }
 
 async function a_mute_that_is_refused_leaves_what_is_confirmed() {
-  const { service, session } = await joined();
+  const { service, session, faults } = await joined();
   service.refuses.add("mute_audio").add("pause_video");
   assert.equal(await session.muteAudio().catch((error) => error.code), "rate_limited");
   assert.deepEqual([microphone().sends, session.isOn("audio")], [true, true]);
   assert.equal(await session.pauseVideo().catch((error) => error.code), "rate_limited");
   await settle();
   assert.deepEqual([camera().sends, session.isOn("video")], [true, true]);
+  microphone().end();
+  await settle();
+  assert.deepEqual([faults, session.localTrack("audio"), devices.opened.length], [["audio: ended"], null, 3]); // once
 }
 
 async function a_camera_and_a_screen_are_closed_at_once_too() {
