@@ -10,6 +10,8 @@ from statecore.errors import InvalidArgument
 
 from ._socket import Scope
 
+_LONGEST = 129
+"""One character more than an id may have."""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -47,8 +49,9 @@ def address(scope: Scope) -> Address:
 
 
 def escaped(part: str) -> str:
-    """A part of a path that has no slash in it, whatever it is; `unquote` gives it back."""
-    return part.replace("%", "%25").replace("/", "%2F")
+    """A part of a path that has no slash in it, whatever it is; `unquote` gives it back, unless it is longer than what
+    anything is called: the framework remembers a thousand paths that anybody has asked for."""
+    return part[:_LONGEST].replace("%", "%25").replace("/", "%2F")
 
 
 def origin(text: str) -> str:

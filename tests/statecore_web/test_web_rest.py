@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import schemathesis
@@ -184,6 +185,20 @@ def test_no_body_follows_a_head() -> None:
     asyncio.run(main())
     assert len(sent) == 10
     assert not any(sent)
+
+
+def test_a_path_is_not_remembered_as_long_as_it_is(served: Any, ask: Any) -> None:
+    """What nothing can be called is not found, and takes no room of its own; the longest id is."""
+
+    async def main(app: CallApp, url: str) -> None:
+        app.service.add_user("é" * 128)
+        assert (await ask(url, "GET", "/v1/users/" + quote("é" * 128)))[1]["uid"] == "é" * 128
+        for long in ("é" * 129, "x" * 50_000):
+            status, told = await ask(url, "GET", "/v1/users/" + quote(long))
+            assert (status, told["data"]) == (404, {"user": long[:129]})
+        assert (await ask(url, "POST", f"/v1/calls/{'x' * 300}/tokens", {"user": "a"}))[0] == 400
+
+    _run(served, main)
 
 
 def test_a_session_whose_id_has_a_slash(served: Any, ask: Any) -> None:
