@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import StatecoreError, UsageError
+from ._stopping import let_go
 
 _COMMANDS = {
     "demo": ("demo", "two people call each other, in both flows, with real media"),
@@ -27,6 +26,8 @@ _COMMANDS = {
     "bench": ("bench", "measure, each figure beside its peer"),
 }
 
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted, 143 terminated,
@@ -38,11 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(end="", flush=True)
         return code
     except BrokenPipeError:  # whoever read the output wants no more of it
-        _let_go()
+        let_go()
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt as stopped:
         number = next(iter(stopped.args), signal.SIGINT)
-        print(f"statecore: {'interrupted' if number == signal.SIGINT else 'terminated'}", file=sys.stderr)
+        if number in _WORDS:
+            print(f"statecore: {_WORDS[number]}", file=sys.stderr)
         return 128 + int(number)
     except UsageError as error:
         return _failed(error, 2)
@@ -50,17 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(error, 1)
 
 
-def _let_go() -> None:
-    """What waits to be written could not be, and would be complained of once more as the process ends."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _failed(error: Exception, code: int) -> int:
     try:
         print(end="", flush=True)
     except OSError:
-        _let_go()
+        let_go()
     print(f"statecore: {' '.join(str(error).split())}{_wait(error)}", file=sys.stderr)
     return code
 

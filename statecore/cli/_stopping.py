@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
-from collections.abc import Coroutine
+import sys
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 _PATIENCE = 10.0
 """For how many seconds what is being ended may go on, before it is told once more, as by a second Ctrl-C."""
+
+
+_stop: ContextVar[Callable[[int], None]] = ContextVar("stop")
+"""Tells the work that is run to end, as by a signal."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -22,6 +30,26 @@ def run(work: Coroutine[Any, Any, int]) -> int:
     return asyncio.run(_watched(work))
 
 
+def say(text: str) -> None:
+    """Print a line of work that is run. It ends, as it would by a signal, if nobody reads that any more."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        stop = _stop.get(None)
+        if stop is None:
+            raise
+        let_go()
+        if not isinstance(error, BrokenPipeError):
+            print(f"statecore: {error}", file=sys.stderr)
+        stop(signal.SIGPIPE)
+
+
+def let_go() -> None:
+    """What waits to be printed could not be, and would be complained of once more, at last as the process ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 async def _watched(work: Coroutine[Any, Any, int]) -> int:
     loop, task, told = asyncio.get_running_loop(), asyncio.current_task(), list[int]()
     if task is None:
@@ -32,6 +60,7 @@ async def _watched(work: Coroutine[Any, Any, int]) -> int:
         task.cancel()
         loop.call_later(_PATIENCE, task.cancel)
 
+    _stop.set(stop)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
     try:

@@ -14,8 +14,6 @@ from urllib.parse import urlsplit
 from ..errors import InvalidArgument
 
 DAY = 86_400.0
-_OPTIONS = {"user": "as"}
-"""What is kept by another name than the option's."""
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -83,15 +81,15 @@ def address(text: str) -> str:
     return text.rstrip("/")
 
 
-def check_given(args: argparse.Namespace, *may_be_empty: str) -> None:
+def check_given(args: argparse.Namespace, *may_be_empty: str, **words: str) -> None:
     """An option that is there and says nothing, as of a variable that is not set, is a mistake: its default may be less
-    safe than what was meant. Raises InvalidArgument."""
+    safe than what was meant. What is not named like its option is named by `words`. Raises InvalidArgument."""
     for name, value in vars(args).items():
         said = value if isinstance(value, list) else [value]
         if name not in may_be_empty and any(isinstance(each, str) and not each.strip() for each in said):
-            option = _OPTIONS.get(name, name.replace("_", "-"))
-            where = ", or the variable STATECORE_API_KEY" if option == "api-key" else ""
-            raise InvalidArgument(f"--{option}{where} is empty: say what it is, or leave it out", name=option)
+            word = words.get(name, f"--{name.replace('_', '-')}")
+            where = ", or the variable STATECORE_API_KEY" if name == "api_key" else ""
+            raise InvalidArgument(f"{word}{where} is empty: say what it is, or leave it out", name=name)
 
 
 def openable(path: str | Path, option: str, mode: Literal["rb", "ab"] = "rb") -> None:

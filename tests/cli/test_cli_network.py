@@ -351,6 +351,29 @@ def test_who_is_told_to_end_hangs_up(shell: Shell) -> None:
     assert (second.returncode, bot.returncode, third.returncode) == (0, 130, 143)
 
 
+def test_who_is_not_read_any_more_ends(shell: Shell) -> None:
+    """What a bot, a call and a service say goes into a pipe that nobody reads: each ends quietly, as what writes to one
+    does. A disk that is full is told."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = (
+        ["answer", "--as", "unread"],
+        ["call", "nobody", "--as", "unread", "--json"],
+        ["serve", "--port", "0", "--dev"],
+    )
+    with open(writer, "wb") as gone, open("/dev/full", "wb") as full:
+        started = [(gone, "", each) for each in words] + [
+            (full, "statecore: [Errno 28] No space left on device\n", words[0])
+        ]
+        commands = [
+            subprocess.Popen([*STATECORE, *each], env=shell.env, stdout=where, stderr=subprocess.PIPE, text=True)
+            for where, _, each in started
+        ]
+    for command, (_, told, each) in zip(commands, started, strict=True):
+        err = command.communicate(timeout=30)[1]
+        assert (each, command.returncode, err) == (each, 141, told)
+
+
 def test_a_recording_that_was_lost_is_told(shell: Shell, tmp_path: Path) -> None:
     """The call goes on without it, and does not look as if it had been recorded."""
     where = str(tmp_path / "{uid}" / "heard.wav")
@@ -580,6 +603,10 @@ NUMBERS = [
         (["call", "x", "--token", "s3cret é"], {}, "--token: it has characters"),
         (["call", "x"], {"STATECORE_TOKEN": "s3 cret"}, "STATECORE_TOKEN: it has characters"),
         (["call", "x", "--as", ""], {}, "--as is empty"),
+        (["call", "", "--as", "x"], {}, "USER is empty"),
+        (["token", ""], {}, "USER is empty"),
+        (["token", "x", "--session", ""], {}, "--session is empty"),
+        (["token", "x", "--role", "host"], {}, "--role does nothing without --session"),
         (["call", "x", "--as", "carol", "--token", "YWxpY2U.s3cret"], {}, "is one of 'alice', and --as says 'carol'"),
         (
             ["call", "x", "--as", "carol"],

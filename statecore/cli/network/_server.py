@@ -64,6 +64,9 @@ def serve(
     class Server(uvicorn.Server):
         """Stops on a signal, and then is done: the signal is not raised again."""
 
+        broken: OSError | None = None
+        """What it was ended by in place of a signal: nobody takes what it has to say."""
+
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             loop = asyncio.get_running_loop()
@@ -73,9 +76,13 @@ def serve(
 
         async def main_loop(self) -> None:  # of one that has started
             loop = asyncio.get_running_loop()
-            async with running(self.servers[0].sockets[0].getsockname()[1]):
-                await super().main_loop()
-                began = loop.time()
+            try:
+                async with running(self.servers[0].sockets[0].getsockname()[1]):
+                    await super().main_loop()
+                    began = loop.time()
+            except OSError as error:
+                self.broken = error
+                return
             # Uvicorn tells those it knows, not one that it has accepted but not begun to serve; and it breaks off what
             # is being answered.
             app.drain(grace - (loop.time() - began))
@@ -92,6 +99,8 @@ def serve(
     logging.getLogger("uvicorn.error").removeFilter(words)
     if words.refused is not None:
         raise _cannot_listen(words.refused, config.host, config.port)
+    if server.broken is not None:
+        raise server.broken
     return 0 if server.started else 1
 
 

@@ -26,6 +26,7 @@ from ...errors import (
 from ...model import EndReason, Reason
 from ...settings import IceServer
 from .._files import has_video
+from .._stopping import say
 from .._types import check_given, number, output, secret, writable
 from ._service import add_options
 from ._who import EXTRA, link
@@ -68,7 +69,7 @@ def told(*, as_json: bool, call: Call | None = None, **more: Any) -> Iterator[di
     finally:
         about["error"] = error
         if as_json:
-            print(json.dumps(about), flush=True)
+            say(json.dumps(about))
 
 
 def _tell_of(about: dict[str, Any], error: StatecoreError) -> None:
@@ -98,7 +99,7 @@ class Talker:
             from statecore_aiortc import AiortcMedia, File, Picture, Tone
         except ImportError as missing:
             raise AdapterMissing(what=str(missing.name), extra=EXTRA) from missing
-        check_given(args, "api_key")
+        check_given(args, "api_key", user="--as", callee="USER")
         logging.getLogger("statecore.client").addFilter(_is_news)
         self._json = args.json
         self._began = time.monotonic()
@@ -116,7 +117,7 @@ class Talker:
     def say(self, text: str) -> None:
         """A line of the timeline."""
         if not self._json:
-            print(f"{time.monotonic() - self._began:8.3f}  {text}", flush=True)
+            say(f"{time.monotonic() - self._began:8.3f}  {text}")
 
     def watch(self, session: Session, about: dict[str, Any]) -> None:
         """Tell who comes, goes, and what they do; what media met with goes to `about`. Raises SessionInactive if it is

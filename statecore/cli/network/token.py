@@ -7,7 +7,8 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from .._types import DAY, number
+from ...errors import InvalidArgument
+from .._types import check_given, number
 from ._service import Issued, Known, add_options, ask
 
 
@@ -16,9 +17,9 @@ def register(commands: Any) -> None:
     parser = commands.add_parser("token", help="have a token issued", description=__doc__)
     parser.add_argument("user", metavar="USER", help="whose token; an auth token makes them known")
     parser.add_argument("--session", metavar="ID", help="a call token for this session, not an auth token")
-    parser.add_argument("--role", default="participant", help="the role of a call token (default: participant)")
+    parser.add_argument("--role", help="the role of a call token (default: participant)")
     parser.add_argument(
-        "--lifetime", type=number(36_500 * DAY, "seconds"), metavar="SECONDS", help="how long it is good for"
+        "--lifetime", type=number(315_360_000, "seconds"), metavar="SECONDS", help="how long it is good for"
     )
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object")
@@ -27,10 +28,13 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print it, and nothing else."""
+    check_given(args, "api_key", user="USER")
+    if args.role is not None and args.session is None:
+        raise InvalidArgument("--role does nothing without --session", name="role")
     more = {"lifetime": args.lifetime} if args.lifetime is not None else {}
     if args.session is not None:
         path = f"/v1/calls/{quote(args.session, safe='')}/tokens"
-        made = ask(args, "POST", path, {"user": args.user, "role": args.role, **more}, kind=Issued)
+        made = ask(args, "POST", path, {"user": args.user, "role": args.role or "participant", **more}, kind=Issued)
     else:
         ask(args, "POST", "/v1/users", {"uid": args.user}, kind=Known)
         made = ask(args, "POST", f"/v1/users/{quote(args.user, safe='')}/auth-tokens", more, kind=Issued)
