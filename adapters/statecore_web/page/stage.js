@@ -2,8 +2,7 @@
 
 import { face, icon, make } from "./words.js";
 
-const SLIM = 3 / 4; // width to height: between these a face is seen whole
-const WIDE = 16 / 9;
+const [SLIM, FULL, WIDE] = [3 / 4, 4 / 3, 16 / 9]; // width to height: what cameras give, upright and lying
 const LEAST = [90, 60]; // pixels, width and height: on a tile that is smaller nobody is seen
 const MANY = { columns: 0, wide: 112, high: 84 }; // where the stage does not hold all
 
@@ -17,7 +16,8 @@ export function fit(count, width, height, gap) {
 
 function size(columns, rows, width, height, gap) {
   const [across, down] = [(width + gap) / columns - gap, (height + gap) / rows - gap];
-  return { columns, wide: Math.floor(Math.min(across, down * WIDE)), high: Math.floor(Math.min(down, across / SLIM)) };
+  const least = width > height ? FULL : SLIM; // what is slimmer than the pictures cuts them at the sides
+  return { columns, wide: Math.floor(Math.min(across, down * WIDE)), high: Math.floor(Math.min(down, across / least)) };
 }
 
 export class Stage {
