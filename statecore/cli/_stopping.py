@@ -14,7 +14,6 @@ from typing import Any
 _PATIENCE = 10.0
 """For how many seconds what is being ended may go on, before it is told once more, as by a second Ctrl-C."""
 
-
 _stop: ContextVar[Callable[[int], None]] = ContextVar("stop")
 """Tells the work that is run to end, as by a signal."""
 

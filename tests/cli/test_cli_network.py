@@ -390,6 +390,7 @@ def test_a_recording_that_was_lost_is_told(shell: Shell, tmp_path: Path) -> None
     assert called.stderr.splitlines()[-1] == f"statecore: {fault}"
     out, err = bot.communicate(timeout=20)
     assert (bot.returncode, err.splitlines()[-1]) == (1, f"statecore: {json.loads(out)['faults'][0]}")
+    assert {path.name for path in tmp_path.iterdir()} == {"alice", "bot"}
 
 
 @pytest.mark.parametrize("video", [[], ["--video"]])

@@ -69,7 +69,7 @@ def told(*, as_json: bool, call: Call | None = None, **more: Any) -> Iterator[di
     finally:
         about["error"] = error
         if as_json:
-            say(json.dumps(about))
+            say(json.dumps(about, default=str))
 
 
 def _tell_of(about: dict[str, Any], error: StatecoreError) -> None:
@@ -87,8 +87,11 @@ def _over(reason: EndReason) -> dict[str, Any]:
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Whether a log has something that the command does not end with, and say itself."""
-    (said, *_) = record.args if isinstance(record.args, tuple) and record.args else (None,)
-    return not isinstance(said, SignalingRefused | TokenError | UnsupportedVersion)
+    return not (
+        record.msg in ("the link is given up: %s", "the service refused: %s")
+        and isinstance(record.args, tuple)
+        and isinstance(record.args[0], SignalingRefused | TokenError | UnsupportedVersion)
+    )
 
 
 class Talker:
@@ -143,11 +146,10 @@ class Talker:
             await session.end()
             reason, lasted = await session.wait_ended(), round(time.monotonic() - began, 3)
             about.update(status=session.call.status, **_over(reason), seconds=lasted)
-            faults, about["faults"] = about["faults"], list(map(str, about["faults"]))
             self.say(f"{who}over, {reason.what}, {lasted:.1f} s")
         if reason.what in _FAILED:
             raise CallEnded(session_id=session.session_id, reason=reason.what)
-        missed = [fault for fault in faults if isinstance(fault, MediaDeviceError)]
+        missed = [fault for fault in about["faults"] if isinstance(fault, MediaDeviceError)]
         if missed:
             raise missed[0]
 
@@ -156,12 +158,13 @@ def _check_record(record: str) -> None:
     """Raises InvalidArgument for what could not be written once the call is under way. Of directories that are named
     after the call nothing is known yet."""
     path = Path(record)
-    while "{" in str(path.parent):
-        path = path.parent
-    if path.is_dir() or not path.suffix:
-        writable(path, "record")
-    else:
+    if "{" not in record and path.suffix and not path.is_dir():
         output(path, "record")
+        return
+    folder = path.parent if path.suffix and not path.is_dir() else path
+    while "{" in str(folder):
+        folder = folder.parent
+    writable(folder, "record")
 
 
 async def hung_up(call: Call, about: dict[str, Any]) -> None:
