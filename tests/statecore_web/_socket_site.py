@@ -31,7 +31,7 @@ from statecore_sql import SqliteStore
 from statecore_web import AuthTokens, verify_webhook
 
 _SERVE = Path(__file__).with_name("_hurried_serve.py")
-_KEY, _SECRET = "the key of back ends", "what signs webhooks"
+_KEY, _SECRET = "the-key-of-back-ends", "what signs webhooks"
 _SET = [f"--set={name}={value}" for name, value in attrs.asdict(TIMERS).items() if value != getattr(Timers(), name)]
 
 
