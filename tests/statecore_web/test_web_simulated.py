@@ -4,6 +4,7 @@ killed and started again, WebSockets through proxies that break, and webhooks.""
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import subprocess
@@ -103,6 +104,7 @@ def _play(folder: Path, scripts: Iterable[Script], speed: float, planted: str = 
     speed *= min(1.0, _QUICK / _up())
     with assert_fully_reaped(), asyncio.Runner(loop_factory=partial(FastLoop, speed)) as runner:
         runner.run(main())
+    assert logging.getLogger("statecore").isEnabledFor(logging.WARNING), "what is logged afterwards is shown again"
     return sites
 
 

@@ -290,7 +290,7 @@ async def carry_out(script: Script, site: Site, *, flows: Mapping[str, Flow] = F
     """Carry a script out on a site, in the running loop, and close it; answers with what it met, or raises Violation.
     What goes wrong on purpose is not logged meanwhile."""
     script.check()
-    with _finding(script), _quietly():
+    with _finding(script), _quietly:
         await _Town(script, site, flows).run()
     return site.mix
 
@@ -314,22 +314,34 @@ def _finding(script: Script) -> Iterator[None]:
         raise Violation(f"shells, seed {script.seed}: {type(error).__name__}: {error}", script) from error
 
 
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """What goes wrong on purpose is logged as it should be, a hundred times a second."""
-    log = logging.getLogger("statecore")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
+class _Quiet:
+    """What goes wrong on purpose is logged as it should be, a hundred times a second: of that nothing is shown until
+    the last of those who run at the same time is done."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._level = logging.NOTSET
+
+    def __enter__(self) -> None:
+        log = logging.getLogger("statecore")
+        if not self._running:
+            self._level = log.level
+        self._running += 1
+        log.setLevel(logging.CRITICAL + 1)
+
+    def __exit__(self, *_: object) -> None:
+        self._running -= 1
+        if not self._running:
+            logging.getLogger("statecore").setLevel(self._level)
+
+
+_quietly = _Quiet()
 
 
 def traces_of(script: Script) -> list[str]:
     """Every line that every device recorded in such a run, device by device."""
     town = _Town(script, Services(script.seed, script.devices.values(), FLOWS), FLOWS)
-    with _quietly():
+    with _quietly:
         run_virtual(town.run())
     return [line for home in town.homes.values() for lines in home.traces for line in lines]
 
