@@ -91,15 +91,19 @@ def _check_form(suffix: str, *, video: bool) -> None:
     """A call is over when it turns out that it cannot be recorded: of an unusual form one of silence is made before."""
     if suffix in _SURE:
         return
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            file = _File(Path(folder) / f"form{suffix}", True, video)
-            with contextlib.closing(file):
-                file.add("audio", silence(_RATE // 50), 0.0)
-                file.finish()
-    except (OSError, ValueError) as error:  # of FFmpeg, whose own are both
-        why = f"nothing can be recorded as {suffix!r} ({getattr(error, 'strerror', None) or error}): say .wav or .webm"
-        raise InvalidArgument(why, name="record") from None
+    why = ""
+    for pictures in dict.fromkeys((video, False)):  # what takes sound alone is good for calls without video
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                file = _File(Path(folder) / f"form{suffix}", True, pictures)
+                with contextlib.closing(file):
+                    file.add("audio", silence(_RATE // 50), 0.0)
+                    file.finish()
+        except (OSError, ValueError) as error:  # of FFmpeg, whose own are both
+            why = str(getattr(error, "strerror", None) or error)
+        else:
+            return
+    raise InvalidArgument(f"nothing can be recorded as {suffix!r} ({why}): say .wav or .webm", name="record")
 
 
 class Recorder:

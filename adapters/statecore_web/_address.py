@@ -36,7 +36,7 @@ def address(scope: Scope) -> Address:
     its end, as frameworks take away from the beginning of the one and not of the other. A server that does not tell
     what was written cannot be asked for an id with a slash."""
     told, root = _names(path_below(scope)), str(scope.get("root_path", "")).rstrip("/")
-    written = scope.get("raw_path", b"").decode("latin-1").partition("?")[0].split("/")
+    written = (scope.get("raw_path") or b"").decode("latin-1").partition("?")[0].split("/")
     place, names = len(written), 0
     while names < len(told) and place > 0:
         place -= 1

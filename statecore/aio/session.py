@@ -179,12 +179,12 @@ class Session:
     async def _close(self, kind: _Captured) -> None:
         """Capture nothing of a kind from now on, and tell the service until it knows: that the link is down, or that
         nobody answers, must open nothing again. Cancelled, or refused, it is as the service last said."""
-        with self._wishing(kind, on=False) as wish:
+        with self._wishing(kind, on=False):
             while True:
                 try:
                     await self._act(_OFF[kind])
                 except CommandTimeout:
-                    if self._wishes[kind][-1] is not wish:
+                    if self._wishes[kind][-1].on:
                         raise
                 else:
                     return
@@ -195,12 +195,12 @@ class Session:
             await self._act(trigger)
 
     @contextmanager
-    def _wishing(self, kind: _Captured, *, on: bool) -> Iterator[_Wish]:
+    def _wishing(self, kind: _Captured, *, on: bool) -> Iterator[None]:
         wishes, wish = self._wishes[kind], _Wish(on)
         wishes.append(wish)
         self._part.media.hush(kind, not on)
         try:
-            yield wish
+            yield
         finally:
             wishes.remove(wish)
             self._part.media.hush(kind, not self._wished(kind, confirmed=True))
@@ -210,7 +210,7 @@ class Session:
         return self._wishes[kind][-1].on if self._wishes[kind] else confirmed
 
     async def mute_audio(self) -> None:
-        """Send no sound, from now on. Idempotent."""
+        """Send no sound, from now on; if it is cancelled before the service knows, sound again. Idempotent."""
         await self._close("audio")
 
     async def unmute_audio(self) -> None:
@@ -223,7 +223,7 @@ class Session:
         await (self.mute_audio() if on else self.unmute_audio())
 
     async def pause_video(self) -> None:
-        """Send no pictures, from now on. Idempotent."""
+        """Send no pictures, from now on; if it is cancelled before the service knows, pictures again. Idempotent."""
         await self._close("video")
 
     async def resume_video(self) -> None:
@@ -259,12 +259,16 @@ class Session:
             await self._open(
                 "screen", "start_screen_share"
             )  # nothing of the source is touched before the grant is known
-            await self._part.media.do("start_screen_share", lambda media: media.set_source("screen", source))
-            if "presenting" not in self.leg.flags:  # stopped meanwhile
+            if self._presents():
+                await self._part.media.do("start_screen_share", lambda media: media.set_source("screen", source))
+            if not self._presents():  # stopped meanwhile
                 await self._part.media.do("stop_screen_share", lambda media: media.set_source("screen", None))
         except BaseException:
             self._part.driver.tell(self.session_id, "stop_screen_share")
             raise
+
+    def _presents(self) -> bool:
+        return self._wished("screen", "presenting" in self.leg.flags)
 
     async def stop_screen_share(self) -> None:
         """Stop sharing, from now on. Idempotent."""

@@ -57,12 +57,14 @@ def test_nothing_is_sent_from_that_moment(kind: str, close: str, again: str, fla
     async def main(pair: CallPair, mine: Session, theirs: Session) -> None:
         assert await _flows(mine, kind)
         pair.caller_link.half_open()
-        closing = asyncio.create_task(getattr(mine, close)())
+        closing = [asyncio.create_task(getattr(mine, close)())]
         for _ in range(_LONG):
             assert not await _flows(mine, kind)
-        assert not closing.done()
+            if len(closing) == 1:
+                closing.append(asyncio.create_task(getattr(mine, close)()))  # pressed again
+        assert not any(each.done() for each in closing)
         pair.caller_link.mend()
-        await asyncio.wait_for(closing, 30)
+        await asyncio.wait_for(asyncio.gather(*closing), 30)
         assert (flag in mine.leg.flags) == (flag in theirs.leg.peers[0].flags) == closed
         assert not await _flows(mine, kind)
         if again:
@@ -137,6 +139,29 @@ def test_a_screen_that_was_stopped_stays_so() -> None:
         await asyncio.wait_for(asyncio.gather(stopping, starting), 30)
         assert "presenting" in mine.leg.flags & theirs.leg.peers[0].flags
         assert await _flows(mine, "screen")
+
+    _run(main)
+
+
+def test_a_screen_that_is_stopped_while_it_begins_is_not_shown() -> None:
+    """Who stops sharing before it has quite begun, and loses the link then, shows nothing meanwhile."""
+
+    async def main(pair: CallPair, mine: Session, theirs: Session) -> None:
+        await mine.stop_screen_share()
+        pair.caller_link.latency = 0.1
+        starting = asyncio.create_task(mine.start_screen_share(ClockPicture()))
+        await asyncio.sleep(0.05)
+        stopping = asyncio.create_task(mine.stop_screen_share())
+        while "presenting" not in mine.leg.flags:  # noqa: ASYNC110 - of the two answers the first
+            await asyncio.sleep(0.01)
+        pair.caller_link.half_open()
+        await starting
+        assert not await _flows(mine, "screen")
+        assert not stopping.done()
+        pair.caller_link.mend()
+        await asyncio.wait_for(stopping, 30)
+        assert not await _flows(mine, "screen")
+        assert "presenting" not in mine.leg.flags | theirs.leg.peers[0].flags
 
     _run(main)
 

@@ -20,8 +20,12 @@ def test_where_nobody_is_listed_one_calls_by_id_and_is_called_by_name(world: Any
             await bob.press("Enter")
             await bob.until("document.querySelector('#notice').innerText === 'nobody is not known here.'")
             await bob.run("document.querySelector('#call-id').value = 'alice-liddell'")
+            await alice.run(_HOLD)
             await bob.click("#by-id [data-call=video]")
+            await alice.until("document.querySelector('#ring').open && window.release")
+            await alice.run("(window.pressed = document.querySelector('#reject')).focus(); release()")
             await alice.until("document.querySelector('#ring-name').innerText === 'Bob Ross'")
+            assert await alice.run("document.activeElement === pressed"), "who is about to decline does"
             assert await alice.run("document.title") == "Bob Ross calls"
             await alice.until("document.querySelector('#say').innerText === 'Incoming video call from Bob Ross'")
             await alice.click("#reject")
@@ -70,6 +74,13 @@ def test_a_log_is_read_to_its_beginning(world: Any) -> None:
     asyncio.run(main())
 
 
+_HOLD = """(() => {
+  const real = window.fetch;
+  window.fetch = async (url, ...more) => {
+    if (String(url).includes("people?call=")) await new Promise((resolve) => { window.release = resolve; });
+    return real(url, ...more);
+  };
+})()"""
 _SHOWN = "document.querySelectorAll('#log time').length"
 _STATE = """(({ innerText, scrollWidth, clientWidth }) => [innerText, scrollWidth <= clientWidth])(
   document.querySelector('#people small'))"""

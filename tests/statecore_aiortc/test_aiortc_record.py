@@ -178,6 +178,7 @@ def test_a_form_that_cannot_be_written_is_refused_before_the_call(tmp_path: Path
     with pytest.raises(InvalidArgument, match=f"nothing can be recorded as '{suffix}'"):
         AiortcMedia(record=tmp_path / f"heard{suffix}")
     AiortcMedia(record=tmp_path / "heard.ogg")
+    AiortcMedia(record=tmp_path / "heard.mka")  # good for sound alone
     assert list(tmp_path.iterdir()) == []
 
 

@@ -168,7 +168,7 @@ def test_one_that_cannot_be_opened_is_tried_again(served: Any, ask: Any, caplog:
 def test_where_a_request_goes(path: str, root: str, written: bytes | None, mount: str, parts: tuple[str, ...]) -> None:
     """Whatever a server or framework tells of the path as it was written, and wherever it takes away what it is
     mounted below."""
-    scope = {"path": path, "root_path": root, **({"raw_path": written} if written is not None else {})}
+    scope = {"path": path, "root_path": root, "raw_path": written}
     assert address(scope) == (mount, parts)
 
 

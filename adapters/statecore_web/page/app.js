@@ -141,9 +141,19 @@ const INCOMING = { audio: "Incoming call", video: "Incoming video call" };
 
 async function rings(call) {
   offer();
-  if (await people.meet([{ session: call.sessionId, other: call.with }])) offer(); // by name
-  if (client?.calls.some((each) => each.sessionId === call.sessionId)) say(`${INCOMING[call.type]} from ${people.nameOf(call.with, call)}`);
+  const met = await people.meet([{ session: call.sessionId, other: call.with }]);
+  if (!client?.calls.some((each) => each.sessionId === call.sessionId)) return;
+  const user = people.userOf(call.with, call);
+  if (met) {
+    ring.name(call.sessionId, user, asks(call, user));
+    if (document.title === calling({ name: call.with })) document.title = calling(user);
+  }
+  say(`${INCOMING[call.type]} from ${user.name}`);
 }
+
+const calling = ({ name }) => `${name} calls`;
+
+const asks = (call, { name }) => `${name} asks for ${call.type === "video" ? "a video call" : "a call"}.`;
 
 /** Why nothing can be begun now, if so: one is in one call or session at a time. */
 function taken() {
@@ -159,10 +169,8 @@ function offer() {
     return;
   }
   const user = people.userOf(call.with, call);
-  const { name } = user;
   if (screen.session) {
-    const kind = call.type === "video" ? "a video call" : "a call";
-    ring.beside(call.sessionId, `${name} asks for ${kind}.`, () => accept(call), () => decline(call));
+    ring.beside(call.sessionId, asks(call, user), () => accept(call), () => decline(call));
     return;
   }
   ring.dialog(call.sessionId, user, INCOMING[call.type], [
@@ -170,7 +178,7 @@ function offer() {
     ring.answer("accept", "good", call.type === "video" ? "video" : "call", "Accept", () => accept(call)),
   ]);
   sounds.ringIn();
-  document.title = `${name} calls`;
+  document.title = calling(user);
 }
 
 async function place(uid, type) {

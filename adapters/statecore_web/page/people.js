@@ -4,6 +4,7 @@ import { ask } from "./service.js";
 import { $, ENDS, duration, face, icon, make, when } from "./words.js";
 
 const LOOK = 4000; // milliseconds between two looks at who is there
+const SOME = 30; // of so many calls the service tells at a time who is in them
 const TYPING = 200; // milliseconds after a letter until one looks for what is written: another may follow
 
 const known = new Map(); // uid -> whom the service has told of
@@ -41,7 +42,7 @@ export const nameOf = (uid, call = null) => userOf(uid, call).name;
 
 /** Ask who those are of whom only calls tell; tells whether that is known now. A call has `session` and `other`. */
 export async function meet(calls) {
-  const lacking = calls.filter(({ session, other }) => other && !known.has(other) && !asked.has(session));
+  const lacking = calls.filter(({ session, other }) => other && !known.has(other) && !asked.has(session)).slice(0, SOME);
   if (!lacking.length) return false;
   const query = new URLSearchParams(lacking.map(({ session }) => ["call", session]));
   const found = await ask(`page/people?${query}`).catch(() => null); // it is asked again with the next look

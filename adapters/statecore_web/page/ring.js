@@ -27,16 +27,28 @@ function keepOff(event) {
   event.stopPropagation();
 }
 
-/** Show the dialog; the last of its buttons gets the focus. */
-export function dialog(sessionId, user, what, buttons) {
+function portray(user) {
   $("ring-name").textContent = user.name;
-  say(what);
   const portrait = face(user, { big: true });
   portrait.id = "ring-avatar";
   $("ring-avatar").replaceWith(portrait);
+}
+
+/** Whose call it is has become known, and what is asked beside a call then. Nothing else changes: somebody may be about
+ * to press a button. */
+export function name(sessionId, user, text) {
+  if (shown() && $("ring").dataset.session === sessionId) portray(user);
+  if (!$("waiting").hidden && $("waiting").dataset.session === sessionId) $("waiting-text").textContent = text;
+}
+
+/** Show the dialog; the last of its buttons gets the focus. */
+export function dialog(sessionId, user, what, buttons) {
+  portray(user);
+  say(what);
   $("answers").replaceChildren(...buttons);
   $("ring").dataset.session = sessionId ?? "";
   if (!shown()) {
+    $("say").textContent = ""; // within it, that would be read as a part of it
     $("ring").append(...tellers()); // what stands outside it is neither heard nor in front
     $("ring").showModal();
   }
