@@ -156,7 +156,10 @@ async def _rates(size: _Size) -> list[Figure]:
                 (ours, calls),
                 (kept, written),
             )
-            turns = [[await _turn(server, size.seconds, acts) for server, acts in sides] for _ in range(size.turns + 1)]
+            turns: list[list[_Turn]] = []
+            for _ in range(size.turns + 1):
+                turns.append([await _turn(server, size.seconds, acts) for server, acts in sides])
+                _beat(*(device for pair in (*pairs, *others) for device in pair))  # all of it takes as long as a lease
     told = list(zip(*turns[1:], strict=True))  # the first warmed up
     few, few_written, _, many, many_written = (median(turn.rate for turn in side) for side in told)
     value, peer = (median(turn.messages for turn in told[place]) for place in (0, 2))
