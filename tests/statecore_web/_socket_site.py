@@ -155,6 +155,8 @@ class SocketSite:
         assert code in ends, f"it ended with {code}, and not with one of {ends}"
 
     def at_next_commit(self, place: int, do: Callable[[], object] | None) -> None:  # noqa: ARG002 - of the only one
+        if do is not None and self.running[0] is None:
+            return  # it is on its way out, and is to come to an end
         self._switches.doomed = do is not None
         self._last = do or self._last  # it may have happened, and not be known yet
 

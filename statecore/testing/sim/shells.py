@@ -119,7 +119,8 @@ class _Town(Troubles):
 
     async def _all(self, tasks: set[asyncio.Task[Any]]) -> None:
         while tasks:
-            done, _ = await asyncio.wait(list(tasks))
+            # What failed may be what another waits for, and would never be told.
+            done, _ = await asyncio.wait(list(tasks), return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
 
