@@ -47,6 +47,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
+def node() -> str:
+    """The program that runs the page's modules without a browser."""
+    program = shutil.which("node")
+    if program is None:
+        assert os.environ.get("CI") != "true", "Node is missing"
+        pytest.skip("Node is missing: apt-get install nodejs")
+    return program
+
+
+@pytest.fixture(scope="session")
 def devtools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running Chromium; gives the address of its DevTools."""
     program = shutil.which("chromium") or shutil.which("google-chrome")

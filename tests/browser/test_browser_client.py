@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -29,16 +27,6 @@ def _wrong(node: str, file: str) -> dict[str, str]:
     done = subprocess.run([node, str(HERE / file), str(PAGE)], capture_output=True, check=True, timeout=60)
     found: dict[str, str] = json.loads(done.stdout)
     return found
-
-
-@pytest.fixture(scope="module")
-def node() -> str:
-    """The program that runs them."""
-    node = shutil.which("node")
-    if node is None:
-        assert os.environ.get("CI") != "true", "Node is missing"
-        pytest.skip("Node is missing: apt-get install nodejs")
-    return node
 
 
 @pytest.mark.parametrize("name", _named("capture.mjs"))

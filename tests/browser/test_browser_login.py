@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 import statecore_web
 
@@ -86,13 +82,9 @@ def test_a_token_that_is_none_is_said_not_to_be_good(world: Any) -> None:
     asyncio.run(main())
 
 
-def test_every_error_has_words_for_people() -> None:
+def test_every_error_has_words_for_people(node: str) -> None:
     """Whatever the library or the browser throws: what is said of it is neither the sentence for programmers nor the
     browser's."""
-    node = shutil.which("node")
-    if node is None:
-        assert os.environ.get("CI") != "true", "Node is missing"
-        pytest.skip("Node is missing: apt-get install nodejs")
     page = (Path(statecore_web.__file__).parent / "page").as_uri()
     program = [node, "--input-type=module", "-e", _SAID.replace("PAGE", page)]
     told = json.loads(subprocess.run(program, text=True, capture_output=True, check=True, timeout=30).stdout)
