@@ -160,6 +160,23 @@ async function a_token_that_is_none_is_refused_at_once_and_not_quoted() {
   client.close();
 }
 
+async function a_link_that_is_another_users_is_given_up() {
+  globalThis.WebSocket = class {
+    readyState = 1;
+    send() {}
+    close() {}
+  };
+  const client = new CallClient("https://calls.example.org", { user: "carol", token: "alice's" });
+  const failed = [];
+  client.on("connection_failed", (code) => failed.push(code));
+  const connecting = client.connect().catch((wrong) => wrong);
+  await settle();
+  client.connection.socket.onmessage({ data: JSON.stringify({ m: "welcome", user: "alice" }) });
+  const error = await connecting;
+  assert.deepEqual([error.code, error.data], ["token_foreign", { what: "user", theirs: "alice", ours: "carol" }]);
+  assert.deepEqual([failed, client.online, client.connection.closed], [["token_foreign"], false, true]);
+}
+
 async function whose_connection_is_closed_meanwhile_has_no_fault() {
   const faults = [];
   const around = { host: { joined: 2, fault: (error) => faults.push(error.message), ask() {} } };
@@ -194,6 +211,7 @@ await report({
   after_the_end_every_action_says_that_it_is_over,
   nobody_waits_for_a_link_that_is_given_up,
   a_token_that_is_none_is_refused_at_once_and_not_quoted,
+  a_link_that_is_another_users_is_given_up,
   whose_connection_is_closed_meanwhile_has_no_fault,
   how_a_call_ended_is_said_to_whoever_asks_later,
   a_call_lasts_by_the_clock_of_the_service,

@@ -10,7 +10,7 @@ const STEADY = 5000; // only a connection that lasted so long shows that the nex
 const LONGEST = 2 ** 31 - 1; // milliseconds of a timer
 const WELCOME = 10000; // milliseconds in which a connection has to be welcomed
 
-/** Keeps a device connected. `device` has online, linkUp, linkTook(message), linkDown, linkFailed(error). */
+/** Keeps a device connected. `device` has user, online, linkUp, linkTook(message), linkDown, linkFailed(error). */
 export class Connection {
   /** `token` is one, or gives one; a guest's is a call token. `giveUpAfter` is in seconds without a link; 0 is never. */
   constructor(url, token, device, { guest = false, giveUpAfter = 0 } = {}) {
@@ -78,6 +78,9 @@ export class Connection {
     }
     if (message?.m === "refused" && !message.n) {
       this.refused(new CallError(message.code, message.data ?? {}));
+    } else if (message?.m === "welcome" && message.user !== this.device.user.uid) {
+      // Whatever this device did, it would do in the name of somebody whom its program takes for another.
+      this.fail(new CallError("token_foreign", { what: "user", theirs: message.user, ours: this.device.user.uid }));
     } else if (message?.m) {
       if (message.m === "welcome") this.welcomed();
       this.device.linkTook(message);
