@@ -8,6 +8,7 @@ import base64
 import contextlib
 import hmac
 import json
+import logging
 import os
 import signal
 import socket
@@ -631,7 +632,7 @@ def test_what_is_asked_wrongly_is_told_in_a_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No traceback, and an exit code that is not 0."""
+    """No traceback, and an exit code that is not 0; what the library logs afterwards is not held back."""
     for name in [name for name in os.environ if name.startswith("STATECORE_")]:
         monkeypatch.delenv(name)
     for name, value in {**shell.env, **env}.items():
@@ -645,6 +646,7 @@ def test_what_is_asked_wrongly_is_told_in_a_line(
     assert told in err
     assert "s3" not in err
     assert err.count("\n") == 1
+    assert not logging.getLogger("statecore.client").filters
 
 
 def test_limits_and_timers_are_set_by_name() -> None:

@@ -8,8 +8,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,6 @@ class Talker:
         except ImportError as missing:
             raise AdapterMissing(what=str(missing.name), extra=EXTRA) from missing
         check_given(args, "api_key", user="--as", callee="USER")
-        logging.getLogger("statecore.client").addFilter(_is_news)
         self._json = args.json
         self._began = time.monotonic()
         sound: Any = File(args.play) if args.play else Tone(args.tone or 440.0)
@@ -115,7 +114,18 @@ class Talker:
         )
         if args.record is not None:
             _check_record(args.record)
-        self.client = CallClient(link(args, **user), media)
+        self._client = CallClient(link(args, **user), media)
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[CallClient]:
+        """Its client, for as long as it is connected. Raises as `CallClient.connect` does."""
+        log = logging.getLogger("statecore.client")
+        log.addFilter(_is_news)
+        try:
+            async with self._client as client:
+                yield client
+        finally:
+            log.removeFilter(_is_news)
 
     def say(self, text: str) -> None:
         """A line of the timeline."""

@@ -72,7 +72,7 @@ async def _answer(talker: Talker, args: argparse.Namespace) -> int:
             if left <= 0:
                 over.set()
 
-    async with talker.client as client:
+    async with talker.connected() as client:
         client.on("connection_failed", lambda *_: over.set())
         talker.say(f"{client.user.uid} answers (Ctrl-C stops)")
         async with asyncio.TaskGroup() as group:

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _call(talker: Talker, args: argparse.Namespace, about: dict[str, Any]) -> int:
     kind: Literal["audio", "video"] = "video" if args.video else "audio"
-    async with talker.client as client:
+    async with talker.connected() as client:
         began = time.monotonic()
         call = await client.initiate_call(args.callee, type=kind, timeout=args.timeout)
         about["session_id"] = call.session_id
