@@ -94,9 +94,11 @@ def serve(
     words = _Words()
     logging.getLogger("uvicorn.error").addFilter(words)
     server = Server(config)
-    with contextlib.suppress(SystemExit):  # by which Uvicorn ends where it cannot listen
-        server.run()
-    logging.getLogger("uvicorn.error").removeFilter(words)
+    try:
+        with contextlib.suppress(SystemExit):  # by which Uvicorn ends where it cannot listen
+            server.run()
+    finally:
+        logging.getLogger("uvicorn.error").removeFilter(words)
     if words.refused is not None:
         raise _cannot_listen(words.refused, config.host, config.port)
     if server.broken is not None:
