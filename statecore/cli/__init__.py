@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import StatecoreError, UsageError
-from ._stopping import let_go
+from ._stopping import complain, let_go
 
 _COMMANDS = {
     "demo": ("demo", "two people call each other, in both flows, with real media"),
@@ -26,12 +26,13 @@ _COMMANDS = {
     "bench": ("bench", "measure, each figure beside its peer"),
 }
 
-_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "its terminal was closed"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted, 143 terminated,
-    141 if nobody reads its output any more. Whatever else is not 0 has a line on standard error."""
+    129 if its terminal was closed, 141 if nobody reads its output any more. Whatever else is not 0 has a line on
+    standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser(arguments).parse_args(arguments)
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stopped:
         number = next(iter(stopped.args), signal.SIGINT)
         if number in _WORDS:
-            print(f"statecore: {_WORDS[number]}", file=sys.stderr)
+            complain(_WORDS[number])
         return 128 + int(number)
     except UsageError as error:
         return _failed(error, 2)
@@ -57,7 +58,7 @@ def _failed(error: Exception, code: int) -> int:
         print(end="", flush=True)
     except OSError:
         let_go()
-    print(f"statecore: {' '.join(str(error).split())}{_wait(error)}", file=sys.stderr)
+    complain(f"{' '.join(str(error).split())}{_wait(error)}")
     return code
 
 

@@ -1,4 +1,4 @@
-"""Work that ends in its order when it is told to: by Ctrl-C, and by what `kill` sends."""
+"""Work that ends in its order when it is told to: by Ctrl-C, by what `kill` sends, and by a terminal that closes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,16 @@ class Stopped(KeyboardInterrupt):
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:
-    """What the work comes to. SIGINT and SIGTERM cancel it, and it ends in its order what it has begun: whoever is in a
-    call hangs up. A second signal does not wait for that. What a shell starts in the background ignores SIGINT; as of
-    `serve`, that does not count here: whoever sends it means it. Raises Stopped."""
+    """What the work comes to. A signal cancels it, and it ends in its order what it has begun: whoever is in a call
+    hangs up. A second signal does not wait for that. Raises Stopped."""
     return asyncio.run(_watched(work))
+
+
+def signals() -> list[signal.Signals]:
+    """Those that tell a command to end. What a shell starts in the background ignores SIGINT; that does not count here:
+    whoever sends it means it. What `nohup` starts ignores SIGHUP, and is to outlive its terminal."""
+    outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if outlives else [signal.SIGHUP])]
 
 
 def say(text: str) -> None:
@@ -39,8 +45,14 @@ def say(text: str) -> None:
             raise
         let_go()
         if not isinstance(error, BrokenPipeError):
-            print(f"statecore: {error}", file=sys.stderr)
+            complain(error)
         stop(signal.SIGPIPE)
+
+
+def complain(what: object) -> None:
+    """Say in a line on standard error what is wrong; to nobody where that is gone, as a terminal that was closed."""
+    with contextlib.suppress(OSError):
+        print(f"statecore: {what}", file=sys.stderr, flush=True)
 
 
 def let_go() -> None:
@@ -60,7 +72,7 @@ async def _watched(work: Coroutine[Any, Any, int]) -> int:
         loop.call_later(_PATIENCE, task.cancel)
 
     _stop.set(stop)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in signals():
         loop.add_signal_handler(number, stop, number)
     try:
         return await work

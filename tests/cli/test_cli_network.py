@@ -10,6 +10,7 @@ import hmac
 import json
 import logging
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -352,6 +353,28 @@ def test_who_is_told_to_end_hangs_up(shell: Shell) -> None:
     assert (second.returncode, bot.returncode, third.returncode) == (0, 130, 143)
 
 
+def test_who_loses_its_terminal_hangs_up(shell: Shell) -> None:
+    """The other side hears of it at once; what was started with `nohup` goes on."""
+    words = ["nohup", *STATECORE, "answer", "--as", "outlives", "--json"]
+    bot = subprocess.Popen(words, env=shell.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _wait_for(shell, "outlives")
+    bot.send_signal(signal.SIGHUP)
+    ours, its = pty.openpty()
+    # What a session's first process opens is its terminal.
+    words = ["sh", "-c", 'exec "$@" < "$0" > "$0" 2>&1', os.ttyname(its), *STATECORE, "call", "outlives"]
+    caller = subprocess.Popen([*words, "--as", "closes"], env=shell.env, start_new_session=True)
+    _wait_active(shell, "closes")
+    os.close(its)
+    os.close(ours)
+    assert caller.wait(timeout=20) == 129
+    assert bot.stdout is not None
+    told = json.loads(bot.stdout.readline())
+    assert (told["caller"], told["reason"], told["by"], told["error"]) == ("closes", "hangup", "closes", None)
+    bot.send_signal(signal.SIGTERM)
+    bot.communicate(timeout=20)
+    assert bot.returncode == 143
+
+
 def test_who_is_not_read_any_more_ends(shell: Shell) -> None:
     """What a bot, a call and a service say goes into a pipe that nobody reads: each ends quietly, as what writes to one
     does. A disk that is full is told."""
@@ -690,13 +713,15 @@ def test_a_message_that_is_too_long_is_refused_with_a_reason() -> None:
     assert process.communicate(timeout=20)[1].endswith("malformed message: 65537 bytes, more than 65536\n")
 
 
-def test_in_development_a_name_is_enough() -> None:
-    """`serve --dev` lets anybody in by name, without a key; an interruption stops it cleanly."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_in_development_a_name_is_enough(number: int) -> None:
+    """`serve --dev` lets anybody in by name, without a key; an interruption stops it cleanly, as does a terminal that
+    is closed."""
     process, told = _serve("--dev", "--host", "localhost")
     done = Shell(told["url"], "")("call", "nobody", "--as", "alice")
     assert "does not know the user" in done.stderr
     assert "white space" in Shell(told["url"], "")("call", "nobody", "--as", "a b").stderr
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.communicate(timeout=20)[1] == ""
     assert process.returncode == 0
 

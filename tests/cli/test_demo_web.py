@@ -110,8 +110,10 @@ def test_a_caller_who_does_not_connect_is_told_of_in_one_line(capsys: pytest.Cap
     )
 
 
-@pytest.mark.parametrize("words", [["--only", "busy"], ["--break", "no-audio"]])
+@pytest.mark.parametrize("words", [["--only", "busy"], ["--break", "no-audio"], ["--out", "there"]])
 def test_what_is_for_the_two_people_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Choosing or breaking one of the demo's own calls makes no sense of a page."""
+    """Choosing or breaking the calls of the demo makes no sense of a page, nor does a report; nor a port of them."""
     assert main(["demo", "--web", *words]) == 2
     assert "not for --web" in capsys.readouterr().err
+    assert main(["demo", "--port", "0"]) == 2
+    assert "--web" in capsys.readouterr().err

@@ -19,25 +19,29 @@ from .._types import path, port, writable
 
 BREAKS = ("no-audio", "no-tune", "frozen-video", "swapped-reason")
 CALLS = ("video call", "call by tokens", "rejected", "cancelled", "busy", "unanswered", "wrong token")
+_OUT = Path("out/demo")
+_PORT = 8765
 
 
 def register(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("demo", help="two people call each other, in both flows, with real media")
     parser.add_argument("--play", type=path, metavar="FILE", help="an audio or video file for Alice to play")
-    parser.add_argument("--out", type=path, default=Path("out/demo"), metavar="DIR", help="where the report goes")
+    parser.add_argument("--out", type=path, metavar="DIR", help=f"where the report goes (default: {_OUT})")
     parser.add_argument("--only", action="append", choices=CALLS, metavar="CALL", help="only this call, by its name")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--break", dest="broken", choices=BREAKS, help="break something, to see that it is noticed")
     parser.add_argument("--web", action="store_true", help="a page to call a bot from, in place of the two people")
-    parser.add_argument("--port", type=port, default=8765, help="the page's port; 0 takes a free one (default: 8765)")
+    parser.add_argument("--port", type=port, help=f"the page's port; 0 takes a free one (default: {_PORT})")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the calls; 0 if everything was as it should be, else 1. Of the page: 0 once it is told to stop."""
-    if args.web and (args.only or args.broken):
-        raise InvalidArgument("--only and --break are for the calls of the two people, not for --web", name="web")
+    if args.web and (args.only or args.broken or args.out):
+        raise InvalidArgument("--only, --break and --out are for the two people, not for --web", name="web")
+    if not args.web and args.port is not None:
+        raise InvalidArgument("--port is that of the page, which is there with --web", name="port")
     try:
         import aiortc  # noqa: F401 - imported now, so that it does not count as something left behind
         import numpy as np  # noqa: F401
@@ -47,14 +51,15 @@ def run(args: argparse.Namespace) -> int:
     if args.web:
         from ._web import serve_page
 
-        return serve_page(args)
+        return serve_page(_PORT if args.port is None else args.port, play=args.play, as_json=args.json)
     from ._scenario import Demo
     from ._show import Show
 
-    writable(args.out, "out")
+    out = args.out or _OUT
+    writable(out, "out")
     show = Show(quiet=args.json)
     before = _held()
-    demo = Demo(args.out, only=args.only or CALLS, broken=args.broken, play=args.play, say=show.say)
+    demo = Demo(out, only=args.only or CALLS, broken=args.broken, play=args.play, say=show.say)
     show.title(demo.voice, args.play)
     tasks = asyncio.run(_measured(demo))
     leaks = {"tasks": tasks, **_left(before)}
@@ -63,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     ok = not any(result.problems for result in demo.results) and not any(leaks.values())
     from ._report import write
 
-    page = write(args.out, demo.results, leaks, ok=ok)
+    page = write(out, demo.results, leaks, ok=ok)
     if args.json:
         calls = [result.as_json() for result in demo.results]
         print(json.dumps({"calls": calls, "leaks": leaks, "ok": ok}))

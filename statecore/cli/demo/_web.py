@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -25,18 +24,18 @@ AT_ONCE = 10
 """How many calls it is in at a time: each takes a part of a processor, for its sound and its picture."""
 
 
-def serve_page(args: argparse.Namespace) -> int:
+def serve_page(port: int, *, play: Path | None, as_json: bool) -> int:
     """Serve, and answer, until interrupted or terminated; both are a clean end. Anybody logs in by name, and so it
     listens on the loopback address only."""
     service = CallService()
 
     @contextlib.asynccontextmanager
-    async def running(port: int) -> AsyncIterator[None]:
-        async with answering(service, media(args.play)):
-            announce(f"http://127.0.0.1:{port}/", as_json=args.json)
+    async def running(taken: int) -> AsyncIterator[None]:
+        async with answering(service, media(play)):
+            announce(f"http://127.0.0.1:{taken}/", as_json=as_json)
             yield
 
-    return serve(service, running, api_key=secrets.token_urlsafe(24), dev=True, host="127.0.0.1", port=args.port)
+    return serve(service, running, api_key=secrets.token_urlsafe(24), dev=True, host="127.0.0.1", port=port)
 
 
 def media(play: Path | None) -> Any:

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import errno
 import logging
-import signal
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from ...errors import AdapterMissing
+from .._stopping import signals
 
 if TYPE_CHECKING:
     from ... import CallService
@@ -70,7 +70,7 @@ def serve(
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             loop = asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in signals():
                 loop.add_signal_handler(number, self.handle_exit, number, None)
             yield
 

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import json
 import logging
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -184,8 +183,3 @@ async def hung_up(call: Call, about: dict[str, Any]) -> None:
         await call.answered()
     except StatecoreError as error:
         _tell_of(about, error)
-
-
-def complain(error: StatecoreError) -> None:
-    """A line for what one call came to, where others go on."""
-    print(f"statecore: {error}", file=sys.stderr, flush=True)
