@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import time
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -18,15 +17,13 @@ from typing import Any
 
 import pytest
 import uvicorn
+from _chromium import FLAGS, Browser, Tab
 from hypothesis import settings
 from websockets.asyncio.client import connect
 
 from statecore import CallService, CallSettings
 from statecore.testing.signals import tone
 from statecore_web import CallApp
-
-sys.path.append(str(Path(__file__).parent))
-from _chromium import FLAGS, Browser, Tab
 
 PAUSE = 5.0
 """How many seconds nobody may serve a page, before it is rather opened anew."""
