@@ -95,6 +95,7 @@ def test_who_is_told_to_end_hangs_up(shell: Shell) -> None:
     assert (second.returncode, bot.returncode, third.returncode) == (0, 130, 143)
 
 
+@pytest.mark.usefixtures("hears_its_terminal")
 def test_who_loses_its_terminal_hangs_up(shell: Shell) -> None:
     """The other side hears of it at once; what was started with `nohup` goes on."""
     words = ["nohup", *STATECORE, "answer", "--as", "outlives", "--json"]

@@ -197,6 +197,7 @@ def test_a_message_that_is_too_long_is_refused_with_a_reason() -> None:
     assert process.communicate(timeout=20)[1].endswith("malformed message: 65537 bytes, more than 65536\n")
 
 
+@pytest.mark.usefixtures("hears_its_terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_in_development_a_name_is_enough(number: int) -> None:
     """`serve --dev` lets anybody in by name, without a key; an interruption stops it cleanly, as does a terminal that
