@@ -223,6 +223,7 @@ def test_a_connection_that_breaks_at_any_message(served: Callable[..., Any], who
     assert (repeated > 5) == repeats
 
 
+@pytest.mark.soak
 def test_ways_that_take_their_time(served: Callable[..., Any], request: pytest.FixtureRequest) -> None:
     """Every message of both sides is late by a time of its own, and both connections break somewhere: the call goes on
     all the same."""
