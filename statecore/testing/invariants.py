@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -15,6 +15,8 @@ from statecore.trace import Entry, Trace, replay
 
 OVER = frozenset({"outgoing_call_rejected", "incoming_call_cancelled", "call_ended_message_received"})
 """The events of which each ended leg brings exactly one."""
+_LAST = OVER | {"session_left", "call_ended", "close"}
+"""What may be the last thing that is done for a leg."""
 _ASKS = frozenset({"Await", "Do", "Say"})
 
 
@@ -23,13 +25,14 @@ def assert_invariants(
 ) -> int:
     """Hold traces to what must hold, always; answers with how many legs they told of.
 
-    Of each device: its calls go a way that the flow's table allows; listeners hear of each end exactly once, and of
-    nothing after it; media is opened only for what its user has agreed to and not taken back, and closed exactly once
-    iff it was opened; no command is settled twice; what was told of an end is compatible with the record; and the core,
-    given the same inputs, does the same again. Of several devices: they mean the same calls by the same names. With
-    `finished`, as after the clients were closed, no call lives on. Calls that are `forgotten` were in a store that was
-    lost: if one was begun anew, what was told of its two lives is not compared. Raises AssertionError, which names
-    user, device, line and call, and InvalidTrace where the traces need other flows than these. Changes nothing."""
+    Of each device: its calls go a way that the flow's table allows, and what has ended rises again only as another leg;
+    listeners hear of each end exactly once, and of nothing after it; media is opened only for what its user has agreed
+    to and not taken back, and closed exactly once iff it was opened; no command is settled twice; what was told of an
+    end is compatible with the record; and the core, given the same inputs, does the same again. Of several devices:
+    they mean the same calls by the same names. With `finished`, as after the clients were closed, no call lives on.
+    Calls that are `forgotten` were in a store that was lost: if one was begun anew, what was told of its two lives is
+    not compared. Raises AssertionError, which names user, device, line and call, and InvalidTrace where the traces need
+    other flows than these. Changes nothing."""
     legs = 0
     for trace in traces:
         for difference in replay(trace, flows):
@@ -57,6 +60,7 @@ class _Leg:
     flow: Flow
     state: str
     role: str
+    pid: str = ""
     told: Counter[str] = attrs.field(factory=Counter)
     media: Counter[str] = attrs.field(factory=Counter)
     reason: str = ""
@@ -73,6 +77,7 @@ class _Side:
         self.legs: dict[str, _Leg] = {}
         self.flow_of: dict[str, str] = {}
         self.role_of: dict[str, str] = {}
+        self.pid_of: dict[str, str] = {}
         self.agreed: dict[str, frozenset[str]] = {}
         self.asked = self.settled = self.count = 0
 
@@ -93,17 +98,40 @@ class _Side:
             self._wants(entry.input)
         if view is not None:
             self._sees(view)
-        for session, path in entry.moves.items():
-            self._moves(session, path)
-        for session, reason in entry.ended.items():
-            self.legs[session].reason = reason
-        for did in entry.did:
-            self._did(did.do, did.what, did.session)
+        for part in self._parts(entry):
+            self._follow(part)
+        if view is not None and (leg := self.legs.get(view["session"])) is not None:
+            leg.pid = leg.pid or view["pid"]
         self.asked += entry.given in _ASKS and bool(entry.input.get("ticket"))
         assert self.settled <= self.asked, "more was settled than was asked for"
         if view is not None and view.get("reason"):
             self._compare(view)
-        for session in entry.moves:
+
+    def _parts(self, entry: Entry) -> Iterator[Entry]:
+        """What is to be followed, one after the other: a leg may end and be succeeded in one step, by another that has
+        another id."""
+        for session, path in entry.moves.items():
+            final, leg = self._flow(session).final, self.legs.get(session)
+            if final in path[1:-1] and leg is not None and leg.pid != self.pid_of.get(session):
+                end = path.index(final, 1) + 1
+                its = [n for n, did in enumerate(entry.did, 1) if did.session == session and did.what in _LAST]
+                done = max(its, default=0)
+                moves, ended = dict(entry.moves), dict(entry.ended)
+                why = ended.pop(session, "")
+                moves[session] = path[end:]
+                yield attrs.evolve(entry, moves={session: path[:end]}, did=entry.did[:done], ended={session: why})
+                yield attrs.evolve(entry, moves=moves, did=entry.did[done:], ended=ended)
+                return
+        yield entry
+
+    def _follow(self, part: Entry) -> None:
+        for session, path in part.moves.items():
+            self._moves(session, path)
+        for session, reason in part.ended.items():
+            self.legs[session].reason = reason
+        for did in part.did:
+            self._did(did.do, did.what, did.session)
+        for session in part.moves:
             self._seal(session)
 
     # --- what its user agrees to
@@ -135,6 +163,7 @@ class _Side:
 
     def _sees(self, view: Mapping[str, Any]) -> None:
         session, via = view["session"], view.get("via", "")
+        self.pid_of[session] = view["pid"]
         self.flow_of[session] = view.get("flow", "ringing")
         self.role_of[session] = view.get("role", "callee")
         if via and via != session:  # the user's own call is this one now, and his word for it holds for this one

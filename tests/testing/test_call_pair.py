@@ -151,6 +151,45 @@ def test_what_is_wrong_in_a_trace_is_seen(name: str, monkeypatch: pytest.MonkeyP
         assert_invariants(*[_changed(trace, change) for trace in _talked()])
 
 
+def _rung_again() -> list[Trace]:
+    """The service has heard nothing of the callee's device for as long as a lease, which itself has heard of the service
+    since: its leg has ended there, and as it comes back it rings anew."""
+
+    async def main() -> list[Trace]:
+        async with CallPair(clock=VirtualClock(), check=False) as pair:
+            await asyncio.sleep(14)
+            await pair.ring(timeout=60)
+            pair.callee_link.cut()
+            await asyncio.sleep(38)
+            pair.callee_link.mend()
+            await asyncio.sleep(30)
+        return pair.traces
+
+    return run_virtual(main())
+
+
+def test_a_leg_that_another_succeeds_is_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one step one ends and the other begins, each with what is told of it. One leg does not rise again."""
+    hers, his = _rung_again()
+    (one,) = [entry for entry in his.entries if entry.moves.get("id-3") == ["ringing", "ended", "ringing"]]
+    assert [did.what for did in one.did] == ["call_ended_message_received", "incoming_call_received"]
+    assert assert_invariants(hers, his) == 3
+    monkeypatch.setattr("statecore.testing.invariants.replay", lambda *_: [])
+    for change, words in (
+        (lambda e: attrs.evolve(e, input=_as_pid(e.input, "2")), "ended -> ringing"),
+        (_twice("tell", "call_ended_message_received"), "told 2 times"),
+        (_without("tell", "call_ended_message_received"), "told 0 times"),
+        (lambda e: attrs.evolve(e, moves={s: [*path, "ringing"] for s, path in e.moves.items()}), "ended -> ringing"),
+    ):
+        with pytest.raises(AssertionError, match=words):
+            assert_invariants(hers, _changed(his, change))
+
+
+def _as_pid(given: Any, pid: str) -> Any:
+    message = given.get("message", {})
+    return {**given, "message": {**message, "pid": pid}} if message.get("m") == "view" else given
+
+
 def test_a_trace_that_the_core_does_not_repeat_is_refused() -> None:
     """An input that was not there changes what comes of it."""
     mine, theirs = _talked()
