@@ -4,6 +4,7 @@ import { DRAWINGS } from "./drawings.js";
 import { $, make } from "./words.js";
 
 const KEPT = 200; // events
+const MARGIN = 24; // of a drawing, which has one of its own here
 
 export class Developer {
   constructor() {
@@ -29,7 +30,10 @@ export class Developer {
     if (this.flow === flow || !DRAWINGS[flow]) return;
     this.flow = flow;
     // Of this service's own making, and without scripts.
-    $("drawing").replaceChildren(new DOMParser().parseFromString(DRAWINGS[flow], "image/svg+xml").documentElement);
+    const svg = new DOMParser().parseFromString(DRAWINGS[flow], "image/svg+xml").documentElement;
+    const { width, height } = svg.viewBox.baseVal;
+    svg.setAttribute("viewBox", `${MARGIN} ${MARGIN} ${width - 2 * MARGIN} ${height - 2 * MARGIN}`); // its text is small
+    $("drawing").replaceChildren(svg);
   }
 
   light(state, from = "") {
