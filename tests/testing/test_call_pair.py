@@ -152,7 +152,7 @@ def test_what_is_wrong_in_a_trace_is_seen(name: str, monkeypatch: pytest.MonkeyP
 
 
 def _rung_again() -> list[Trace]:
-    """The service has heard nothing of the callee's device for as long as a lease, which itself has heard of the service
+    """The service has heard nothing of the callee's device for as long as a lease, and that has heard of the service
     since: its leg has ended there, and as it comes back it rings anew."""
 
     async def main() -> list[Trace]:
