@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import StatecoreError, UsageError
-from ._stopping import complain, let_go
+from ._saying import complain, let_go
 
 _COMMANDS = {
     "demo": ("demo", "two people call each other, in both flows, with real media"),

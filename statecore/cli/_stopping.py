@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
@@ -35,30 +32,12 @@ def signals() -> list[signal.Signals]:
     return [signal.SIGINT, signal.SIGTERM, *([] if outlives else [signal.SIGHUP])]
 
 
-def say(text: str) -> None:
-    """Print a line of work that is run. It ends, as it would by a signal, if nobody reads that any more."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        stop = _stop.get(None)
-        if stop is None:
-            raise
-        let_go()
-        if not isinstance(error, BrokenPipeError):
-            complain(error)
-        stop(signal.SIGPIPE)
-
-
-def complain(what: object) -> None:
-    """Say in a line on standard error what is wrong; to nobody where that is gone, as a terminal that was closed."""
-    with contextlib.suppress(OSError):
-        print(f"statecore: {what}", file=sys.stderr, flush=True)
-
-
-def let_go() -> None:
-    """What waits to be printed could not be, and would be complained of once more, at last as the process ends."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def stop(number: int) -> bool:
+    """Tell the work that is run here to end, as that signal does; tells whether any is."""
+    tell = _stop.get(None)
+    if tell is not None:
+        tell(number)
+    return tell is not None
 
 
 async def _watched(work: Coroutine[Any, Any, int]) -> int:
@@ -66,14 +45,14 @@ async def _watched(work: Coroutine[Any, Any, int]) -> int:
     if task is None:
         raise AssertionError("a coroutine runs in a task")
 
-    def stop(number: int) -> None:
+    def tell(number: int) -> None:
         told.append(number)
         task.cancel()
         loop.call_later(_PATIENCE, task.cancel)
 
-    _stop.set(stop)
+    _stop.set(tell)
     for number in signals():
-        loop.add_signal_handler(number, stop, number)
+        loop.add_signal_handler(number, tell, number)
     try:
         return await work
     except asyncio.CancelledError:

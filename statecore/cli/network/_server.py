@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from ...errors import AdapterMissing
+from .._saying import only_news
 from .._stopping import signals
 
 if TYPE_CHECKING:
@@ -92,13 +93,12 @@ def serve(
             self.config.timeout_graceful_shutdown = max(0.0, until - loop.time())  # type: ignore[assignment]
 
     words = _Words()
-    logging.getLogger("uvicorn.error").addFilter(words)
     server = Server(config)
-    try:
-        with contextlib.suppress(SystemExit):  # by which Uvicorn ends where it cannot listen
-            server.run()
-    finally:
-        logging.getLogger("uvicorn.error").removeFilter(words)
+    with (
+        only_news("uvicorn.error", words),
+        contextlib.suppress(SystemExit),
+    ):  # by which Uvicorn ends where it cannot listen
+        server.run()
     if words.refused is not None:
         raise _cannot_listen(words.refused, config.host, config.port)
     if server.broken is not None:
@@ -106,13 +106,13 @@ def serve(
     return 0 if server.started else 1
 
 
-class _Words(logging.Filter):
+class _Words:
     """What Uvicorn says that is better said otherwise, or not at all."""
 
     refused: OSError | None = None
     """Why it cannot listen."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
+    def __call__(self, record: logging.LogRecord) -> bool:
         """Whether it is said; not so a refusal with a reason, which Uvicorn takes for a mistake each time."""
         self.refused = record.msg if isinstance(record.msg, OSError) else self.refused
         return self.refused is None and _OURS not in record.getMessage()

@@ -25,7 +25,7 @@ from ...errors import (
 from ...model import EndReason, Reason
 from ...settings import IceServer
 from .._files import has_video
-from .._stopping import say
+from .._saying import only_news, say
 from .._types import check_given, number, output, secret, writable
 from ._service import add_options
 from ._who import EXTRA, link
@@ -118,13 +118,9 @@ class Talker:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[CallClient]:
         """Its client, for as long as it is connected. Raises as `CallClient.connect` does."""
-        log = logging.getLogger("statecore.client")
-        log.addFilter(_is_news)
-        try:
+        with only_news("statecore.client", _is_news):
             async with self._client as client:
                 yield client
-        finally:
-            log.removeFilter(_is_news)
 
     def say(self, text: str) -> None:
         """A line of the timeline."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...aio import Call
 from ...errors import CallEnded, CallGone, MediaDeviceError, SessionInactive, StatecoreError
-from .._stopping import complain
+from .._saying import complain
 from .._stopping import run as run_until_told
 from .._types import whole
 from ._talk import Talker, add_talk_options, told
