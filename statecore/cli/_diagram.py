@@ -14,7 +14,7 @@ from ..diagram import dot, mermaid, svg
 from ..errors import InvalidArgument
 from ..flow import FLOWS, Flow
 from ..trace import read
-from ._types import path
+from ._types import check_needed, path
 
 _DRAW: dict[str, Any] = {"mermaid": mermaid, "svg": svg, "dot": dot}
 
@@ -39,11 +39,10 @@ def register(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    check_needed(args, session="trace")
     way = tuple(filter(None, args.highlight.split(",")))
     if args.trace is not None:
         way = _recorded(args.trace, args.session)
-    elif args.session is not None:
-        raise InvalidArgument("--session does nothing without --trace", name="session")
     flow = find(args.flow)
     if args.json:
         text = json.dumps(flow.export())

@@ -92,6 +92,14 @@ def check_given(args: argparse.Namespace, *may_be_empty: str, **words: str) -> N
             raise InvalidArgument(f"{word}{where} is empty: say what it is, or leave it out", name=name)
 
 
+def check_needed(args: argparse.Namespace, **needs: str) -> None:
+    """What does nothing without something else is there by mistake. Raises InvalidArgument."""
+    for name, need in needs.items():
+        if getattr(args, name) is not None and not getattr(args, need):
+            option = name.replace("_", "-")
+            raise InvalidArgument(f"--{option} does nothing without --{need}", name=option)
+
+
 def openable(path: str | Path, option: str, mode: Literal["rb", "ab"] = "rb") -> None:
     """Raises InvalidArgument, with what it is, for a file that cannot be read, or be written."""
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import AdapterMissing, InvalidArgument, SourceError
-from .._types import path, port, writable
+from .._types import check_needed, path, port, writable
 
 BREAKS = ("no-audio", "no-tune", "frozen-video", "swapped-reason")
 CALLS = ("video call", "call by tokens", "rejected", "cancelled", "busy", "unanswered", "wrong token")
@@ -40,8 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Make the calls; 0 if everything was as it should be, else 1. Of the page: 0 once it is told to stop."""
     if args.web and (args.only or args.broken or args.out):
         raise InvalidArgument("--only, --break and --out are for the two people, not for --web", name="web")
-    if not args.web and args.port is not None:
-        raise InvalidArgument("--port is that of the page, which is there with --web", name="port")
+    check_needed(args, port="web")
     try:
         import aiortc  # noqa: F401 - imported now, so that it does not count as something left behind
         import numpy as np  # noqa: F401

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from ...errors import AdapterMissing, InvalidArgument, StoreUnusable
-from .._types import DAY, check_given, number, openable, port
+from .._types import DAY, check_given, check_needed, number, openable, port
 from ._server import GRACE, serve
 from ._service import add_key
 
@@ -94,7 +94,7 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted or terminated; both are a clean end."""
     check_given(args)
-    _check_needed(args)
+    check_needed(args, turn_secret_file="turn", turn_ttl="turn", webhook_secret_file="webhook")  # noqa: S106 - names
     if args.dev and not _is_loopback(args.host):
         raise InvalidArgument("--dev lets anybody in: it is for a loopback address only", name="dev")
     if bool(args.tls_cert) != bool(args.tls_key):
@@ -123,14 +123,6 @@ def run(args: argparse.Namespace) -> int:
         if store is not None and hasattr(store, "close"):
             store.close()
         gone.cancel()
-
-
-def _check_needed(args: argparse.Namespace) -> None:
-    """What does nothing without something else is there by mistake. Raises InvalidArgument."""
-    for name, need in (("turn_secret_file", "turn"), ("turn_ttl", "turn"), ("webhook_secret_file", "webhook")):
-        if getattr(args, name) is not None and not getattr(args, need):
-            option = name.replace("_", "-")
-            raise InvalidArgument(f"--{option} does nothing without --{need}", name=option)
 
 
 def _check_certificate(args: argparse.Namespace) -> None:

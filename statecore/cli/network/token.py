@@ -7,8 +7,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from ...errors import InvalidArgument
-from .._types import check_given, number
+from .._types import check_given, check_needed, number
 from ._service import Issued, Known, add_options, ask
 
 
@@ -29,8 +28,7 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print it, and nothing else."""
     check_given(args, "api_key", user="USER")
-    if args.role is not None and args.session is None:
-        raise InvalidArgument("--role does nothing without --session", name="role")
+    check_needed(args, role="session")
     more = {"lifetime": args.lifetime} if args.lifetime is not None else {}
     if args.session is not None:
         path = f"/v1/calls/{quote(args.session, safe='')}/tokens"
