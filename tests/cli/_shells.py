@@ -17,16 +17,11 @@ import numpy as np
 STATECORE = [sys.executable, "-P", "-m", "statecore.cli"]
 
 
-def clean(**more: str) -> dict[str, str]:
-    """The environment, with nothing in it for the commands but what is given."""
-    return {**{k: v for k, v in os.environ.items() if not k.startswith("STATECORE_")}, **more}
-
-
 class Shell:
     """What one would type after another, against one service."""
 
     def __init__(self, url: str, key: str) -> None:
-        self.env = clean(STATECORE_URL=url, STATECORE_API_KEY=key)
+        self.env = {**os.environ, "STATECORE_URL": url, "STATECORE_API_KEY": key}
 
     def __call__(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
@@ -47,7 +42,7 @@ def started(*words: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
     """A service that listens, and what it told."""
     process = subprocess.Popen(
         [*STATECORE, "serve", "--port", "0", "--store", "memory", "--json", *words],
-        env=clean(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
     line = process.stdout.readline()

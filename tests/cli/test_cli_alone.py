@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from _shells import STATECORE
 
 from statecore.cli import main
 
@@ -150,10 +151,9 @@ KEY = r"Its API key, for other shells: export STATECORE_API_KEY=\S{32}\n"
 @pytest.mark.parametrize(("words", "told"), [(["--store", "memory"], [PLACE, KEPT, KEY]), (["--dev"], [PLACE, KEPT])])
 def test_a_service_tells_people_where_it_is_and_its_key(words: list[str], told: list[str]) -> None:
     """Lines that can be read and copied, the key only where one is needed; an interruption is a clean end."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("STATECORE_")}
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "statecore.cli", "serve", "--port", "0", *words],
-        env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [*STATECORE, "serve", "--port", "0", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in told]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 
 import pytest
 from _shells import Shell
@@ -110,8 +109,6 @@ def test_what_is_asked_wrongly_is_told_in_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """No traceback, and an exit code that is not 0; what the library logs afterwards is not held back."""
-    for name in [name for name in os.environ if name.startswith("STATECORE_")]:
-        monkeypatch.delenv(name)
     for name, value in {**shell.env, **env}.items():
         monkeypatch.setenv(name, value)
     try:

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import pytest
 import uvicorn
-from _shells import STATECORE, Shell, clean, started
+from _shells import STATECORE, Shell, started
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
@@ -243,7 +243,7 @@ def test_a_service_that_is_not_told_where_keeps_a_file_of_this_user_s(tmp_path: 
     second one on the file is told so, and what else it could do."""
 
     def start(*words: str) -> subprocess.Popen[str]:
-        env = clean(XDG_STATE_HOME=str(tmp_path / "state"))
+        env = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
         return subprocess.Popen(
             [*STATECORE, "serve", "--port", "0", *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True,

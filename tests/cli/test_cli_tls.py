@@ -9,12 +9,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _shells import STATECORE
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,8 +25,6 @@ from statecore import CallClient, Timers
 from statecore.errors import SignalingLost
 from statecore.testing import FakeMedia
 from statecore_web import WebSocketSignaling
-
-STATECORE = [sys.executable, "-P", "-m", "statecore.cli"]
 
 
 def _certified(folder: Path) -> tuple[Path, Path, Path]:
@@ -69,7 +67,7 @@ class Place:
 
     def start(self, *words: str, trust: bool = True, **more: str) -> subprocess.Popen[str]:
         """Start a command."""
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("STATECORE_", "SSL_CERT_"))}
+        env = {k: v for k, v in os.environ.items() if not k.startswith("SSL_CERT_")}
         env |= {"STATECORE_URL": self.url, "STATECORE_API_KEY": "key", **more}
         if trust:
             env["SSL_CERT_FILE"] = str(self.authority)

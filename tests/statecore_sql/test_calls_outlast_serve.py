@@ -46,7 +46,7 @@ class Process:
 
     async def start(self) -> None:
         """Start it; it listens when this returns."""
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("STATECORE_", "COV"))}
+        env = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "statecore.cli", "serve", "--port", str(self.port), "--json",
             "--api-key", "key", "--store", self.store,

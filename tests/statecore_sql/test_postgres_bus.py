@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -86,11 +85,10 @@ def test_calls_between_services_outlast_a_server_that_is_restarted(server: Any) 
 
 @asynccontextmanager
 async def _served(url: str) -> AsyncIterator[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("STATECORE_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "statecore.cli", "serve", "--port", "0", "--json", "--api-key", "key",
         "--store", url,
-        env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
         assert process.stdout is not None

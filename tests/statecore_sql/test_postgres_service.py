@@ -24,10 +24,6 @@ from statecore_web import AuthTokens, WebSocketSignaling
 SERVE = [sys.executable, "-P", "-m", "statecore.cli", "serve", "--port", "0", "--json", "--api-key", "key"]
 
 
-def _env() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("STATECORE_")}
-
-
 async def _answer(call: Call) -> None:
     async with call.answer() as session:
         await session.wait_ended()
@@ -126,7 +122,7 @@ def test_a_device_connects_once_the_server_of_the_store_is_back(database: str, s
         with closing(PostgresStore(database)) as store:
             token, _ = await AuthTokens(store).issue("alice")
         words = [*SERVE, "--store", database]
-        serving = await asyncio.create_subprocess_exec(*words, env=_env(), stdout=asyncio.subprocess.PIPE)
+        serving = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
         try:
             assert serving.stdout is not None
             link = WebSocketSignaling(json.loads(await serving.stdout.readline())["url"], token)
@@ -152,7 +148,7 @@ def test_serve_is_gone_within_its_grace_although_the_server_of_its_store_is_froz
     """A request waits in the store's thread for a server that neither answers nor goes away: `serve` that is told to
     stop does not wait for that thread."""
     words = [*SERVE, "--store", database, "--grace", "1"]
-    with psycopg.connect(database, autocommit=True) as db, subprocess.Popen(words, env=_env(), stdout=-1) as serving:
+    with psycopg.connect(database, autocommit=True) as db, subprocess.Popen(words, stdout=-1) as serving:
         assert serving.stdout is not None
         port = int(json.loads(serving.stdout.readline())["url"].rpartition(":")[2])
         with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as asks:
